@@ -1,0 +1,138 @@
+"""Fixtures of all tests: a random base model and a random LoRA, small enough for any machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+
+TEXT_LENGTH = 24
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """One thread: tests share a machine, and tiny tensors gain nothing from a second."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A StableDiffusionPipeline folder with random weights: 64 px, latents 4x16x16."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+    from diffusers import UNet2DConditionModel as UNet
+
+    folder = tmp_path_factory.mktemp("models") / "tiny_base"
+    tokenizer = _tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        unet = UNet(
+            sample_size=16,
+            block_out_channels=(32, 32),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            layers_per_block=1,
+            norm_num_groups=8,
+            attention_head_dim=8,
+            cross_attention_dim=32,
+        )
+        vae = AutoencoderKL(
+            block_out_channels=(16, 16, 16),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            norm_num_groups=8,
+            latent_channels=4,
+            sample_size=64,
+            scaling_factor=0.5,
+        )
+        text_encoder = _text_encoder(tokenizer)
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler(
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+            timestep_spacing="trailing",
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_lora(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pytorch_lora_weights.safetensors: rank 4, random, of the tiny base."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+    from diffusers import UNet2DConditionModel as UNet
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    folder = tmp_path_factory.mktemp("models") / "tiny_lora"
+    unet = UNet.from_pretrained(tiny_base, subfolder="unet")
+    targets = ["to_q", "to_k", "to_v", "to_out.0"]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets))
+        for name, parameter in unet.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+    StableDiffusionPipeline.save_lora_weights(folder, get_peft_model_state_dict(unet))
+    return folder
+
+
+def _tokenizer(folder: Path):  # type: ignore[no-untyped-def]
+    """A CLIPTokenizer whose vocabulary was learned from 2,000 captions of the world."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    from hypersd.shapes.captions import caption
+    from hypersd.shapes.scenes import sample_scene
+
+    bpe = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        show_progress=False,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+        end_of_word_suffix="</w>",
+    )
+    texts = (caption(sample_scene("train", index)) for index in range(500))
+    bpe.train_from_iterator(texts, trainer)
+    bpe.model.save(str(folder))
+    vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
+    return CLIPTokenizer(vocab, merges, model_max_length=TEXT_LENGTH)
+
+
+def _text_encoder(tokenizer):  # type: ignore[no-untyped-def]
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        projection_dim=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        max_position_embeddings=TEXT_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config).eval()
