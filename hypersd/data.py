@@ -1,0 +1,131 @@
+"""Training data: latents with their captions, encoded once and kept on disk.
+
+Which samples a step sees is a function of (seed, step) alone: every method that is trained with
+one seed and batch size sees the same pictures in the same order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from hypersd.base import Base
+from hypersd.errors import UsageError, nearest
+from hypersd.shapes.captions import caption
+from hypersd.shapes.pictures import WORLD_VERSION
+from hypersd.shapes.render import render
+from hypersd.shapes.scenes import SPLITS, sample_scene
+
+SETS = tuple(f"shapes/{split}" for split in SPLITS)
+ENCODE_BATCH = 50
+
+
+@dataclass(frozen=True, eq=False)
+class LatentDataset:
+    """latents: [n, C, H, W] fp16, VAE-scaled.  captions: n texts."""
+
+    latents: Tensor
+    captions: list[str]
+
+    def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, list[str]]:
+        """The samples of a step: latents [size, C, H, W] fp32 and captions.
+
+        Every pass goes through all samples once, in an order of its own.
+        """
+        rows = batch_rows(len(self.captions), step, size, seed)
+        return self.latents[rows].float(), [self.captions[i] for i in rows.tolist()]
+
+
+def batch_rows(n: int, step: int, size: int, seed: int) -> Tensor:
+    """The rows of a step, [size] int64: positions step * size on, of n-long passes end to end."""
+    positions = torch.arange(step * size, (step + 1) * size)
+    passes = positions // n
+    orders = {p: _order(n, seed, p) for p in set(passes.tolist())}
+    rows = [orders[p][i] for p, i in zip(passes.tolist(), (positions % n).tolist(), strict=True)]
+    return torch.stack(rows)
+
+
+def _order(n: int, seed: int, number: int) -> Tensor:
+    rng = torch.Generator().manual_seed((number + 1) * 2**32 + seed)
+    return torch.randperm(n, generator=rng)
+
+
+def load_dataset(data: Mapping[str, Any], base: Base, cache: Path | None = None) -> LatentDataset:
+    """The data of a recipe, `{set: shapes/train, n: 4000}`, encoded by the base's VAE.
+
+    Kept in `cache` (default `runs/cache/latents`), keyed by the VAE, the set, n and the world's
+    version; a damaged file is made again. Raises UsageError for an unknown set or key, or a bad n.
+    """
+    name, n = _validated(data)
+    cache = cache or default_cache()
+    key = json.dumps({"vae": base.vae_sha256(), "set": name, "n": n, "world": WORLD_VERSION})
+    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
+    found = _read(path)
+    if found is None:
+        found = _encode(name.removeprefix("shapes/"), n, base)
+        _write(path, found)
+    return found
+
+
+def default_cache() -> Path:
+    """`runs/cache/latents`, or `latents` in the folder that HYPERSD_CACHE names."""
+    return Path(os.environ.get("HYPERSD_CACHE", "runs/cache")) / "latents"
+
+
+def _validated(data: Mapping[str, Any]) -> tuple[str, int]:
+    for key in data:
+        if key not in ("set", "n"):
+            raise UsageError(
+                f"recipe, data: unknown key {key!r}; {nearest(str(key), ('set', 'n'))}"
+            )
+    name, n = data.get("set", "shapes/train"), data.get("n")
+    if name not in SETS:
+        raise UsageError(f"recipe, data.set={name!r}; {nearest(str(name), SETS)}")
+    if not isinstance(n, int) or n < 1:
+        raise UsageError(f"recipe, data.n={n!r}; valid: a number of scenes, at least 1")
+    return str(name), n
+
+
+def _encode(split: str, n: int, base: Base) -> LatentDataset:
+    latents, texts = [], []
+    starts = range(0, n, ENCODE_BATCH)
+    title = f"rendering and encoding {n} scenes of shapes/{split}"
+    for start in track(starts, title, console=Console(stderr=True)):
+        scenes = [sample_scene(split, i) for i in range(start, min(start + ENCODE_BATCH, n))]
+        pictures = np.stack([render(scene) for scene in scenes])
+        latents.append(base.encode_images(pictures).half().cpu())
+        texts += [caption(scene) for scene in scenes]
+    return LatentDataset(torch.cat(latents), texts)
+
+
+def _write(path: Path, dataset: LatentDataset) -> None:
+    """Write beside, then rename, so that a reader never meets half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
+    metadata = {"captions": json.dumps(dataset.captions)}
+    save_file({"latents": dataset.latents.contiguous()}, beside, metadata=metadata)
+    beside.replace(path)
+
+
+def _read(path: Path) -> LatentDataset | None:
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            captions = json.loads(file.metadata()["captions"])
+            return LatentDataset(file.get_tensor("latents"), captions)
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        return None

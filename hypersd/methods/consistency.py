@@ -1,0 +1,180 @@
+"""What LCM, TCD and TSCD share: two neighbouring points of a trajectory must land on one place.
+
+One step: noise a latent to a solver point t, let the teacher take one guided ODE step to t_prev,
+and ask that the student from t and its target from t_prev land on the same point. A method says
+where that is (`endpoint`) and how one lands there (`land`), and nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hypersd.base import load_base
+from hypersd.data import load_dataset
+from hypersd.losses import DISTANCES
+from hypersd.methods.options import Options, read_options
+from hypersd.methods.preview import write_preview
+from hypersd.recipe import Recipe
+from hypersd.schedule import Schedule
+from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_step
+from hypersd.student import TEACHER, Student
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """All that chance decides in a step.
+
+    index: [B] solver indices.  noise: [B, C, H, W].  end: [B] in [0, 1), for the end point.
+    """
+
+    index: Tensor
+    noise: Tensor
+    end: Tensor
+
+    @classmethod
+    def sample(cls, shape: torch.Size, points: int, rng: torch.Generator) -> Draw:
+        """Draw on the CPU, in one order for all methods: equal seeds give equal index and noise."""
+        index = torch.randint(points, shape[:1], generator=rng)
+        noise = torch.randn(shape, generator=rng)
+        return cls(index, noise, torch.rand(shape[:1], generator=rng))
+
+
+class Method(ABC):
+    """Where a method's consistency function lands, and how. No weights, no randomness.
+
+    choices: option keys of its own, each with its valid values.  sampler: what its previews are
+    drawn with, a key of `hypersd.methods.preview.SAMPLERS`.
+    """
+
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    sampler: ClassVar[str] = "jumps"
+
+    def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
+        self.grid = grid
+
+    @abstractmethod
+    def endpoint(self, step: int, draw: Draw) -> Tensor:
+        """The timesteps s to land on, [B] int64 with s <= t_prev, at a training step."""
+
+    @abstractmethod
+    def land(self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule) -> Tensor:
+        """The consistency function: from x_t, with the network's eps, to the point at s."""
+
+
+def consistency_pair(
+    x0: Tensor,
+    draw: Draw,
+    s: Tensor,
+    *,
+    teacher: Denoiser,
+    student: Denoiser,
+    target: Denoiser,
+    method: Method,
+    schedule: Schedule,
+) -> tuple[Tensor, Tensor]:
+    """Where the student lands from t, and where its target lands from one ODE step further.
+
+    x0: [B, C, H, W]; draw and s as drawn for it; everything on one device.
+    Returns (prediction, goal), each [B, C, H, W]; the goal has no gradient.
+    """
+    t, t_prev = (
+        column.to(x0.device)[draw.index] for column in (method.grid.timesteps, method.grid.previous)
+    )
+    x_t = schedule.diffuse(x0, draw.noise, t)
+    with torch.no_grad():
+        x_prev = ode_step(teacher, x_t, t, t_prev, schedule)
+        goal = method.land(x_prev, target(x_prev, t_prev), t_prev, s, schedule)
+    return method.land(x_t, student(x_t, t), t, s, schedule), goal
+
+
+class ConsistencyTask:
+    """A `hypersd.loop.Task` around `consistency_pair`, for any method of this kind."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, method: type[Method]) -> None:
+        self.recipe, self.device = recipe, device
+        self.options: Options = read_options(recipe, method.choices)
+        self.method = method(recipe, SolverGrid(self.options.points))
+        self.base = load_base(recipe.base, device)
+        self.schedule = self.base.schedule
+        self.data = load_dataset(recipe.data, self.base)
+        adapters = ("student", "target") if self.options.target == "ema" else ("student",)
+        self.student = Student(
+            self.base.unet, self.schedule,
+            rank=self.options.rank, adapters=adapters, seed=recipe.seed,
+        )  # fmt: skip
+        self.empty = self.base.encode_prompts([""])
+        self.modules: dict[str, nn.Module] = {"unet": self.base.unet}
+
+    def groups(self) -> list[dict[str, Any]]:
+        """One group: the student's adapter, found by name."""
+        return [{"params": self.student.parameters("student")}]
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The mean distance over the step's batch; a function of weights, seed and step."""
+        x0, captions = self.data.batch(step, self.recipe.batch, self.recipe.seed)
+        draw = self._draw(x0.shape, rng)
+        s = self.method.endpoint(step, draw)
+        prediction, goal = self._pair(x0, captions, draw, s)
+        distances = DISTANCES[self.options.distance](prediction, goal)
+        noisy = (draw.index >= self.method.grid.points * 3 // 4).to(self.device)
+        scalars = {"loss_noisiest_quarter": float(distances.detach()[noisy].mean())}
+        return distances.mean(), scalars if noisy.any() else {}
+
+    def after_step(self, step: int) -> None:
+        """Move the target's average, where there is one."""
+        if self.options.target == "ema":
+            self.student.average("target", self.options.ema)
+
+    def preview(self, path: Path) -> None:
+        """Validation prompts at 1, 2, 4 and 8 steps, with the method's own sampler."""
+        write_preview(
+            path, self.base, self.student.network("student"), self.method.grid, self.method.sampler
+        )
+
+    def export(self, out: Path) -> dict[str, Any]:
+        """Write the student's adapter; returns what a model card says of it."""
+        path = self.student.export(out)
+        forwards = 3 if self.options.guidance == 1 else 4
+        return {
+            "method": self.recipe.method,
+            "base": self.recipe.base,
+            "guidance": self.options.guidance,
+            "solver_points": self.options.points,
+            "rank": self.options.rank,
+            "parameters": sum(p.numel() for p in self.student.parameters("student")),
+            "bytes": path.stat().st_size,
+            "unet_forwards": forwards * self.recipe.images_seen,
+            "unet_backwards": self.recipe.images_seen,
+        }
+
+    def _draw(self, shape: torch.Size, rng: torch.Generator) -> Draw:
+        draw = Draw.sample(shape, self.method.grid.points, rng)
+        if self.options.offset_noise:
+            shift = torch.randn(*shape[:2], 1, 1, generator=rng) * self.options.offset_noise
+            draw = Draw(draw.index, draw.noise + shift, draw.end)
+        return draw
+
+    def _pair(
+        self, x0: Tensor, captions: list[str], draw: Draw, s: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        text = self.base.encode_prompts(captions)
+        network = self.student.network
+        target = "target" if self.options.target == "ema" else "student"
+        guidance, empty = self.options.guidance, self.empty
+        there = [v.to(self.device) for v in (draw.index, draw.noise, draw.end)]
+        return consistency_pair(
+            x0.to(self.device),
+            Draw(*there),
+            s.to(self.device),
+            teacher=lambda x, t: guided_eps(network(TEACHER), x, t, text, empty, guidance),
+            student=lambda x, t: network("student")(x, t, text),
+            target=lambda x, t: network(target)(x, t, text),
+            method=self.method,
+            schedule=self.schedule,
+        )

@@ -1,0 +1,37 @@
+"""LCM-LoRA: every point of a trajectory lands on its start.
+
+L = d(f(x_t, t), sg f'(x_prev, t_prev)), f(x, t) = c_skip(t) x + c_out(t) x0(x, t), f' the student
+itself without gradient. Source: LCM (arXiv 2310.04378) Eq. 13, LCM-LoRA (arXiv 2311.05556).
+
+# Differs from LCM: one guidance scale for all samples instead of w ~ U[3, 15] without its
+# embedding (as LCM-LoRA's release, but fixed), and pure noise at t = 999.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hypersd.methods.consistency import ConsistencyTask, Draw, Method
+from hypersd.recipe import Recipe
+from hypersd.sampler import consistency_function
+from hypersd.schedule import Schedule
+
+
+class Lcm(Method):
+    """Land on x0, held to the identity at t = 0 by LCM's boundary condition."""
+
+    sampler = "consistency"
+
+    def endpoint(self, step: int, draw: Draw) -> Tensor:
+        """0 for every sample; `land` takes it for granted."""
+        return draw.index * 0
+
+    def land(self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule) -> Tensor:
+        """f(x_t, t), whatever s."""
+        return consistency_function(x_t, eps, t, schedule)
+
+
+def build(recipe: Recipe, device: torch.device) -> ConsistencyTask:
+    """The task of a recipe with `method: lcm`."""
+    return ConsistencyTask(recipe, device, Lcm)

@@ -1,0 +1,35 @@
+"""TCD: every point of a trajectory lands on every earlier point of it.
+
+L = d(f(x_t, t, s), sg f'(x_prev, t_prev, s)), s uniform over the solver points from 0 to t_prev,
+f the jump alpha_s x0 + sigma_s eps. The network is not told s. At s = t_prev the goal is x_prev.
+Source: TCD (arXiv 2402.19159), Eq. 17 and Algorithm 1.
+
+# Differs from TCD: the target is the student itself without gradient (as in LCM-LoRA) unless
+# `target: ema`; one guidance scale; pure noise at t = 999.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hypersd.methods.consistency import ConsistencyTask, Draw, Method
+from hypersd.recipe import Recipe
+from hypersd.schedule import Schedule
+
+
+class Tcd(Method):
+    """Land on a solver point drawn from [0, t_prev]."""
+
+    def endpoint(self, step: int, draw: Draw) -> Tensor:
+        """Any solver point up to t_prev: the whole trajectory is one segment."""
+        return self.grid.end(draw.index, draw.end, segments=1)
+
+    def land(self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule) -> Tensor:
+        """The jump t -> s."""
+        return schedule.jump(x_t, eps, t, s)
+
+
+def build(recipe: Recipe, device: torch.device) -> ConsistencyTask:
+    """The task of a recipe with `method: tcd`."""
+    return ConsistencyTask(recipe, device, Tcd)

@@ -1,0 +1,141 @@
+"""One resident, frozen UNet and named LoRA adapters on it.
+
+Roles: "teacher" is the bare base; every other role is the adapter of that name, such as "student"
+and "target" (an average of the student). Which role a forward pass plays is decided by a context
+manager that toggles PEFT's `_active_adapter` and `_disable_adapters` and nothing else. PEFT's own
+`set_adapter` and diffusers' `disable_adapters` also flip `requires_grad`, and a flip between
+forward and backward gives a gradient of 0 without a word.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from peft import LoraConfig
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from hypersd.errors import UsageError, nearest
+from hypersd.schedule import Schedule
+from hypersd.solver import Network
+
+TEACHER = "teacher"
+WEIGHT_NAME = "pytorch_lora_weights.safetensors"
+LEFT_ALONE = ("conv_in", "conv_out", "time_embedding", "add_embedding")
+
+
+class Student:
+    """A frozen UNet (diffusers' UNet2DConditionModel) and its adapters, the first one active.
+
+    Each adapter is a LoRA of `rank` with alpha = rank (another alpha would be lost on export) on
+    every linear and convolution but the first and last one and the shared time embedding, as
+    SDXL-Lightning (arXiv 2402.13929, Sec. 3.7). All start equal: B = 0, so as the teacher.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        schedule: Schedule,
+        *,
+        rank: int = 8,
+        adapters: Sequence[str] = ("student",),
+        seed: int = 0,
+    ) -> None:
+        self.unet, self.schedule = unet, schedule
+        self.adapters, self.role = tuple(adapters), adapters[0]
+        unet.requires_grad_(False)
+        targets = adaptable(unet)
+        for name in self.adapters:
+            with torch.random.fork_rng(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+                torch.manual_seed(seed)
+                config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
+                unet.add_adapter(config, adapter_name=name)
+        self._layers: list[Any] = [m for m in unet.modules() if isinstance(m, BaseTunerLayer)]
+        for name in self.adapters:
+            for parameter in self.parameters(name):
+                parameter.requires_grad_(True)
+        self._play(self.role)
+
+    @contextmanager
+    def using(self, role: str) -> Iterator[None]:
+        """Within it the UNet plays `role`; afterwards, also after an error, its former role.
+
+        Raises UsageError for a role there is no adapter for.
+        """
+        if role not in (TEACHER, *self.adapters):
+            raise UsageError(f"no role {role!r}; {nearest(role, (TEACHER, *self.adapters))}")
+        former = self.role
+        self._play(role)
+        try:
+            yield
+        finally:
+            self._play(former)
+
+    def predict(self, role: str, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """eps of a role: x [B, C, H, W], t [B], text [B, L, D] -> [B, C, H, W], at least fp32."""
+        with self.using(role):
+            output = self.unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
+        return self.schedule.eps_from_output(output, x, t)
+
+    def network(self, role: str) -> Network:
+        """`predict` of one role, as a function of (x, t, text)."""
+        return lambda x, t, text: self.predict(role, x, t, text)
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """An adapter's parameters by its name, in a fixed order: what an optimizer is given."""
+        mark = f".{name}."
+        return [p for key, p in self.unet.named_parameters() if "lora_" in key and mark in key]
+
+    @torch.no_grad()
+    def average(self, name: str, rate: float, source: str = "student") -> None:
+        """name <- rate name + (1 - rate) source, factor by factor of each low-rank pair."""
+        pairs = zip(self.parameters(name), self.parameters(source), strict=True)
+        for average, parameter in pairs:
+            average.lerp_(parameter, 1.0 - rate)
+
+    def enable_checkpointing(self) -> None:
+        """Recompute activations in backward, each segment in the role it had in forward."""
+
+        def run(module: nn.Module, *inputs: Any) -> Any:
+            return checkpoint(module, *inputs, use_reentrant=False, context_fn=self._contexts)
+
+        self.unet.enable_gradient_checkpointing(run)
+
+    def export(
+        self, folder: Path, name: str = "student", dtype: torch.dtype = torch.float16
+    ) -> Path:
+        """Write an adapter so that `StableDiffusionPipeline.load_lora_weights(folder)` reads it."""
+        state = get_peft_model_state_dict(self.unet, adapter_name=name)
+        state = {key: value.detach().to("cpu", dtype) for key, value in state.items()}
+        StableDiffusionPipeline.save_lora_weights(
+            folder, unet_lora_layers=state, weight_name=WEIGHT_NAME
+        )
+        return folder / WEIGHT_NAME
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), self.using(self.role)
+
+    def _play(self, role: str) -> None:
+        self.role = role
+        for layer in self._layers:
+            layer._disable_adapters = role == TEACHER
+            if role != TEACHER:
+                layer._active_adapter = [role]
+
+
+def adaptable(unet: nn.Module) -> list[str]:
+    """The names of the linear layers and convolutions that an adapter is put on."""
+    return [
+        name
+        for name, module in unet.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and name.split(".")[0] not in LEFT_ALONE
+    ]
