@@ -1,0 +1,138 @@
+"""The networks that images pass through once: uint8 pictures -> features, one row each.
+
+One extractor per tower, not per metric: `clip` and `aesthetic` read the same image embedding.
+Networks are loaded at the first call; an identity needs only the weights' checksum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.errors import UsageError, nearest
+from bench.metrics.base import Features
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Network = Callable[["Tensor", list[str]], "Tensor"]
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What an extractor runs: weights by name, what goes in and comes out, and its loader."""
+
+    weights: str
+    output: str
+    load: Callable[[str], Network]
+
+
+def _clip(device: str) -> Network:
+    return _image_tower("clip", device)
+
+
+def _hps(device: str) -> Network:
+    return _image_tower("hps", device)
+
+
+def _image_tower(weights: str, device: str) -> Network:
+    model = clip_model(weights, device)
+    return lambda images, prompts: model.encode_image(images)
+
+
+@cache
+def clip_model(weights: str, device: str) -> Any:
+    """The open_clip model "clip" or "hps", kept for the next caller on the same device."""
+    from hypersd.shapes.evaluators import load_clip
+
+    return load_clip(weights, device)
+
+
+def _features(device: str) -> Network:
+    from hypersd.shapes.evaluators import load_features
+
+    network = load_features(device)
+    return lambda images, prompts: network(images)
+
+
+def _oracle(device: str) -> Network:
+    from hypersd.shapes.evaluators import load_oracle
+
+    oracle = load_oracle(device)
+    return lambda images, prompts: oracle.judge(images, prompts)
+
+
+TOWERS = {
+    "shapes_clip": Tower("clip", "unit image embedding", _clip),
+    "shapes_hps": Tower("hps", "unit image embedding", _hps),
+    "shapes_features": Tower("features", "64 features", _features),
+    "shapes_oracle": Tower("oracle", "right,shape,colour,size,relation,count", _oracle),
+}
+
+
+def identity(name: str) -> str:
+    """Tower, sha256 of its weights, preprocessing and output, without loading the network.
+
+    Raises UsageError for an unknown name or where the weights are missing.
+    """
+    from hypersd.shapes.evaluators import weights_sha256
+
+    tower = _tower(name)
+    checksum = weights_sha256(tower.weights)[:12]
+    return f"{name}/1;weights={checksum};input=uint8 64x64 RGB;output={tower.output}"
+
+
+def _tower(name: str) -> Tower:
+    if name not in TOWERS:
+        raise UsageError(f"no feature extractor {name!r}; {nearest(name, TOWERS)}")
+    return TOWERS[name]
+
+
+@dataclass(frozen=True)
+class TowerExtractor:
+    """One tower on one device, loaded at its first call."""
+
+    name: str
+    device: str
+
+    @cached_property
+    def identity(self) -> str:
+        return identity(self.name)
+
+    @cached_property
+    def _network(self) -> Network:
+        return _tower(self.name).load(self.device)
+
+    def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
+        """[B, D] fp32 of uint8 images [B, H, W, 3] and their B prompts.
+
+        Raises ValueError for another type or shape.
+        """
+        import torch
+
+        batch = torch.as_tensor(np.ascontiguousarray(images) if _is_array(images) else images)
+        if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
+            raise ValueError(f"need uint8 [B, H, W, 3], got {batch.dtype} {tuple(batch.shape)}")
+        if len(prompts) != len(batch):
+            raise ValueError(f"{len(batch)} images but {len(prompts)} prompts")
+        with torch.inference_mode():
+            out = self._network(batch.to(self.device), list(prompts))
+        features: Features = torch.as_tensor(out).float().cpu().numpy()
+        return features
+
+
+def _is_array(images: Any) -> bool:
+    return isinstance(images, np.ndarray)
+
+
+def extractor(name: str, device: str = "cpu") -> TowerExtractor:
+    """The extractor of a name ("shapes_clip", "shapes_hps", "shapes_features", "shapes_oracle").
+
+    device: as torch names it.  Raises UsageError for an unknown name.
+    """
+    _tower(name)
+    return TowerExtractor(name, device)

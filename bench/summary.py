@@ -1,0 +1,252 @@
+"""The Summary of a run (result.json, schema_version 1): all that reports and checks read.
+
+Fields with a default are additions that another reader may not know; the others are the contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from bench.errors import UsageError
+
+SCHEMA_VERSION = 1
+ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
+
+TrainedOn = Literal["network", "labels", "no"]
+Verdict = Literal["holds", "does not hold", "undecided"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One metric of one contestant; low and high bound a 95 % interval of what `covers` says.
+
+    parts: a breakdown by name, for instance `faithful` per attribute.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    identity: str
+    higher_is_better: bool
+    trained_on: TrainedOn
+    covers: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SecondsPerImage:
+    """Seconds per image at one batch size, in all and per stage of the pipeline."""
+
+    batch: int
+    median: float
+    p90: float
+    text: float
+    unet: float
+    vae: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a contestant's training cost."""
+
+    images_seen: int
+    unet_forwards: int
+    unet_backwards: int
+    seconds: float
+    hardware: str
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What was under test, and its metrics by name.
+
+    steps, nfe: None for anchors and folders of images.  precomputed: its features were shipped
+    and checked by identity instead of being made in this run.
+    """
+
+    name: str
+    method: str
+    steps: int | None
+    nfe: int | None
+    identity: str
+    n: int
+    seeds: list[int]
+    licence: str
+    seconds_per_image: SecondsPerImage | None = None
+    peak_memory_bytes: int | None = None
+    training: Training | None = None
+    metrics: dict[str, MetricValue] = field(default_factory=dict)
+    precomputed: bool = False
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether it only gives the scale: real images and what is made of them."""
+        return self.method in ANCHORS
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """a against b on the same prompts; delta = a - b, low and high its 95 % interval.
+
+    p: of one comparison; p_adjusted: by Holm over all comparisons of the summary.
+    win_rate: share of prompts on which a is better, ties half; None without per-prompt scores.
+    """
+
+    a: str
+    b: str
+    metric: str
+    delta: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    win_rate: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about methods, over training seeds."""
+
+    text: str
+    verdict: Verdict
+    why: str
+    training_seeds: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run. limit: prompts it was cut to, or None for a whole run; title: for people."""
+
+    suite: str
+    protocol: str
+    environment: dict[str, Any]
+    seconds: dict[str, float]
+    contestants: list[Contestant]
+    comparisons: list[Comparison] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    ledger: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    title: str = ""
+    limit: int | None = None
+
+    def contestant(self, name: str) -> Contestant:
+        """The contestant of a name. Raises KeyError."""
+        return next((c for c in self.contestants if c.name == name), None) or _missing(name)
+
+    def metric_names(self) -> list[str]:
+        """Every metric that some contestant has, in the order of first appearance."""
+        return list(dict.fromkeys(m for c in self.contestants for m in c.metrics))
+
+
+def _missing(name: str) -> Contestant:
+    raise KeyError(name)
+
+
+def to_json(summary: Summary) -> dict[str, Any]:
+    """Plain dicts and lists, schema_version first."""
+    return {"schema_version": summary.schema_version, **dataclasses.asdict(summary)}
+
+
+def from_json(data: Any, where: str = "result.json") -> Summary:
+    """The Summary of what `to_json` gave; fields it does not know are left out.
+
+    Raises UsageError for another schema_version, a missing field or one of another type.
+    """
+    if not isinstance(data, dict):
+        raise UsageError(f"{where}: not a result.json (expected an object at the top)")
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UsageError(f"{where}: schema_version is {version!r}; this reads {SCHEMA_VERSION}")
+    return _decoded(Summary, data, where)
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Write result.json beside its place, sync, then rename: readers see the old or the new.
+
+    Raises ValueError where a number is not finite, OSError where the folder cannot be written.
+    """
+    text = json.dumps(to_json(summary), indent=1, allow_nan=False, ensure_ascii=False)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read(path: Path) -> Summary:
+    """The Summary in a file, or in a run folder's result.json.
+
+    Raises UsageError, one line, where it is missing, damaged or of another schema.
+    """
+    path = path / "result.json" if path.is_dir() else path
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: damaged, not JSON ({str(error).splitlines()[0]})") from None
+    return from_json(data, str(path))
+
+
+def _decoded(kind: type[T], data: Any, where: str) -> T:
+    """A dataclass from a dict of its fields, checked against its annotations."""
+    if not isinstance(data, dict):
+        raise UsageError(f"{where}: expected an object, found {_brief(data)}")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for spec in dataclasses.fields(kind):  # type: ignore[arg-type]
+        required = spec.default is dataclasses.MISSING
+        required = required and spec.default_factory is dataclasses.MISSING
+        if spec.name in data:
+            values[spec.name] = _checked(hints[spec.name], data[spec.name], f"{where}: {spec.name}")
+        elif required:
+            raise UsageError(f"{where}: {spec.name!r} is missing")
+    return kind(**values)
+
+
+def _checked(hint: Any, value: Any, where: str) -> Any:
+    """`value` as `hint` says; an int is a float too, a bool is never a number."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin is types.UnionType:
+        rest = [a for a in arguments if a is not type(None)]
+        return None if value is None else _checked(rest[0], value, where)
+    if origin is Literal:
+        return _expect(value in arguments, value, f"one of {', '.join(arguments)}", where)
+    if origin is list:
+        _expect(isinstance(value, list), value, "a list", where)
+        return [_checked(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if origin is dict:
+        _expect(isinstance(value, dict), value, "an object", where)
+        return {k: _checked(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return _decoded(typing.cast(type[Any], hint), value, where)
+    fits = isinstance(value, (int, float) if hint is float else hint)
+    fits = fits and (hint is bool or not isinstance(value, bool))
+    return _expect(fits, value, f"a {hint.__name__}", where)
+
+
+def _expect(fits: bool, value: Any, what: str, where: str) -> Any:
+    if not fits:
+        raise UsageError(f"{where}: expected {what}, found {_brief(value)}")
+    return value
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 40 else text[:37] + "..."

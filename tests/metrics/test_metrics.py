@@ -1,0 +1,205 @@
+"""Metrics on small made-up networks, their identities, and the torchmetrics adapter."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import metrics
+from bench.errors import UsageError
+from bench.metrics.aesthetic import Aesthetic
+from bench.metrics.clip import ClipScore
+from bench.metrics.faithful import Faithful
+from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.hps import Hps
+
+
+class Colours:
+    """An extractor: the mean of each channel, in 0..1."""
+
+    name = "shapes_features"
+    identity = "colours/1"
+
+    def __call__(self, images: Any, prompts: Sequence[str]) -> np.ndarray:
+        return np.asarray(images, np.float32).mean(axis=(1, 2)) / 255
+
+
+def pictures(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, 64, 64, 3), dtype=np.uint8)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    scaled: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled.astype(np.float32)
+
+
+def embedded(texts: list[str]) -> torch.Tensor:
+    """A text embedding of two dimensions: the angle is the text's number in degrees."""
+    angles = torch.tensor([float(text) for text in texts]) * torch.pi / 180
+    return torch.stack([angles.cos(), angles.sin()], dim=1)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A stand-in for the world's evaluators."""
+    module = types.ModuleType("hypersd.shapes.evaluators")
+    clip = types.SimpleNamespace(
+        encode_image=lambda images: images.float().mean(dim=(1, 2)), encode_text=embedded
+    )
+    stand_ins: dict[str, Any] = {
+        "weights_sha256": lambda name: f"{name:0<64}",
+        "load_clip": lambda name, device: clip,
+        "load_features": lambda device: lambda images: images.float().mean(dim=(1, 2)),
+        "load_aesthetic": lambda device: lambda features: features.sum(dim=1),
+        "load_oracle": lambda device: types.SimpleNamespace(
+            judge=lambda images, prompts: torch.ones(len(images), 6)
+        ),
+    }
+    for name, stand_in in stand_ins.items():
+        setattr(module, name, stand_in)
+    monkeypatch.setitem(sys.modules, "hypersd.shapes.evaluators", module)
+    return module
+
+
+@pytest.mark.parametrize("kind", [ClipScore, Hps])
+def test_cosine_scores_are_cosines_times_hundred(kind: type[ClipScore]) -> None:
+    images = embedded(["0", "0", "0"]).numpy()
+    result = kind(embedded, "net").evaluate(images, ["0", "60", "180"], [0, 1, 2])
+    assert result.per_prompt == pytest.approx([100.0, 50.0, -100.0], abs=1e-4)
+    assert result.value == pytest.approx(50 / 3, abs=1e-4)
+    assert result.low < result.value < result.high
+
+
+def test_a_prompt_is_embedded_once() -> None:
+    seen: list[str] = []
+
+    def counting(texts: list[str]) -> torch.Tensor:
+        seen.extend(texts)
+        return embedded(texts)
+
+    score = ClipScore(counting, "net")
+    images = embedded(["0"] * 4).numpy()
+    first = score.evaluate(images, ["0", "60", "0", "60"], [0, 1, 0, 1])
+    score.evaluate(images, ["60", "0", "60", "0"], [1, 0, 1, 0])
+    assert seen == ["0", "60"]
+    assert (first.n, len(first.prompts)) == (4, 2)
+
+
+def test_aesthetic_is_the_mean_of_the_heads_ratings_and_knows_who_learned_its_labels() -> None:
+    metric = Aesthetic(lambda features: features[:, 0], "net")
+    result = metric.evaluate(np.array([[4.0], [6.0]], np.float32), ["", ""], [0, 1])
+    assert result.value == 5.0
+    assert [metric.trained_on(m) for m in ("lcm", "tcd", "tscd")] == ["no"] * 3
+    assert metric.trained_on("tscd_feedback") == "labels"
+
+
+def test_faithful_is_the_share_drawn_entirely_right_with_parts_among_those_who_ask() -> None:
+    nan = np.nan
+    judged = np.array(
+        [[1, 1, 1, 1, nan, 1], [0, 1, 1, 0, 0, 1], [0, 1, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]],
+        np.float32,
+    )
+    result = Faithful("oracle").evaluate(judged, ["a", "b", "c", "d"], [0, 1, 2, 3])
+    assert result.value == 0.5
+    assert 0 < result.low < 0.5 < result.high < 1
+    assert result.parts == {
+        "shape": 1.0,
+        "colour": 0.75,
+        "size": 0.75,
+        "relation": pytest.approx(2 / 3),
+        "count": 1.0,
+    }
+
+
+def test_faithful_names_the_prompt_that_the_oracle_cannot_read() -> None:
+    judged = np.full((2, 6), np.nan, np.float32)
+    judged[0] = 1
+    with pytest.raises(UsageError, match=r"prompt 8 'a photo of a dog' .* leave 'faithful' out"):
+        Faithful("oracle").evaluate(judged, ["a", "a photo of a dog"], [7, 8])
+
+
+def test_every_metric_has_what_the_contract_says(installed: types.ModuleType) -> None:
+    del installed
+    network = metrics.extractor("shapes_features").identity
+    ref = Reference.of(np.random.default_rng(0).normal(size=(9, 3)), name="r", extractor=network)
+    identities = set()
+    for name in metrics.METRICS:
+        metric = metrics.metric(name, {"real": ref, "teacher": ref})
+        assert metric.name == name
+        assert metric.higher_is_better == (name not in ("fid", "fid_teacher"))
+        assert all(metric.trained_on(method) == "no" for method in ("lcm", "tcd", "tscd"))
+        assert metrics.extractor(metric.extractor).identity in metric.identity
+        identities.add(metric.identity)
+    assert len(identities) == len(metrics.METRICS)
+
+
+def test_extractors_give_one_fp32_row_per_image(installed: types.ModuleType) -> None:
+    del installed
+    for name in ("shapes_clip", "shapes_hps", "shapes_features", "shapes_oracle"):
+        extractor = metrics.extractor(name, "cpu")
+        features = extractor(pictures(3), ["1", "2", "3"])
+        assert features.dtype == np.float32
+        assert len(features) == 3
+        assert np.array_equal(extractor(torch.tensor(pictures(3)), ["1", "2", "3"]), features)
+        assert "weights=" in extractor.identity
+    with pytest.raises(ValueError, match="need uint8"):
+        metrics.extractor("shapes_clip")(pictures(2).astype(np.float32), ["1", "2"])
+    with pytest.raises(ValueError, match="2 images but 1 prompts"):
+        metrics.extractor("shapes_clip")(pictures(2), ["1"])
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'aesthetic'"):
+        metrics.metric("asthetic")
+    with pytest.raises(UsageError, match="did you mean 'shapes_clip'"):
+        metrics.extractor("shape_clip")
+
+
+def test_a_reference_of_another_network_is_refused(installed: types.ModuleType) -> None:
+    del installed
+    ref = Reference("real", "other network", np.zeros(3), np.eye(3), 9)
+    with pytest.raises(UsageError, match="was made with 'other network'"):
+        metrics.metric("fid", {"real": ref})
+    with pytest.raises(UsageError, match="'fid_teacher' needs a reference"):
+        metrics.metric("fid_teacher", {"real": ref})
+    with pytest.raises(UsageError, match="not readable"):
+        metrics.metric("fid", {"real": Path("/nonexistent/real.safetensors")})
+
+
+def test_adapter_gives_the_metric_over_all_batches() -> None:
+    from bench.metrics.adapter import ImageMetric
+
+    ref = Reference.of(Colours()(pictures(200, 1), []), name="real", extractor="colours/1")
+    adapter = ImageMetric(Colours(), FrechetDistance(ref))
+    images, prompts = pictures(30), [f"prompt é {i}" for i in range(30)]
+    for start in range(0, 30, 10):
+        adapter.update(images[start : start + 10], prompts[start : start + 10])
+    direct = FrechetDistance(ref).evaluate(Colours()(images, prompts), prompts, range(30))
+    assert float(adapter.compute()) == direct.value
+    assert adapter.result().low == direct.low
+    assert adapter.higher_is_better is False
+    adapter.reset()
+    adapter.update(images[:10], prompts[:10], clusters=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    assert len(adapter.result().prompts) == 5
+
+
+def test_adapter_hands_each_prompt_to_its_image() -> None:
+    from bench.metrics.adapter import ImageMetric
+
+    class Right:
+        name, identity = "shapes_clip", "right/1"
+
+        def __call__(self, images: Any, prompts: Sequence[str]) -> np.ndarray:
+            return unit(np.tile([[1.0, 0.0]], (len(prompts), 1)))
+
+    adapter = ImageMetric(Right(), ClipScore(embedded, "right/1"))
+    adapter.update(pictures(2), ["0", "90"])
+    adapter.update(pictures(1), ["60"])
+    assert float(adapter.compute()) == pytest.approx(50.0, abs=1e-4)
