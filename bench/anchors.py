@@ -1,0 +1,64 @@
+"""Anchors: images that give the scale, made from the world's own renders.
+
+`real`: the world's renders of the very scenes whose captions are the
+prompts. `vae_round_trip`: those, encoded and decoded, the best a latent model could do.
+`shuffled_captions`: the renders in an order in which no picture meets its own prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.keys import Key
+from bench.pictures import Batch
+from bench.sampling import to_uint8
+
+
+def renders(split: str, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """The pictures of scenes: [B, 64, 64, 3] uint8."""
+    from hypersd.shapes.render import render
+    from hypersd.shapes.scenes import sample_scene
+
+    return np.stack([render(sample_scene(split, index)) for index in indices])
+
+
+def without_fixed_points(n: int, seed: int = 0) -> NDArray[np.int64]:
+    """A permutation of n >= 2 items that moves each of them: one cycle in a random order."""
+    order = np.random.default_rng(seed).permutation(n)
+    moved = np.empty(n, np.int64)
+    moved[order] = np.roll(order, -1)
+    return moved
+
+
+class Real:
+    """Renders of the prompts' own scenes, or of others' where `order` says whose."""
+
+    def __init__(self, split: str, order: NDArray[np.int64] | None = None) -> None:
+        self.split, self.order = split, order
+
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One render per key."""
+        indices = [key.index if self.order is None else int(self.order[key.index]) for key in keys]
+        return Batch(renders(self.split, indices))
+
+
+class RoundTrip:
+    """Renders that went through a VAE: the mode of its encoding, decoded."""
+
+    def __init__(self, split: str, vae: Any) -> None:
+        self.split, self.vae = split, vae
+
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One picture per key."""
+        import torch
+
+        pictures = renders(self.split, [key.index for key in keys])
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(self.vae.device).float() / 127.5 - 1
+        with torch.inference_mode():
+            latents = self.vae.encode(x).latent_dist.mode()
+            images, broken = to_uint8(self.vae.decode(latents, return_dict=False)[0])
+        return Batch(images, broken=broken)

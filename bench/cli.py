@@ -1,0 +1,74 @@
+"""`python bench.py suite=NAME|PATH [task=run|plan|report] [key=value ...]`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from bench.errors import UsageError
+
+HELP = """\
+usage: python bench.py suite=NAME|PATH [task=run|plan|report] [key=value ...]
+
+Makes images with every contestant of a suite, scores them and writes a report.
+
+  suite=NAME|PATH     {suites}, or a YAML file
+  task=run            make what is missing, score, report (the default)
+  task=plan           say what a run will do and what it lacks, and end
+  task=report         write the report of a finished run again (run=DIR, or the run's own words)
+
+  out=DIR             run folder; default runs/<suite>-<identity>, so the same command resumes
+  cache=DIR           images and features that all runs share; default runs/cache
+  limit=N             only the first N prompts: a quick run, marked as such
+  device=DEVICE       auto, cpu, cuda or mps
+  images=DIR          a folder of images (00000.png ...) that competes as well
+  precomputed=false   make shipped rows (teacher, anchors) again instead of reading their features
+  batch=N             images at once; default by device
+  export=DIR          write this run's features as shipped ones (for maintainers)
+
+Every key of a suite can be set: prompts.n=500  steps=[1,4]  seeds=[0,1]  prompts.set=mine.txt
+  contestants.tcd.eta=0.5  ~contestants.lcm  +contestants.mine.lora=my.safetensors
+
+exit codes: 0 done; 2 usage, or something is missing; 4 done, but some images failed
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; the exit code is one of those that HELP names."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if any(word in ("-h", "--help") for word in words):
+        from bench.suite import names
+
+        print(HELP.format(suites=", ".join(names())), end="")
+        return 0
+    try:
+        return _dispatch(words)
+    except UsageError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words:
+        raise UsageError("usage: python bench.py suite=NAME|PATH [key=value ...]; see --help")
+    for flag in ("-m", "--multirun"):
+        if flag in words:
+            raise UsageError(f"{flag}: not there yet; give one command per suite")
+    from bench import options
+
+    chosen, suite = options.read(words)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from bench.plan import make
+    from bench.run import report, run
+
+    if suite is None:
+        assert chosen.run is not None
+        return report(chosen.run)
+    plan = make(suite, chosen)
+    if chosen.task == "plan":
+        plan.show()
+        return 0
+    return report(plan.out) if chosen.task == "report" else run(plan)

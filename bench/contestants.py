@@ -1,0 +1,109 @@
+"""A contestant -> what makes its images, and what is known of it (licence, cost of training)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import identity
+from bench.errors import UsageError
+from bench.keys import Key
+from bench.settings import ANCHORS, Row, Settings
+from bench.summary import Training
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.pictures import Batch
+    from bench.prompts import PromptSet
+
+Source = Callable[[Sequence[Key]], "Batch"]
+OWN_LICENCE = "Apache-2.0"  # of everything that the world itself draws
+
+
+def source(
+    row: Row, prompts: PromptSet, size: int, trained: Path | None, device: torch.device
+) -> Source:
+    """What makes a row's images: keys -> Batch.
+
+    trained: the weights that a recipe gave.  Raises UsageError for files that cannot be loaded.
+    """
+    from bench import anchors, models, pictures
+    from bench.sampling import Sampler
+
+    settings = row.settings
+    if settings.source in ANCHORS:
+        assert prompts.split is not None
+        if settings.source == "vae_round_trip":
+            folder = identity.base_folder(f"contestants.{settings.key}", settings)
+            return anchors.RoundTrip(prompts.split, models.base(folder, device).vae)
+        shuffled = settings.source == "shuffled_captions"
+        order = anchors.without_fixed_points(len(prompts.texts)) if shuffled else None
+        return anchors.Real(prompts.split, order)
+    if settings.source == "images":
+        return pictures.Folder(Path(settings.weights), size)
+    assert row.steps is not None
+    weights = trained
+    if settings.source in ("lora", "unet"):
+        weights = identity.weight_file(f"contestants.{settings.key}", settings)
+    pipeline = models.pipeline(settings, weights, device)
+    return Sampler(pipeline, settings.sampling, row.steps, size)
+
+
+def trained_weights(folder: Path) -> Path:
+    """The weights in what a training exported. Raises UsageError where there are none."""
+    for name in (identity.LORA_FILE, "diffusion_pytorch_model.safetensors"):
+        if (folder / name).is_file():
+            return folder / name
+    raise UsageError(f"{folder}: the training left no {identity.LORA_FILE}")
+
+
+def card_folder(settings: Settings, trained: Path | None) -> Path | None:
+    """The folder whose README.md and training.json speak for a contestant's weights."""
+    if settings.source in ("real", "shuffled_captions", "images"):
+        return None
+    if settings.source == "recipe":
+        return trained.parent if trained else None
+    if settings.source in ("lora", "unet"):
+        path = identity.weights_path(settings.weights)
+        return path if path.is_dir() else path.parent
+    return identity.weights_path(settings.base)
+
+
+def licence(settings: Settings, trained: Path | None) -> str:
+    """The licence that the weights' model card names in its header, or "unknown"."""
+    if settings.source in ("real", "shuffled_captions"):
+        return OWN_LICENCE
+    folder = card_folder(settings, trained)
+    try:
+        card = (folder / "README.md").read_text(encoding="utf-8") if folder else ""
+    except (OSError, UnicodeDecodeError):
+        return "unknown"
+    found = re.search(r"\A---\n(?:.*\n)*?license:[ ]*(\S+)", card)
+    return _spelt(found[1]) if found else "unknown"
+
+
+def _spelt(licence: str) -> str:
+    """Model cards write SPDX names in lower case."""
+    return OWN_LICENCE if licence.lower() == OWN_LICENCE.lower() else licence
+
+
+def training(settings: Settings, trained: Path | None) -> Training | None:
+    """What the weights' training cost, where a training.json says so."""
+    folder = card_folder(settings, trained)
+    try:
+        facts = json.loads((folder / "training.json").read_text()) if folder else {}
+    except (OSError, ValueError):
+        return None
+    if "images_seen" not in facts or "seconds" not in facts:
+        return None
+    return Training(
+        images_seen=int(facts["images_seen"]),
+        unet_forwards=int(facts.get("unet_forwards", 0)),
+        unet_backwards=int(facts.get("unet_backwards", 0)),
+        seconds=float(facts["seconds"]),
+        hardware=str(facts.get("hardware", "unknown")),
+    )

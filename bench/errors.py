@@ -1,0 +1,7 @@
+"""What a user did wrong, in one line: the same errors that `hypersd` raises."""
+
+from __future__ import annotations
+
+from hypersd.errors import UsageError, nearest
+
+__all__ = ["UsageError", "nearest"]

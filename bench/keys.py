@@ -1,0 +1,51 @@
+"""Which image is which: (prompt, seed) keys, and the fixed slices that work is cut into."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+SLICE = 100
+
+
+@dataclass(frozen=True)
+class Key:
+    """One image: prompt number `index` with its text, drawn with `seed`."""
+
+    index: int
+    prompt: str
+    seed: int
+
+
+def digest(value: Any) -> str:
+    """A hash of anything that JSON can hold: 32 hex digits."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def ordered(texts: Sequence[str], seeds: Sequence[int]) -> list[Key]:
+    """Every key, seed by seed: more seeds leave the slices of the first ones as they are."""
+    return [Key(index, text, seed) for seed in seeds for index, text in enumerate(texts)]
+
+
+def slices(keys: Sequence[Key]) -> list[tuple[Key, ...]]:
+    """The whole list in fixed pieces of 100, the last one shorter."""
+    return [tuple(keys[start : start + SLICE]) for start in range(0, len(keys), SLICE)]
+
+
+def needed(pieces: Sequence[tuple[Key, ...]], limit: int | None) -> list[tuple[Key, ...]]:
+    """The pieces that hold a prompt below `limit`: all of them where it is None."""
+    return [p for p in pieces if limit is None or any(key.index < limit for key in p)]
+
+
+def image_key(contestant: str, key: Key, size: int) -> str:
+    """What an image is a function of, as a hash (contract: contestant, prompt, seed, size)."""
+    return digest([contestant, key.prompt, key.seed, size])
+
+
+def slice_key(contestant: str, keys: Sequence[Key], size: int) -> str:
+    """The name of a slice's images in the cache."""
+    return digest([image_key(contestant, key, size) for key in keys])

@@ -1,0 +1,90 @@
+"""Weights on disk -> a pipeline that is ready to sample. The base is loaded once per process.
+
+A LoRA is merged into a fresh UNet (15 MB here), so that one contestant cannot leave a trace in
+the next and its speed is that of the merged network.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import identity
+from bench.errors import UsageError
+from bench.settings import Settings
+
+
+def device_of(name: str) -> torch.device:
+    """The device of "auto", "cpu", "cuda" or "mps". Raises UsageError where it is not there."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next((kind for kind, ready in there.items() if ready), "cpu"))
+    if not there.get(name, True):
+        raise UsageError(f"device={name}: not on this machine; there is device=cpu")
+    return torch.device(name)
+
+
+@lru_cache(maxsize=2)
+def base(folder: Path, device: torch.device) -> Any:
+    """A StableDiffusionPipeline at fp32 without progress bars. Raises UsageError if damaged."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = _loaded(folder, lambda: StableDiffusionPipeline.from_pretrained(folder))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to(device=device, dtype=torch.float32)
+
+
+def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> Any:
+    """The pipeline of a contestant.
+
+    weights: the LoRA or UNet file where there is one (for a recipe: what it trained).
+    Raises UsageError, one line, for files that are damaged or of another architecture.
+    """
+    folder = identity.base_folder(f"contestants.{settings.key}", settings)
+    whole = base(folder, device)
+    if weights is None:
+        return whole
+    from safetensors.torch import load_file
+
+    state = _loaded(weights, lambda: load_file(weights))
+    unet = _fresh_unet(folder)
+    own = type(whole)(**{**whole.components, "unet": unet}, requires_safety_checker=False)
+    if settings.source == "unet" or not any("lora" in key for key in state):
+        _loaded(weights, lambda: unet.load_state_dict(state))
+    else:
+        _loaded(weights, lambda: _merge(own, state, settings.lora_scale))
+    own.set_progress_bar_config(disable=True)
+    return own.to(device=device, dtype=torch.float32)
+
+
+def _fresh_unet(folder: Path) -> Any:
+    from diffusers import UNet2DConditionModel as UNet
+
+    return _loaded(folder, lambda: UNet.from_pretrained(folder, subfolder="unet").float())
+
+
+def _merge(pipeline: Any, state: dict[str, torch.Tensor], scale: float) -> None:
+    before = {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
+    pipeline.load_lora_weights(state)
+    if not getattr(pipeline.unet, "peft_config", None):
+        raise ValueError("no LoRA of this UNet")
+    pipeline.fuse_lora(components=["unet"], lora_scale=scale)
+    pipeline.unload_lora_weights()
+    after = pipeline.unet.state_dict()
+    if scale and all(torch.equal(before[name], after[name]) for name in before):
+        raise ValueError("the LoRA changes no weight of this UNet")
+
+
+def _loaded(path: Path, load: Any) -> Any:
+    """What `load` gives; any error of a library as one line that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return load()
+    except Exception as error:  # libraries raise many kinds for a bad file
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{path}: cannot be loaded ({words[:160]})") from None

@@ -1,0 +1,160 @@
+"""The command line's words -> what to do (Options) and the suite's mapping, through Hydra.
+
+Hydra's compose API merges the suite and the overrides; what the result may hold is checked here
+and in `suite.py`, so that every mistake is one line of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import fields, suite
+from bench.errors import UsageError, nearest
+
+TASKS = ("run", "plan", "report")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PATHS = ("suite", "out", "cache", "images", "export", "run")
+DEFAULTS: dict[str, Any] = {
+    "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
+}  # fmt: skip
+_OVERRIDE = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[A-Za-z_][\w.@/-]*)(?:=(?P<value>.*))?", re.S)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for besides the suite.
+
+    out: run folder, None for the default.  limit: only the first so many prompts.  images: a
+    folder that competes as well.  precomputed: use shipped features where identities match.
+    batch: images at once, None for the device's default.  export: a folder that receives this
+    run's features as shipped ones.  run: a finished run folder (task=report).
+    """
+
+    task: str = "run"
+    out: Path | None = None
+    cache: Path = Path("runs/cache")
+    limit: int | None = None
+    device: str = "auto"
+    images: Path | None = None
+    precomputed: bool = True
+    batch: int | None = None
+    export: Path | None = None
+    run: Path | None = None
+
+
+def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
+    """Options and suite of a command line; no suite where `run=` names a finished run.
+
+    Raises UsageError for anything that is not valid.
+    """
+    paths, overrides = _split(arguments)
+    name = paths.pop("suite", None)
+    if name is None and "run" not in paths:
+        raise UsageError(f"suite=NAME is missing; there are {', '.join(suite.names())}")
+    values = _compose(name, overrides)
+    given = {key: values.pop(key) for key in DEFAULTS}
+    options = _options(given, {key: Path(value) for key, value in paths.items()})
+    if name is None:
+        return options, None
+    return options, suite.read(Path(name).stem, values, options.images)
+
+
+def _options(given: dict[str, Any], paths: dict[str, Path]) -> Options:
+    limit, batch = given["limit"], given["batch"]
+    options = Options(
+        task=fields.choice("task", given["task"], TASKS),
+        limit=None if limit is None else fields.integer("limit", limit, 2),
+        device=fields.choice("device", given["device"], DEVICES),
+        precomputed=fields.flag("precomputed", given["precomputed"]),
+        batch=None if batch in (None, "auto") else fields.integer("batch", batch, 1, 4096),
+        **paths,
+    )
+    if options.images is not None and not options.images.is_dir():
+        raise UsageError(f"images={options.images}: no such folder")
+    if options.run is not None and options.task != "report":
+        raise UsageError(f"run={options.run}: goes with task=report")
+    return options
+
+
+def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Paths, taken as they stand (Hydra's grammar would want quotes), and overrides for Hydra."""
+    paths: dict[str, str] = {}
+    overrides = []
+    for argument in arguments:
+        match = _OVERRIDE.fullmatch(argument)
+        if match is None or (match["value"] is None and match["sign"] != "~"):
+            raise UsageError(f"{argument!r}: expected key=value (or --help)")
+        first = match["key"].split(".")[0]
+        known = (*PATHS, *DEFAULTS, *suite.KEYS)
+        if first not in known:
+            raise UsageError(f"unknown key {first!r}; {nearest(first, known)}")
+        if first not in PATHS:
+            overrides.append(argument)
+            continue
+        if match["sign"] == "~" or match["key"] != first or not match["value"]:
+            raise UsageError(f"{argument!r}: expected {first}=PATH")
+        paths[first] = match["value"]
+    return paths, overrides
+
+
+def _compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
+    from hydra import compose, initialize
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    chosen = _load(suite.locate(name)) if name is not None else {}
+    store = ConfigStore.instance()
+    defaults = ["_self_", {"suite": "chosen"}]
+    store.store("bench", {"defaults": defaults, **DEFAULTS})
+    # Hydra would put the suite's keys under `suite.`; packaged globally they need no prefix.
+    store.store("chosen", chosen, group="suite", package="_global_")
+    signed = [_sign(override, chosen) for override in overrides]
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            composed = compose("bench", signed)
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(f"cannot read {' '.join(overrides)!r}: {_reason(error)}") from None
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _sign(override: str, chosen: dict[str, Any]) -> str:
+    """`key=value` as `++key=value`: whether a key is valid is for `suite.py` to say.
+
+    A contestant is only added where a plus says so, so that a misspelt one is noticed.
+    """
+    match = _OVERRIDE.fullmatch(override)
+    assert match is not None
+    place = match["key"].split(".")
+    known = chosen.get("contestants") or {}
+    if place[0] == "contestants" and len(place) > 1 and "+" not in match["sign"]:
+        if place[1] not in known:
+            raise UsageError(
+                f"no contestant {place[1]!r}; {nearest(place[1], known)} "
+                f"(a new one is added by +contestants.{place[1]}...)"
+            )
+    return override if match["sign"] == "~" else f"++{override.lstrip('+')}"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"suite={path}: {_reason(error)}") from None
+    return dict(fields.mapping(f"suite={path}", values, suite.KEYS))
+
+
+def _reason(error: Exception) -> str:
+    """An error of a library in one line."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 200 else words[:197] + "..."

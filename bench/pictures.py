@@ -1,0 +1,74 @@
+"""Pictures: a batch of new ones, and folders of pictures made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UsageError
+from bench.identity import image_file
+from bench.keys import Key
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images [B, H, W, 3] uint8, seconds per stage for the whole batch, and what went wrong.
+
+    broken: positions whose decoded image was not finite (drawn black).  truncated: positions
+    whose prompt the text encoder did not read to its end.
+    """
+
+    images: NDArray[np.uint8]
+    seconds: dict[str, float] = field(default_factory=dict)
+    broken: list[int] = field(default_factory=list)
+    truncated: list[int] = field(default_factory=list)
+
+
+class Folder:
+    """Pictures made elsewhere, `<prompt index:05d>.png|jpg|webp`."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, self.size = folder, size
+
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One picture per key. Raises UsageError for one that is missing or unreadable."""
+        return Batch(np.stack([read_picture(self.folder, key.index, self.size) for key in keys]))
+
+
+def read_picture(folder: Path, index: int, size: int) -> NDArray[np.uint8]:
+    """[size, size, 3] uint8. Raises UsageError: missing, unreadable, or of another size."""
+    from PIL import Image
+
+    path = image_file(folder, index)
+    if path is None:
+        raise UsageError(f"images={folder}: {index:05d}.png (or .jpg, .webp) is missing")
+    try:
+        with Image.open(path) as image:
+            picture = np.asarray(image.convert("RGB"))
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        words = " ".join(str(error).split())[:120]
+        raise UsageError(f"images={folder}: {path.name} is unreadable ({words})") from None
+    if picture.shape[:2] != (size, size):
+        height, width = picture.shape[:2]
+        raise UsageError(
+            f"images={folder}: {path.name} is {width}x{height}, the suite's images are {size}x{size}"
+        )
+    return picture
+
+
+def check_folder(folder: Path, indices: Sequence[int], seeds: Sequence[int], size: int) -> None:
+    """Refuse a folder that lacks a picture or holds one that cannot be read. Raises UsageError."""
+    if len(seeds) > 1:
+        raise UsageError(f"images={folder}: a folder has one image per prompt, so give one seed")
+    absent = [index for index in indices if image_file(folder, index) is None]
+    if absent:
+        first = ", ".join(f"{index:05d}" for index in absent[:5])
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        raise UsageError(f"images={folder}: {len(absent)} of {len(indices)} images are missing: "
+                         f"{first}{more} (.png, .jpg or .webp)")  # fmt: skip
+    for index in indices:
+        read_picture(folder, index, size)

@@ -1,0 +1,249 @@
+"""What a run will do, and what is missing to do it. Nothing is made here and torch is not needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench import identity, keys, precomputed, prompts
+from bench.errors import UsageError
+from bench.identity import Hashes
+from bench.keys import Key, digest
+from bench.options import Options
+from bench.prompts import PromptSet
+from bench.settings import ANCHORS, Row
+from bench.store import Arrays, Store
+from bench.suite import Suite
+
+SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row
+# Seconds per image on two CPU cores, until a run has measured this machine (<cache>/costs.json).
+COSTS = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One row of the result and the slices of work that are left of it.
+
+    pieces: the slices it needs.  make, score: those whose images, or only features, are missing.
+    shipped: features that came with the project, one row for each scored key.
+    training: the folder of a recipe's training; trained: its weights are there.
+    """
+
+    row: Row
+    identity: str
+    pieces: list[tuple[Key, ...]]
+    make: list[tuple[Key, ...]] = field(default_factory=list)
+    score: list[tuple[Key, ...]] = field(default_factory=list)
+    shipped: Arrays | None = None
+    training: Path | None = None
+    trained: bool = True
+
+    @property
+    def images(self) -> int:
+        """Images to make."""
+        return sum(map(len, self.make))
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations to make, over all images."""
+        return self.images * (self.row.nfe or 0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before it happens.
+
+    keys: the scored keys.  extractors, metrics: identities by name, as far as they could be read.
+    missing: what a run lacks, a clause each.  notes: what was left out of the suite, and why.
+    """
+
+    suite: Suite
+    options: Options
+    prompts: PromptSet
+    keys: list[Key]
+    rows: list[Planned]
+    extractors: Mapping[str, str]
+    metrics: Mapping[str, str]
+    missing: list[str]
+    notes: list[str]
+    costs: Mapping[str, float]
+
+    @cached_property
+    def protocol(self) -> str:
+        """The protocol identity: what must be equal before two numbers are compared."""
+        texts = [key.prompt for key in self.keys]
+        seeds, size = list(self.suite.seeds), self.suite.size
+        return digest([texts, seeds, size, dict(self.metrics)])[:16]
+
+    @cached_property
+    def contestants(self) -> dict[str, str]:
+        """Contestant identities by row."""
+        return {planned.row.name: planned.identity for planned in self.rows}
+
+    @property
+    def out(self) -> Path:
+        """The run folder."""
+        if self.options.out is not None:
+            return self.options.out
+        return Path("runs") / f"{self.suite.name}-{digest([self.protocol, self.contestants])[:8]}"
+
+    @property
+    def seconds(self) -> float:
+        """An estimate of the whole run."""
+        total = 0.0
+        for planned in self.rows:
+            per_image = planned.evaluations / max(1, planned.images) * self.costs["unet"]
+            model = planned.row.settings.source not in (*ANCHORS, "images")
+            per_image += self.costs["vae"] if model else self.costs["render"]
+            total += planned.images * per_image + _count(planned.score) * self.costs["score"]
+            total += _training_seconds(planned, self.costs["train"])
+        return total
+
+    def show(self) -> None:
+        """Print the plan."""
+        from bench.progress import show_plan
+
+        show_plan(self)
+
+
+def make(suite: Suite, options: Options) -> Plan:
+    """The plan of a suite. Raises UsageError for prompts that cannot be read."""
+    chosen = prompts.load(suite.prompt_set, suite.n)
+    suite, notes = _fitting(suite, chosen)
+    store = Store(options.cache)
+    hashes = Hashes(options.cache / "hashes.json")
+    metrics, extractors, missing = _judges(suite)
+    everything = keys.ordered(chosen.texts, suite.seeds)
+    limit = options.limit
+    scored = [key for key in everything if limit is None or key.index < limit]
+    pieces = keys.needed(keys.slices(everything), limit)
+    rows = []
+    for row in suite.rows:
+        try:
+            name = identity.contestant(row, chosen, hashes)
+            _check(row, scored, suite)
+        except UsageError as error:
+            if str(error) not in missing:
+                missing.append(str(error))
+            name = ""
+        planned = Planned(row, name, pieces)
+        if name and not missing:
+            planned = _work(planned, suite, options, store, chosen, scored, extractors, hashes)
+        rows.append(planned)
+    hashes.remember()
+    costs = {**COSTS, **_measured(options.cache)}
+    return Plan(suite, options, chosen, scored, rows, extractors, metrics, missing, notes, costs)
+
+
+def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
+    """The suite without what prompts from a file cannot have, and a note for each of it."""
+    if chosen.split is not None:
+        return suite, []
+    from hypersd.shapes.captions import parse
+
+    notes = []
+    kept = tuple(c for c in suite.contestants if c.source not in ANCHORS)
+    for gone in (c.key for c in suite.contestants if c.source in ANCHORS):
+        notes.append(f"{gone} is left out: {chosen.name} has no real pictures")
+    metrics = suite.metrics
+    unread = next((text for text in chosen.texts if parse(text) is None), None)
+    if "faithful" in metrics and unread is not None:
+        metrics = tuple(name for name in metrics if name != "faithful")
+        notes.append(f"faithful is left out: {unread[:60]!r} is not a caption of shapes")
+    if not kept or not metrics:
+        raise UsageError(f"prompts.set={chosen.name}: leaves no contestant or no metric to run")
+    return replace(suite, contestants=kept, metrics=metrics), notes
+
+
+def references() -> dict[str, Path]:
+    """The Frechet references that are there, by what they are of."""
+    folder = identity.weights_path("shapes/reference")
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _judges(suite: Suite) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """Identities of metrics and of extractors by name, and what is missing of them."""
+    from bench.metrics import extractor, metric
+
+    metrics: dict[str, str] = {}
+    extractors: dict[str, str] = {}
+    missing: list[str] = []
+    for name in suite.metrics:
+        try:
+            found = metric(name, dict(references()))
+            extractors[found.extractor] = extractor(found.extractor, "cpu").identity
+            metrics[name] = found.identity
+        except UsageError as error:
+            if str(error) not in missing:
+                missing.append(str(error))
+    return metrics, extractors, missing
+
+
+def _check(row: Row, scored: list[Key], suite: Suite) -> None:
+    if row.settings.source == "images":
+        from bench.pictures import check_folder
+
+        indices = sorted({key.index for key in scored})
+        check_folder(Path(row.settings.weights), indices, suite.seeds, suite.size)
+
+
+def _work(
+    planned: Planned,
+    suite: Suite,
+    options: Options,
+    store: Store,
+    chosen: PromptSet,
+    scored: list[Key],
+    extractors: Mapping[str, str],
+    hashes: Hashes,
+) -> Planned:
+    """What is left to do for one row."""
+    row, name = planned.row, planned.identity
+    if row.settings.source == "recipe":
+        folder = options.cache / "trained" / identity.training(row.settings, hashes)
+        planned = replace(planned, training=folder, trained=(folder / "final/README.md").is_file())
+    if options.precomputed and options.export is None:
+        found = precomputed.find(row, name, chosen, scored, suite.size, extractors)
+        if found is not None:
+            live = tuple(scored[:SHOWN])
+            there = store.has("images", keys.slice_key(name, live, suite.size))
+            return replace(planned, pieces=[live], make=[] if there else [live], shipped=found)
+    make, score = [], []
+    for number, piece in enumerate(planned.pieces):
+        key = keys.slice_key(name, piece, suite.size)
+        scores = all(store.has("features", feature_key(key, e)) for e in extractors.values())
+        images = row.settings.source == "images" or store.has("images", key)
+        if not images and (number == 0 or not scores):
+            make.append(piece)
+        if not scores:
+            score.append(piece)
+    return replace(planned, make=make, score=score)
+
+
+def feature_key(slice_key: str, extractor: str) -> str:
+    """The name of a slice's features in the cache."""
+    return digest([slice_key, extractor])
+
+
+def _training_seconds(planned: Planned, per_image: float) -> float:
+    if planned.trained:
+        return 0.0
+    from hypersd import recipe
+
+    return recipe.load(planned.row.settings.weights).images_seen * per_image
+
+
+def _count(pieces: list[tuple[Key, ...]]) -> int:
+    return sum(map(len, pieces))
+
+
+def _measured(cache: Path) -> dict[str, float]:
+    try:
+        found: dict[str, Any] = json.loads((cache / "costs.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: float(value) for name, value in found.items() if name in COSTS}

@@ -1,0 +1,175 @@
+"""(prompt, seed) -> image. Every random draw of a benchmark is made here.
+
+The initial latents and the noise inside few-step schedulers come from one CPU generator per
+image, seeded by (prompt, seed), so an image does not depend on what else is in its batch, on the
+device's generator or on how many processes work.
+
+B: images of a batch; C, h, w: latent channels, height, width; H, W: image height, width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.errors import UsageError
+from bench.keys import Key
+from bench.pictures import Batch
+from bench.settings import Sampling
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+}
+
+
+def generator(key: Key) -> torch.Generator:
+    """The source of all randomness of one image."""
+    words = f"{key.seed}\n{key.prompt}".encode()
+    seed = int.from_bytes(hashlib.sha256(words).digest()[:8], "big") >> 1
+    return torch.Generator().manual_seed(seed)
+
+
+def initial_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Standard normal latents [B, *shape] in fp32, one draw from each generator."""
+    draws = [torch.randn((1, *shape), generator=g, dtype=torch.float32) for g in generators]
+    return torch.cat(draws)
+
+
+def make_scheduler(base: Any, sampling: Sampling) -> Any:
+    """A diffusers scheduler: the base's configuration with what `sampling` says of it.
+
+    base: the pipeline's own scheduler.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, SCHEDULERS[sampling.scheduler]) if sampling.scheduler else type(base)
+    changes = {
+        "timestep_spacing": sampling.spacing,
+        "prediction_type": sampling.prediction_type,
+        "original_inference_steps": sampling.original_steps,
+    }
+    return kind.from_config(base.config, **{k: v for k, v in changes.items() if v is not None})
+
+
+def set_steps(scheduler: Any, sampling: Sampling, steps: int, device: torch.device) -> None:
+    """Choose the scheduler's timesteps. Raises UsageError where it cannot make so many steps."""
+    chosen: dict[str, Any] = {"num_inference_steps": steps}
+    if sampling.timesteps is not None:
+        chosen = {"timesteps": list(sampling.timesteps)}
+    try:
+        scheduler.set_timesteps(device=device, **chosen)
+    except (ValueError, TypeError) as error:
+        name = type(scheduler).__name__
+        raise UsageError(f"{name} cannot make {steps} steps: {str(error)[:200]}") from None
+
+
+class Sampler:
+    """Draws images with one pipeline, one number of steps and one kind of sampling.
+
+    pipeline: a StableDiffusionPipeline, its weights ready; its own scheduler is left as it is.
+    size: height and width in pixels.
+    """
+
+    def __init__(self, pipeline: Any, sampling: Sampling, steps: int, size: int) -> None:
+        self.pipeline, self.sampling, self.steps, self.size = pipeline, sampling, steps, size
+        self.device = next(pipeline.unet.parameters()).device
+        self.scheduler = make_scheduler(pipeline.scheduler, sampling)
+        accepted = inspect.signature(self.scheduler.step).parameters
+        self._eta = {"eta": sampling.eta} if "eta" in accepted else {}
+        self._draws = "generator" in accepted
+        self._empty: Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """The images of the keys, in their order."""
+        clock = _Clock(self.device)
+        text, truncated = self._text([key.prompt for key in keys])
+        clock.lap("text")
+        latents = self._denoise(text, [generator(key) for key in keys])
+        clock.lap("unet")
+        vae = self.pipeline.vae
+        decoded = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        images, broken = to_uint8(decoded)
+        clock.lap("vae")
+        return Batch(images, clock.seconds, broken, truncated)
+
+    def _text(self, prompts: list[str]) -> tuple[Tensor, list[int]]:
+        """Embeddings [B, T, D], every distinct prompt read once; positions that were cut."""
+        distinct = sorted(set(prompts))
+        embeddings, cut = self._encode(distinct)
+        place = [distinct.index(prompt) for prompt in prompts]
+        return embeddings[place], [i for i, j in enumerate(place) if cut[j]]
+
+    def _encode(self, texts: list[str]) -> tuple[Tensor, list[bool]]:
+        tokenizer = self.pipeline.tokenizer
+        longest = tokenizer.model_max_length
+        tokens = tokenizer(
+            texts, padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
+        )
+        whole = tokenizer(texts)["input_ids"]
+        hidden = self.pipeline.text_encoder(tokens.input_ids.to(self.device))[0]
+        return hidden, [len(ids) > longest for ids in whole]
+
+    def _denoise(self, text: Tensor, generators: list[torch.Generator]) -> Tensor:
+        unet, scheduler = self.pipeline.unet, self.scheduler
+        set_steps(scheduler, self.sampling, self.steps, self.device)
+        side = self.size // self.pipeline.vae_scale_factor
+        shape = (unet.config.in_channels, side, side)
+        latents = initial_noise(generators, shape).to(self.device) * scheduler.init_noise_sigma
+        guided = self.sampling.guidance > 1
+        if guided:
+            text = torch.cat([self._unconditional().expand_as(text), text])
+        extra = {**self._eta, **({"generator": generators} if self._draws else {})}
+        for t in scheduler.timesteps:
+            x = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
+            predicted = unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
+            if guided:
+                plain, told = predicted.chunk(2)
+                predicted = plain + self.sampling.guidance * (told - plain)
+            latents = scheduler.step(predicted, t, latents, **extra, return_dict=False)[0]
+        return latents
+
+    def _unconditional(self) -> Tensor:
+        if self._empty is None:
+            self._empty = self._encode([""])[0]
+        return self._empty
+
+
+def to_uint8(decoded: Tensor) -> tuple[NDArray[np.uint8], list[int]]:
+    """[B, 3, H, W] in [-1, 1] -> ([B, H, W, 3] uint8, rounded once; positions not finite)."""
+    finite = torch.isfinite(decoded).flatten(1).all(dim=1)
+    decoded = torch.where(finite[:, None, None, None], decoded.float(), -1.0)
+    images = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array, torch.nonzero(~finite).flatten().tolist()
+
+
+class _Clock:
+    """Seconds between laps; waits for the device before it reads the time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+        self._last = self._now()
+
+    def lap(self, name: str) -> None:
+        now = self._now()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()

@@ -1,0 +1,198 @@
+"""What a contestant's settings mean: validated, and completed by the method they follow."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench import fields
+from bench.errors import UsageError, nearest
+
+SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
+ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
+SCHEDULERS = ("ddim", "dpm", "euler", "lcm", "tcd")
+SPACINGS = ("leading", "linspace", "trailing")
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+DEFAULT_BASE = "shapes/base"
+GUIDANCE = 3.0  # of every teacher of the world and all that is distilled from it
+MAX_STEPS = 50
+KEYS = (*SOURCES, "base", "like", "method", "steps", "scheduler", "spacing", "timesteps", "eta",
+        "guidance", "lora_scale", "prediction_type", "original_steps")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are drawn from weights.
+
+    scheduler: None is the base's own.  guidance: 1 is none, and costs one network evaluation per
+    step instead of two.  original_steps: points of the grid that LCM's and TCD's schedulers cut
+    their steps from.  timesteps: replaces the scheduler's own choice.  None leaves what the base's
+    scheduler configuration says.
+    """
+
+    scheduler: str | None = None
+    spacing: str | None = None
+    timesteps: tuple[int, ...] | None = None
+    eta: float = 0.0
+    guidance: float = 1.0
+    prediction_type: str | None = None
+    original_steps: int | None = None
+
+    @property
+    def evaluations_per_step(self) -> int:
+        """Network evaluations per image and step."""
+        return 2 if self.guidance > 1 else 1
+
+
+LIKE = {
+    "teacher": Sampling(guidance=GUIDANCE),
+    "lcm": Sampling("lcm", original_steps=40),
+    "tcd": Sampling("tcd", eta=0.3, original_steps=40),
+    "tscd": Sampling("tcd", eta=0.3, original_steps=40),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One contestant of a suite.
+
+    source: where its images come from, one of SOURCES, ANCHORS or "base" (the base itself).
+    weights: the value given for that source, a path or a name; "" for a base or an anchor.
+    steps: the numbers of steps it is drawn at; empty for images that no sampler made.
+    """
+
+    key: str
+    method: str
+    source: str
+    weights: str
+    base: str
+    steps: tuple[int, ...]
+    sampling: Sampling
+    lora_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result: a contestant at one number of steps."""
+
+    settings: Settings
+    steps: int | None
+
+    @property
+    def name(self) -> str:
+        """`<key>-<steps>step`, or the key alone for images that no sampler made."""
+        key = self.settings.key
+        return key if self.steps is None else f"{key}-{self.steps}step"
+
+    @property
+    def nfe(self) -> int | None:
+        """Network evaluations per image."""
+        if self.steps is None:
+            return None
+        return self.steps * self.settings.sampling.evaluations_per_step
+
+
+def read(key: str, values: Any, steps: tuple[int, ...]) -> Settings:
+    """The contestant that a suite describes under `contestants.<key>`.
+
+    steps: the suite's, for a contestant that names none.  Raises UsageError.
+    """
+    where = f"contestants.{key}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", key):
+        raise UsageError(f"{where}: a contestant's name holds letters, digits, '_', '.' and '-'")
+    given = fields.mapping(where, {} if values is None else values, KEYS)
+    if key in ANCHORS:
+        if given.keys() - {"base"}:
+            raise UsageError(f"{where}: {key!r} is an anchor and takes no setting but 'base'")
+        return Settings(key, key, key, "", _base(where, given), (), Sampling())
+    source, weights = _source(where, given)
+    if source == "images":
+        for name in given.keys() - {"images", "method"}:
+            raise UsageError(f"{where}: a folder of images takes no setting {name!r}")
+        method = str(given.get("method", key))
+        return Settings(key, method, source, weights, DEFAULT_BASE, (), Sampling())
+    like = _like(where, key, source, weights, given)
+    own = (
+        fields.integers(f"{where}.steps", given["steps"], 1, MAX_STEPS) if "steps" in given else ()
+    )
+    settings = Settings(
+        key=key,
+        method=fields.text(f"{where}.method", given.get("method", key)),
+        source=source,
+        weights=weights,
+        base=weights if source == "pipeline" else _base(where, given),
+        steps=own or steps,
+        sampling=_sampling(where, LIKE.get(like, Sampling()), given),
+        lora_scale=fields.number(f"{where}.lora_scale", given.get("lora_scale", 1.0), 0.0, 10.0),
+    )
+    _fits(where, settings)
+    return settings
+
+
+def _base(where: str, given: dict[str, Any]) -> str:
+    return fields.text(f"{where}.base", given.get("base", DEFAULT_BASE))
+
+
+def _source(where: str, given: dict[str, Any]) -> tuple[str, str]:
+    found = [name for name in SOURCES if given.get(name) is not None]
+    if len(found) > 1:
+        raise UsageError(f"{where}: has both {found[0]!r} and {found[1]!r}; give one of them")
+    if not found:
+        return "base", ""
+    return found[0], fields.text(f"{where}.{found[0]}", given[found[0]])
+
+
+def _like(where: str, key: str, source: str, weights: str, given: dict[str, Any]) -> str:
+    """The method whose sampling settings hold: as given, by its own name, or by its recipe's."""
+    if "like" in given:
+        return fields.choice(f"{where}.like", given["like"], LIKE)
+    if key in LIKE or source != "recipe":
+        return key
+    from hypersd import recipe
+
+    return recipe.load(weights).method
+
+
+def _sampling(where: str, start: Sampling, given: dict[str, Any]) -> Sampling:
+    """`start` with what is given. Without either: the base's scheduler and no guidance."""
+    changes: dict[str, Any] = {}
+    words = {"scheduler": SCHEDULERS, "spacing": SPACINGS, "prediction_type": PREDICTIONS}
+    for name, valid in words.items():
+        if given.get(name) is not None:
+            changes[name] = fields.choice(f"{where}.{name}", given[name], valid)
+    if given.get("timesteps") is not None:
+        changes["timesteps"] = fields.integers(f"{where}.timesteps", given["timesteps"], 0, 999)
+    if "eta" in given:
+        changes["eta"] = fields.number(f"{where}.eta", given["eta"], 0.0, 1.0)
+    if "guidance" in given:
+        changes["guidance"] = fields.number(f"{where}.guidance", given["guidance"], 1.0, 100.0)
+    if given.get("original_steps") is not None:
+        original = fields.integer(f"{where}.original_steps", given["original_steps"], 1, 1000)
+        changes["original_steps"] = original
+    return replace(start, **changes)
+
+
+def _fits(where: str, settings: Settings) -> None:
+    """Refuse steps that the scheduler cannot make."""
+    sampling, most = settings.sampling, max(settings.steps)
+    if sampling.timesteps is not None:
+        if sampling.scheduler == "ddim" or sampling.scheduler is None:
+            valid = nearest("", (s for s in SCHEDULERS if s != "ddim"))
+            raise UsageError(f"{where}.timesteps: needs a scheduler that takes them; {valid}")
+        if list(sampling.timesteps) != sorted(sampling.timesteps, reverse=True):
+            raise UsageError(f"{where}.timesteps={list(sampling.timesteps)}: must fall")
+        if settings.steps != (len(sampling.timesteps),):
+            count = len(sampling.timesteps)
+            raise UsageError(f"{where}.timesteps: there are {count}, so set {where}.steps={count}")
+    elif sampling.scheduler in ("lcm", "tcd") and most > (sampling.original_steps or 50):
+        original = sampling.original_steps or 50
+        raise UsageError(f"{where}: {most} steps cannot be cut from original_steps={original}")
+
+
+def rows(settings: tuple[Settings, ...]) -> list[Row]:
+    """The lines of the result, in the suite's order."""
+    lines: list[Row] = []
+    for one in settings:
+        lines += [Row(one, steps) for steps in one.steps or (None,)]
+    return lines
