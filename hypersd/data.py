@@ -59,7 +59,9 @@ def batch_rows(n: int, step: int, size: int, seed: int) -> Tensor:
 
 
 def _order(n: int, seed: int, number: int) -> Tensor:
-    rng = torch.Generator().manual_seed((number + 1) * 2**32 + seed)
+    """The order of a pass. torch takes the low 32 bits of a seed; the loop seeds its steps with
+    seed * 1,000,003 + step, and passes count down from the next seed's first."""
+    rng = torch.Generator().manual_seed((seed + 1) * 1_000_003 - 1 - number)
     return torch.randperm(n, generator=rng)
 
 

@@ -11,6 +11,7 @@ Source: Hyper-SD (arXiv 2404.13686), Sec. 3.1, Eq. 11 and 12, Algorithm 1.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -47,7 +48,7 @@ class Tscd(Method):
 
     def stage(self, step: int) -> Stage:
         """The stage that a training step belongs to."""
-        return next(s for s, end in zip(self.stages, self.ends, strict=True) if step < end)
+        return self.stages[bisect_right(self.ends, step)]
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
         """Any solver point from the lower edge of the segment up to t_prev."""
