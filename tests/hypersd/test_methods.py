@@ -265,6 +265,20 @@ def test_the_loss_follows_from_its_parts(tasks: dict[str, ConsistencyTask]) -> N
     assert got == pytest.approx(torch.stack(total).mean().item(), rel=1e-3)
 
 
+def test_offset_noise_shifts_whole_channels_and_changes_no_other_draw(
+    tasks: dict[str, ConsistencyTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, shape = tasks["tscd"], torch.Size((4000, 4, 2, 2))
+    plain = Draw.sample(shape, 40, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(task, "options", replace(task.options, offset_noise=0.1))
+    shifted = task._draw(shape, torch.Generator().manual_seed(0))
+    shift = shifted.noise - plain.noise
+    torch.testing.assert_close(shift, shift[:, :, :1, :1].expand(shape), rtol=0, atol=1e-6)
+    assert float(shift.std()) == pytest.approx(0.1, rel=0.03)
+    assert torch.equal(shifted.index, plain.index)
+    assert torch.equal(shifted.end, plain.end)
+
+
 def test_preview_is_a_grid_of_steps_by_prompts(
     tasks: dict[str, ConsistencyTask], tmp_path: Path
 ) -> None:
