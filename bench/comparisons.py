@@ -1,4 +1,4 @@
-"""Features of every contestant -> metrics with intervals and paired comparisons, for the Summary."""
+"""Features of every contestant -> metrics with intervals, and paired comparisons."""
 
 from __future__ import annotations
 

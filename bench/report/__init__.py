@@ -1,0 +1,1 @@
+"""A Summary for people: one HTML page (`html.render`) and one terminal table (`terminal.table`)."""

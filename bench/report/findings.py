@@ -1,0 +1,134 @@
+"""What a run shows, in sentences that its tests support; the rest is said to be undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.report.words import decimals, groups, listed, metric_words, number
+from bench.summary import Comparison, Contestant, Summary
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Sentences about the contestants of one step count: one that leads, one per comparison."""
+
+    heading: str
+    lead: str
+    sentences: list[str]
+
+
+def findings(summary: Summary) -> list[Findings]:
+    """For each step count: who is best on what, then every pair, then each against the teacher."""
+    made = []
+    for heading, members in groups(summary):
+        names = {c.name for c in members}
+        rows = [r for r in summary.comparisons if r.a in names]
+        lead = f"{_lead(summary, members)} {_against_teacher(summary, members, rows)}".strip()
+        if heading not in ("Teacher", "Anchors") and rows:
+            made.append(Findings(heading, lead, _sentences(summary, rows)))
+    return made
+
+
+def leader(summary: Summary, members: Sequence[Contestant], metric: str) -> str | None:
+    """The contestant shown to be better on `metric` than every other one of `members`.
+
+    None where there is no other, or where some difference may be chance (adjusted p >= 0.05).
+    """
+    rivals = [c for c in members if metric in c.metrics]
+    if len(rivals) < 2:
+        return None
+    sign = 1 if rivals[0].metrics[metric].higher_is_better else -1
+    best = max(rivals, key=lambda c: sign * c.metrics[metric].value)
+    beaten = {
+        loser
+        for row in summary.comparisons
+        if row.metric == metric and row.p_adjusted < ALPHA
+        for winner, loser in [_order(row, sign)]
+        if winner == best.name
+    }
+    return best.name if beaten >= {c.name for c in rivals if c is not best} else None
+
+
+def _order(row: Comparison, sign: int) -> tuple[str, str]:
+    return (row.a, row.b) if sign * row.delta > 0 else (row.b, row.a)
+
+
+def _lead(summary: Summary, members: Sequence[Contestant]) -> str:
+    """Who is best on which metrics of one step count."""
+    metrics = [m for m in summary.metric_names() if sum(m in c.metrics for c in members) > 1]
+    if not metrics:
+        return ""
+    won: dict[str, list[str]] = {}
+    for metric in metrics:
+        won.setdefault(leader(summary, members, metric) or "", []).append(metric)
+    none = won.pop("", [])
+    parts = [f"{name} is best on {_titles(found)}" for name, found in won.items()]
+    if none:
+        n = max(c.n for c in members)
+        parts.append(f"no single best could be shown at N = {n:,} on {_titles(none)}")
+    text = "; ".join(parts) + "."
+    return text[0].upper() + text[1:] if not won else text
+
+
+def _against_teacher(
+    summary: Summary, members: Sequence[Contestant], rows: Sequence[Comparison]
+) -> str:
+    """On which metrics everyone of a step count is shown to be worse than the teacher."""
+    teachers = [c.name for c in summary.contestants if c.method == "teacher"]
+    if len(teachers) != 1:
+        return ""
+    worse = [r for r in rows if r.b == teachers[0] and r.p_adjusted < ALPHA]
+    worse = [r for r in worse if _gain(summary, r) < 0]
+    metrics = [
+        m for m in summary.metric_names()
+        if {r.a for r in worse if r.metric == m} == {c.name for c in members}
+    ]  # fmt: skip
+    whom = "All are" if len(members) > 1 else f"{members[0].name} is"
+    return f"{whom} worse than {teachers[0]} on {_titles(metrics)}." if metrics else ""
+
+
+def _titles(metrics: Sequence[str]) -> str:
+    return listed(metric_words(m).title for m in metrics)
+
+
+def _sentences(summary: Summary, rows: Sequence[Comparison]) -> list[str]:
+    pairs = list(dict.fromkeys((r.a, r.b) for r in rows))
+    return [_sentence(summary, a, b, [r for r in rows if (r.a, r.b) == (a, b)]) for a, b in pairs]
+
+
+def _sentence(summary: Summary, a: str, b: str, rows: Sequence[Comparison]) -> str:
+    """One pair on all metrics, told from the side that wins more of them."""
+    shown = [r for r in rows if r.p_adjusted < ALPHA]
+    wins = [r for r in shown if _gain(summary, r) > 0]
+    losses = [r for r in shown if _gain(summary, r) < 0]
+    unclear = [r for r in rows if r not in wins and r not in losses]
+    n = max(r.n for r in rows)
+    if not wins and not losses:
+        titles = _titles([r.metric for r in unclear])
+        return f"Between {a} and {b} no difference could be shown at N = {n:,} on {titles}."
+    if len(losses) > len(wins):
+        a, b, wins, losses = b, a, losses, wins
+    text = f"{a} is better than {b} on {listed(_by(summary, r) for r in wins)}"
+    if losses:
+        text += f", and worse on {listed(_by(summary, r) for r in losses)}"
+    if unclear:
+        titles = _titles([r.metric for r in unclear])
+        text += f"; no difference could be shown at N = {n:,} on {titles}"
+    return text + "."
+
+
+def _gain(summary: Summary, row: Comparison) -> float:
+    """The difference, positive where a is better."""
+    higher = summary.contestant(row.a).metrics[row.metric].higher_is_better
+    return row.delta if higher else -row.delta
+
+
+def _by(summary: Summary, row: Comparison) -> str:
+    """ "CLIP by 0.52 [0.40, 0.64]": the size of the difference, whichever way it points."""
+    places = decimals(summary, row.metric)
+    low, high = sorted((row.low, row.high)) if row.delta > 0 else sorted((-row.high, -row.low))
+    size, low_words, high_words = (number(v, places) for v in (abs(row.delta), low, high))
+    return f"{metric_words(row.metric).title} by {size} [{low_words}, {high_words}]"

@@ -1,0 +1,78 @@
+"""The run's table for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from bench.report.findings import leader
+from bench.report.words import decimals, groups, metric_words, number
+from bench.summary import Contestant, Summary
+
+
+def table(summary: Summary) -> Table:
+    """Contestants down, metrics across; value and half its 95 % interval.
+
+    Bold: shown to be better than every other contestant of its step count (Holm, p < 0.05).
+    """
+    metrics = summary.metric_names()
+    made = Table(
+        title=summary.title or summary.suite,
+        caption=_caption(summary),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    made.add_column("contestant", overflow="fold")
+    for metric in metrics:
+        made.add_column(_heading(summary, metric), justify="right", no_wrap=True)
+    made.add_column("ms /\nimage", justify="right", no_wrap=True)
+    for heading, members in groups(summary):
+        best = {} if heading in ("Teacher", "Anchors") else _leaders(summary, members)
+        for contestant in members:
+            made.add_row(
+                Text(contestant.name + "*" * contestant.precomputed),
+                *(_cell(summary, contestant, m, best.get(m)) for m in metrics),
+                _speed(contestant),
+                style="dim" if contestant.is_anchor else "",
+            )
+        made.add_section()
+    return made
+
+
+def _leaders(summary: Summary, members: list[Contestant]) -> dict[str, str | None]:
+    return {m: leader(summary, members, m) for m in summary.metric_names()}
+
+
+def _heading(summary: Summary, metric: str) -> str:
+    value = next(c.metrics[metric] for c in summary.contestants if metric in c.metrics)
+    first, _, second = metric_words(metric).title.partition(" to ")
+    return f"{first}\n{second} {'↑' if value.higher_is_better else '↓'}"
+
+
+def _cell(summary: Summary, contestant: Contestant, metric: str, best: str | None) -> Text:
+    if metric not in contestant.metrics:
+        return Text("-")
+    value = contestant.metrics[metric]
+    places = decimals(summary, metric)
+    text = Text(number(value.value, places), style="bold" if best == contestant.name else "")
+    half = f"{(value.high - value.low) / 2:.{places}f}".removeprefix("0")
+    text.append(f" ±{half}", style="not bold dim")
+    return text
+
+
+def _speed(contestant: Contestant) -> str:
+    speed = contestant.seconds_per_image
+    return "-" if speed is None else f"{1000 * speed.median:.1f}"
+
+
+def _caption(summary: Summary) -> str:
+    n = max((c.n for c in summary.contestants), default=0)
+    parts = [f"N = {n:,}, 95 % intervals, bold: best by a paired test"]
+    if any(c.precomputed for c in summary.contestants):
+        parts.append("* shipped features")
+    if summary.limit is not None:
+        parts.append(f"quick run, limit={summary.limit}")
+    return "; ".join(parts)

@@ -1,0 +1,194 @@
+"""The page and the terminal table, read as text; `test_browser.py` opens the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from bench.report import html, pictures, plots, terminal
+from bench.summary import Summary
+
+
+class Reader(HTMLParser):
+    """Collects tags, text, and every address the page mentions."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [v or "" for k, v in attrs if k in ("src", "href", "data", "action")]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def text_of(summary: Summary, width: int = 100) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(terminal.table(summary))
+    return console.export_text()
+
+
+def test_page_holds_everything_and_asks_for_nothing(summary: Summary, run_folder: Path) -> None:
+    path = html.render(summary, run_folder)
+    reader = Reader(path.read_text(encoding="utf-8"))
+    assert path == run_folder / "report.html"
+    assert "script" not in reader.tags
+    assert all(address.startswith("data:") for address in reader.addresses)
+    assert reader.tags.count("img") == pictures.PROMPTS * len(summary.contestants)
+    words = " ".join(" ".join(reader.words).split())
+    for expected in (
+        "One step on shapes", "tscd-1step is best on FID", "shuffled_captions", "FID to teacher",
+        "python bench.py suite=shapes_1step", "2 CPU cores", "seconds to generate 61.2",
+        "expected value at this N", "What is drawn right",
+    ):  # fmt: skip
+        assert expected in words
+
+
+def test_page_without_pictures_comparisons_or_speed(summary: Summary, tmp_path: Path) -> None:
+    bare = [
+        replace(c, seconds_per_image=None, training=None, peak_memory_bytes=None)
+        for c in summary.contestants
+    ]
+    page = html.page(
+        replace(summary, contestants=bare, comparisons=[], environment={}, ledger={}), tmp_path
+    )
+    assert "No two contestants were compared" in page
+    assert 'class="best"' not in page
+    assert "Quality and speed" not in page
+    assert "Same prompts" not in page
+
+
+def test_page_of_an_empty_run(tmp_path: Path) -> None:
+    assert "<h1>empty</h1>" in html.page(Summary("empty", "p", {}, {}, []), tmp_path)
+
+
+def test_bold_only_where_the_test_supports_it(summary: Summary, tmp_path: Path) -> None:
+    assert html.page(summary, tmp_path).count('<td class="best">') == 6
+    open_question = [replace(c, p_adjusted=0.2) for c in summary.comparisons]
+    assert "best" not in re.findall(
+        r'<td class="(\w+)">', html.page(replace(summary, comparisons=open_question), tmp_path)
+    )
+
+
+def test_a_quick_run_and_shipped_rows_are_marked(
+    tmp_path: Path, example_summary: Callable[..., Summary]
+) -> None:
+    quick = html.page(example_summary(limit=100), tmp_path)
+    assert "Quick run." in quick
+    assert "limit=100" in quick
+    assert "Quick run." not in html.page(example_summary(), tmp_path)
+    assert quick.count('<span class="tag">shipped</span>') == 4 + 1
+
+
+def test_metrics_that_training_saw_carry_a_mark(summary: Summary, tmp_path: Path) -> None:
+    first = summary.contestants[0]
+    seen = replace(first.metrics["hps"], trained_on="network")
+    marked = replace(first, metrics={**first.metrics, "hps": seen})
+    page = html.page(replace(summary, contestants=[marked, *summary.contestants[1:]]), tmp_path)
+    assert "‡</span>" in page
+    assert "trained on this very network" in page
+    assert "‡" not in html.page(summary, tmp_path)
+
+
+def test_text_from_outside_is_escaped(summary: Summary, run_folder: Path) -> None:
+    evil = '<script>alert("x")</script>'
+    (run_folder / "prompts.jsonl").write_text(
+        '{"index": 0, "text": "<script>alert(\\"x\\")</script>"}\n', encoding="utf-8"
+    )
+    first = replace(summary.contestants[0], name=evil, licence=evil)
+    changed = replace(
+        summary,
+        title=evil,
+        contestants=[first, *summary.contestants[1:]],
+        environment={"command": evil, evil: evil},
+        ledger={"failures": [evil]},
+    )
+    page = html.page(changed, run_folder)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_failed_render_leaves_the_old_page(
+    summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    html.render(summary, tmp_path)
+    before = (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    def fail(*_: object) -> str:
+        raise RuntimeError
+
+    monkeypatch.setattr(html, "page", fail)
+    with pytest.raises(RuntimeError):
+        html.render(summary, tmp_path)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_grid_prefers_prompts_that_all_have(
+    summary: Summary, tmp_path: Path, write_pictures: Callable[..., None]
+) -> None:
+    write_pictures(summary, tmp_path, prompts=14)
+    for index in range(14):
+        if index not in (3, 11, 13):  # the teacher was drawn live for a few only
+            (tmp_path / f"images/teacher-25step/{index:05d}.png").unlink()
+    grid = pictures.grid(summary, tmp_path, most=4)
+    column = [c.name for c in grid.contestants].index("teacher-25step")
+    assert [row[1][column] is not None for row in grid.rows] == [False, True, True, True]
+
+
+def test_grid_thumbnails_large_files_and_skips_broken_ones(
+    summary: Summary, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images" / "real"
+    folder.mkdir(parents=True)
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "00000.png")
+    (folder / "00001.png").write_bytes(b"broken" * 20_000)
+    grid = pictures.grid(summary, tmp_path)
+    (_, [large]), (text, [broken]) = grid.rows
+    assert large is not None
+    assert large.startswith("data:image/jpeg;base64,")
+    assert len(large) < 100_000
+    assert (text, broken) == ("prompt 1", None)
+
+
+def test_figures_are_well_formed_and_place_values_in_order(summary: Summary) -> None:
+    root = ElementTree.fromstring(str(plots.intervals(summary, "faithful")))
+    circles = root.findall(".//{*}circle")
+    students = [float(c.get("cx", "nan")) for c in circles[:3]]
+    values = [c.metrics["faithful"].value for c in summary.contestants[:3]]
+    assert np.argsort(students).tolist() == np.argsort(values).tolist()
+    assert len(root.findall(".//{*}text[@class='edge']")) == 1  # shuffled captions, off the axis
+    ElementTree.fromstring(str(plots.latency(summary, "fid")))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (23.4, 23.9), (-3.0, 170.0), (5.0, 5.0)])
+def test_ticks_are_round_and_inside(low: float, high: float) -> None:
+    found = plots.ticks(low, high)
+    assert 1 <= len(found) <= 8
+    assert all(low - 1e-9 <= t <= high + 1e-9 for t in found)
+
+
+def test_terminal_table_fits_a_hundred_columns(example_summary: Callable[..., Summary]) -> None:
+    text = text_of(example_summary(steps=(1, 4), limit=100))
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert "teacher-25step*" in text
+    assert "limit=100" in text
+    line = next(line for line in text.splitlines() if line.startswith("tscd-1step"))
+    assert re.search(r"\d+\.\d+ ±\d*\.\d+", line)
