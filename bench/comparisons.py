@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bench.metrics.base import Array, Features, Metric, Result
+from bench.metrics.base import Array, Features, Ids, Metric, Result
 from bench.statistics import (
     FLIPS,
     bootstrap_interval,
@@ -98,17 +98,15 @@ def compare(scored: Sequence[Scored], *, seed: int = 0) -> list[Comparison]:
     influences; left out where the prompts differ, since the value depends on their number.
     """
     by_name = {s.contestant.name: s for s in scored}
-    found = [
-        (a, b, name)
+    family = [
+        _Pair(by_name[a], by_name[b], name)
         for a, b in pairs(s.contestant for s in scored)
         for name in by_name[a].results
         if name in by_name[b].results
         and _comparable(by_name[a].results[name], by_name[b].results[name])
     ]
-    rows = [
-        _compared(by_name[a], by_name[b], name, flips=max(FLIPS, 100 * len(found)), seed=seed)
-        for a, b, name in found
-    ]
+    flipped = _flipped(family, max(FLIPS, 100 * len(family)), seed)
+    rows = [pair.compared(p, seed) for pair, p in zip(family, flipped, strict=True)]
     adjusted = holm([row.p for row in rows])
     return [replace(r, p_adjusted=float(p)) for r, p in zip(rows, adjusted, strict=True)]
 
@@ -119,31 +117,52 @@ def _comparable(a: Result, b: Result) -> bool:
     return len(np.intersect1d(a.prompts, b.prompts)) > 1
 
 
-def _compared(a: Scored, b: Scored, metric: str, *, flips: int, seed: int) -> Comparison:
-    first, second = a.results[metric], b.results[metric]
-    higher = a.contestant.metrics[metric].higher_is_better
-    rate: float | None = None
-    if first.per_prompt is None or second.per_prompt is None:
-        delta, low, high, p = _frechet_difference(first, second)
-        n = first.n
-    else:
-        x, y = _on_common_prompts(first, second)
-        delta, n = float((x - y).mean()), len(x)
+@dataclass(frozen=True)
+class _Pair:
+    """Two contestants on one metric, not yet compared."""
+
+    a: Scored
+    b: Scored
+    metric: str
+
+    @cached_property
+    def scores(self) -> tuple[Ids, Array, Array] | None:
+        """(prompts that both have, scores of a, scores of b), [G] each; None without scores."""
+        a, b = self.a.results[self.metric], self.b.results[self.metric]
+        if a.per_prompt is None or b.per_prompt is None:
+            return None
+        ids, i, j = np.intersect1d(a.prompts, b.prompts, assume_unique=True, return_indices=True)
+        return ids, a.per_prompt[i], b.per_prompt[j]
+
+    def compared(self, flipped: float | None, seed: int) -> Comparison:
+        """The comparison, p not yet adjusted; flipped: p by sign flips where there are scores."""
+        a, b = self.a.contestant, self.b.contestant
+        if self.scores is None or flipped is None:
+            first, second = self.a.results[self.metric], self.b.results[self.metric]
+            delta, low, high, p = _frechet_difference(first, second)
+            return Comparison(a.name, b.name, self.metric, delta, low, high, p, p, None, first.n)
+        _, x, y = self.scores
         low, high = bootstrap_interval(x - y, seed=seed)
-        p = float(sign_flip_p(x - y, flips=flips, seed=seed))
-        rate = win_rate(x, y, higher_is_better=higher)
-    names = a.contestant.name, b.contestant.name
-    return Comparison(*names, metric, delta, low, high, p, p, rate, n)
+        rate = win_rate(x, y, higher_is_better=a.metrics[self.metric].higher_is_better)
+        return Comparison(
+            a.name, b.name, self.metric, float((x - y).mean()), low, high, flipped, flipped, rate,
+            len(x),
+        )  # fmt: skip
 
 
-def _on_common_prompts(a: Result, b: Result) -> tuple[Array, Array]:
-    _, i, j = np.intersect1d(a.prompts, b.prompts, assume_unique=True, return_indices=True)
-    return _scores(a)[i], _scores(b)[j]
-
-
-def _scores(result: Result) -> NDArray[np.float64]:
-    assert result.per_prompt is not None
-    return result.per_prompt
+def _flipped(family: Sequence[_Pair], flips: int, seed: int) -> list[float | None]:
+    """Sign-flip p of every pair that has scores; pairs on the same prompts share the flips."""
+    p: list[float | None] = [None] * len(family)
+    columns: dict[bytes, list[tuple[int, Array]]] = {}
+    for place, pair in enumerate(family):
+        if pair.scores is not None:
+            ids, x, y = pair.scores
+            columns.setdefault(ids.tobytes(), []).append((place, x - y))
+    for same in columns.values():
+        found = sign_flip_p(np.stack([d for _, d in same], axis=1), flips=flips, seed=seed)
+        for (place, _), value in zip(same, found, strict=True):
+            p[place] = float(value)
+    return p
 
 
 def _frechet_difference(a: Result, b: Result) -> tuple[float, float, float, float]:
