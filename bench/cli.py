@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from bench.errors import UsageError
@@ -60,15 +59,18 @@ def _dispatch(words: list[str]) -> int:
     from bench import options
 
     chosen, suite = options.read(words)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from bench.plan import make
-    from bench.run import report, run
+    finished = chosen.run or (chosen.out if chosen.task == "report" else None)
+    if finished is not None:
+        from bench.run import report
 
-    if suite is None:
-        assert chosen.run is not None
-        return report(chosen.run)
+        return report(finished)
+    assert suite is not None
+    from bench.plan import make
+
     plan = make(suite, chosen)
     if chosen.task == "plan":
         plan.show()
         return 0
+    from bench.run import report, run
+
     return report(plan.out) if chosen.task == "report" else run(plan)

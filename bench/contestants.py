@@ -74,7 +74,7 @@ def card_folder(settings: Settings, trained: Path | None) -> Path | None:
 
 
 def licence(settings: Settings, trained: Path | None) -> str:
-    """The licence that the weights' model card names in its header, or "unknown"."""
+    """The licence that the weights' model card names ("license: x"), or "unknown"."""
     if settings.source in ("real", "shuffled_captions"):
         return OWN_LICENCE
     folder = card_folder(settings, trained)
@@ -82,7 +82,7 @@ def licence(settings: Settings, trained: Path | None) -> str:
         card = (folder / "README.md").read_text(encoding="utf-8") if folder else ""
     except (OSError, UnicodeDecodeError):
         return "unknown"
-    found = re.search(r"\A---\n(?:.*\n)*?license:[ ]*(\S+)", card)
+    found = re.search(r"^licen[cs]e:[ ]*([\w.+-]*\w)", card, re.IGNORECASE | re.MULTILINE)
     return _spelt(found[1]) if found else "unknown"
 
 

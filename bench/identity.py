@@ -177,7 +177,7 @@ def whole(path: Path) -> None:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             size = path.stat().st_size
-            header = json.loads(file.read(length)) if length <= size else None
+            header = json.loads(file.read(length)) if length <= size else {}
         ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
         intact = bool(ends) and 8 + length + max(ends) == size
     except (struct.error, ValueError, AttributeError, KeyError, TypeError):

@@ -31,11 +31,23 @@ def device_of(name: str) -> torch.device:
 @lru_cache(maxsize=2)
 def base(folder: Path, device: torch.device) -> Any:
     """A StableDiffusionPipeline at fp32 without progress bars. Raises UsageError if damaged."""
-    from diffusers import StableDiffusionPipeline
+    import diffusers
 
-    pipeline = _loaded(folder, lambda: StableDiffusionPipeline.from_pretrained(folder))
+    _quiet()
+    kind: Any = diffusers.StableDiffusionPipeline
+    pipeline = _loaded(folder, lambda: kind.from_pretrained(folder))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device=device, dtype=torch.float32)
+
+
+def _quiet() -> None:
+    """No bars and hints of libraries between ours; what matters is checked here and raised."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    for logging in (of_diffusers, of_transformers):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
 
 
 def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> Any:
@@ -62,9 +74,10 @@ def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> 
 
 
 def _fresh_unet(folder: Path) -> Any:
-    from diffusers import UNet2DConditionModel as UNet
+    import diffusers
 
-    return _loaded(folder, lambda: UNet.from_pretrained(folder, subfolder="unet").float())
+    kind: Any = diffusers.UNet2DConditionModel
+    return _loaded(folder, lambda: kind.from_pretrained(folder, subfolder="unet").float())
 
 
 def _merge(pipeline: Any, state: dict[str, torch.Tensor], scale: float) -> None:
@@ -85,6 +98,6 @@ def _loaded(path: Path, load: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             return load()
-    except Exception as error:  # libraries raise many kinds for a bad file
+    except Exception as error:  # noqa: BLE001 - libraries raise many kinds for a bad file
         words = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: cannot be loaded ({words[:160]})") from None

@@ -20,7 +20,10 @@ PATHS = ("suite", "out", "cache", "images", "export", "run")
 DEFAULTS: dict[str, Any] = {
     "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
 }  # fmt: skip
-_OVERRIDE = re.compile(r"(?P<sign>\+{0,2}|~)(?P<key>[A-Za-z_][\w.@/-]*)(?:=(?P<value>.*))?", re.S)
+LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set")  # paths inside a suite
+_OVERRIDE = re.compile(
+    r"(?P<sign>\+{0,2}|~)(?P<key>[A-Za-z_][\w.@/-]*)(?:=(?P<value>.*))?", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -113,18 +116,30 @@ def _compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
     store.store("bench", {"defaults": defaults, **DEFAULTS})
     # Hydra would put the suite's keys under `suite.`; packaged globally they need no prefix.
     store.store("chosen", chosen, group="suite", package="_global_")
-    signed = [_sign(override, chosen) for override in overrides]
+    contestants = {*(chosen.get("contestants") or {}), *_added(overrides)}
+    signed = [_sign(override, contestants) for override in overrides]
     try:
         with initialize(version_base="1.3", config_path=None):
             composed = compose("bench", signed)
         values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(f"cannot read {' '.join(overrides)!r}: {_reason(error)}") from None
+        words = _reason(error).split(" See http")[0].split(" 1. To use")[0]
+        raise UsageError(
+            f"cannot read {' '.join(overrides)!r}: {words} (lists need brackets, values with any "
+            "of = , ( need quotes)"
+        ) from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 
 
-def _sign(override: str, chosen: dict[str, Any]) -> str:
+def _added(overrides: list[str]) -> set[str]:
+    """Contestants that a plus adds."""
+    places = (override.lstrip("+").split("=")[0].split(".") for override in overrides
+              if override.startswith("+"))  # fmt: skip
+    return {place[1] for place in places if place[0] == "contestants" and len(place) > 1}
+
+
+def _sign(override: str, contestants: set[str]) -> str:
     """`key=value` as `++key=value`: whether a key is valid is for `suite.py` to say.
 
     A contestant is only added where a plus says so, so that a misspelt one is noticed.
@@ -132,14 +147,17 @@ def _sign(override: str, chosen: dict[str, Any]) -> str:
     match = _OVERRIDE.fullmatch(override)
     assert match is not None
     place = match["key"].split(".")
-    known = chosen.get("contestants") or {}
-    if place[0] == "contestants" and len(place) > 1 and "+" not in match["sign"]:
-        if place[1] not in known:
-            raise UsageError(
-                f"no contestant {place[1]!r}; {nearest(place[1], known)} "
-                f"(a new one is added by +contestants.{place[1]}...)"
-            )
-    return override if match["sign"] == "~" else f"++{override.lstrip('+')}"
+    if place[0] == "contestants" and len(place) > 1 and place[1] not in contestants:
+        raise UsageError(
+            f"no contestant {place[1]!r}; {nearest(place[1], contestants)} "
+            f"(a new one is added by +contestants.{place[1]}...)"
+        )
+    if match["sign"] == "~":
+        return override
+    value = match["value"]
+    if place[-1] in LOOSE and value[:1] not in ("'", '"'):
+        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"++{match['key']}={value}"
 
 
 def _load(path: Path) -> dict[str, Any]:

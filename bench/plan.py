@@ -130,7 +130,8 @@ def make(suite: Suite, options: Options) -> Plan:
             if str(error) not in missing:
                 missing.append(str(error))
             name = ""
-        planned = Planned(row, name, pieces)
+        foreign = row.settings.source == "images"  # holds the scored pictures and no more
+        planned = Planned(row, name, keys.slices(scored) if foreign else pieces)
         if name and not missing:
             planned = _work(planned, suite, options, store, chosen, scored, extractors, hashes)
         rows.append(planned)

@@ -69,15 +69,19 @@ def _from_file(path: Path) -> list[str]:
         raise UsageError(f"prompts.set={path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"prompts.set={path}: not UTF-8 (byte {error.start})") from None
-    read = {".txt": str.splitlines, ".tsv": _tsv, ".jsonl": _jsonl}[path.suffix]
+    readers = {".txt": _txt, ".tsv": _tsv, ".jsonl": _jsonl}
     try:
-        texts = [text.strip() for text in read(content)]
+        texts = [text.strip() for text in readers[path.suffix](content)]
     except ValueError as error:
         raise UsageError(f"prompts.set={path}: {error}") from None
     texts = [text for text in texts if text]
     if not texts:
         raise UsageError(f"prompts.set={path}: holds no prompt")
     return texts
+
+
+def _txt(content: str) -> list[str]:
+    return content.splitlines()
 
 
 def _tsv(content: str) -> list[str]:
@@ -91,14 +95,16 @@ def _jsonl(content: str) -> list[str]:
     for number, line in enumerate(content.splitlines(), 1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            raise ValueError(f"line {number} is not JSON") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number} is not an object with a key 'prompt'")
-        texts.append(str(row[_column(list(row), number)]))
+        texts.append(_jsonl_text(number, line))
     return texts
+
+
+def _jsonl_text(number: int, line: str) -> str:
+    try:
+        row = dict(json.loads(line))
+    except (json.JSONDecodeError, TypeError, ValueError):
+        raise ValueError(f"line {number} is not a JSON object") from None
+    return str(row[_column(list(row), number)])
 
 
 def _column(names: list[str], line: int) -> str:

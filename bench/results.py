@@ -1,0 +1,114 @@
+"""What a run's records say: contestants, speed, per-prompt scores, the ledger of what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import contestants
+from bench.keys import Key
+from bench.metrics.base import Result
+from bench.plan import Plan, Planned
+from bench.store import Store
+from bench.summary import Contestant, SecondsPerImage
+
+Records = Sequence[tuple[tuple[Key, ...], Mapping[str, Any]]]
+
+
+def contestant(plan: Plan, planned: Planned, records: Records) -> Contestant:
+    """A row of the result, its metrics still to come."""
+    row, settings = planned.row, planned.row.settings
+    trained = _trained(planned)
+    peaks = [record["peak_bytes"] for _, record in records if record.get("timings")]
+    return Contestant(
+        name=row.name,
+        method=settings.method,
+        steps=row.steps,
+        nfe=row.nfe,
+        identity=planned.identity,
+        n=len(plan.keys),
+        seeds=list(plan.suite.seeds),
+        licence=contestants.licence(settings, trained),
+        seconds_per_image=speed([r for _, r in records]),
+        peak_memory_bytes=max((peak for peak in peaks if peak), default=None),
+        training=contestants.training(settings, trained),
+        precomputed=planned.shipped is not None,
+    )
+
+
+def _trained(planned: Planned) -> Path | None:
+    if planned.training is None:
+        return None
+    return contestants.trained_weights(planned.training / "final")
+
+
+def speed(records: Sequence[Mapping[str, Any]]) -> SecondsPerImage | None:
+    """Seconds per image over all batches of the commonest size; None where nothing was drawn.
+
+    Images from the cache count with the time that their making took.
+    """
+    timings = [timing for record in records for timing in record.get("timings", ())]
+    if not timings:
+        return None
+    sizes = [timing["n"] for timing in timings]
+    batch = max(set(sizes), key=lambda n: (sizes.count(n), n))
+    same = [timing for timing in timings if timing["n"] == batch]
+    stages = {s: np.array([timing[s] for timing in same]) / batch for s in ("text", "unet", "vae")}
+    total = sum(stages.values())
+    medians = {stage: float(np.median(values)) for stage, values in stages.items()}
+    return SecondsPerImage(
+        batch=batch,
+        median=float(np.median(total)),
+        p90=float(np.percentile(total, 90)),
+        **medians,
+    )
+
+
+def costs(rows: Sequence[tuple[Planned, Records]]) -> dict[str, float]:
+    """Seconds per network evaluation and per decoded image, as measured."""
+    unet, vae = [], []
+    for planned, records in rows:
+        found = speed([record for _, record in records])
+        if found is not None and planned.row.nfe:
+            unet.append(found.unet / planned.row.nfe)
+            vae.append(found.vae + found.text)
+    if not unet:
+        return {}
+    return {"unet": float(np.median(unet)), "vae": float(np.median(vae))}
+
+
+def per_prompt(results: Mapping[str, Result]) -> dict[str, NDArray[Any]]:
+    """`<metric>`: scores, or `<metric>.influence`; `<metric>.prompts`: whose they are. [G] each."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, result in results.items():
+        arrays[f"{name}.prompts"] = np.asarray(result.prompts)
+        if result.per_prompt is not None:
+            arrays[name] = np.asarray(result.per_prompt)
+        elif result.influence is not None:
+            arrays[f"{name}.influence"] = np.asarray(result.influence)
+    return arrays
+
+
+def ledger(plan: Plan, rows: Sequence[tuple[Planned, Records]], store: Store) -> dict[str, Any]:
+    """What went wrong or was left out; an empty list means that nothing of the kind happened."""
+    wanted = set(plan.keys)
+    found: dict[str, Any] = {
+        "not_finite": [], "black": [], "truncated_prompts": [],
+        "damaged_and_made_again": store.damaged, "left_out": plan.notes,
+    }  # fmt: skip
+    words = {"broken": "not_finite", "black": "black", "truncated": "truncated_prompts"}
+    for planned, records in rows:
+        for keys, record in records:
+            for word, place in words.items():
+                named = [keys[i] for i in record.get(word, ()) if keys[i] in wanted]
+                found[place] += [_named(planned, key) for key in named]
+    found["black"] = [name for name in found["black"] if name not in found["not_finite"]]
+    return found
+
+
+def _named(planned: Planned, key: Key) -> str:
+    return f"{planned.row.name}: prompt {key.index}, seed {key.seed}"

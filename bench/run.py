@@ -1,0 +1,236 @@
+"""A plan carried out: train, make images, score, compare, report."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from bench import precomputed, runfolder, summary
+from bench.errors import UsageError
+from bench.keys import Key
+from bench.plan import SHOWN, Plan, Planned, references
+from bench.progress import Reporter, console, show_plan
+from bench.store import Arrays, Store
+
+if TYPE_CHECKING:
+    from bench.contestants import Source
+    from bench.work import Done, Worker
+
+FAILURES = ("not_finite", "black")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row when its work is done: features of the scored keys, and how images were made."""
+
+    planned: Planned
+    features: Arrays
+    records: list[tuple[tuple[Key, ...], dict[str, Any]]]
+
+
+def run(plan: Plan) -> int:
+    """Do what the plan says; 0, or 4 where some images failed.
+
+    Raises UsageError where something is missing: all of it in one line.
+    """
+    if plan.missing:
+        raise UsageError("; ".join(plan.missing))
+    out = console()
+    with runfolder.claim(plan) as folder:
+        show_plan(plan, out)
+        worker = _worker(plan)
+        train_seconds = _train(plan, worker)
+        reporter = Reporter(out)
+        with reporter.live():
+            outcomes = [_row(plan, planned, worker, reporter, folder) for planned in plan.rows]
+        _export(plan, outcomes)
+        found = _summary(plan, outcomes, worker, train_seconds, folder)
+        _remember_costs(plan, worker, outcomes)
+        _write(found, folder, out)
+    return 4 if any(found.ledger.get(name) for name in FAILURES) else 0
+
+
+def report(folder: Path) -> int:
+    """Write the report of a finished run again, from its result.json. Raises UsageError."""
+    _show(summary.read(folder / "result.json"), folder, console())
+    return 0
+
+
+def _write(found: summary.Summary, folder: Path, out: Console) -> None:
+    """result.json and report.html; the former again, to hold what the latter took."""
+    began = time.perf_counter()
+    summary.write(found, folder / "result.json")
+    _page(found, folder)
+    found.seconds["report"] = round(time.perf_counter() - began, 2)
+    summary.write(found, folder / "result.json")
+    _show(found, folder, out)
+
+
+def _page(found: summary.Summary, folder: Path) -> Path:
+    from bench.report.html import render
+
+    return render(found, folder)
+
+
+def _show(found: summary.Summary, folder: Path, out: Console) -> None:
+    from bench.report.terminal import table
+
+    path = _page(found, folder)
+    out.print(table(found))
+    out.print(f"report: {path}", highlight=False, soft_wrap=True)
+    out.print(f"result: {folder / 'result.json'}", highlight=False, soft_wrap=True)
+
+
+def _worker(plan: Plan) -> Worker:
+    from bench.metrics import extractor
+    from bench.models import device_of
+    from bench.work import BATCH, Worker
+
+    device = device_of(plan.options.device)
+    return Worker(
+        store=Store(plan.options.cache),
+        size=plan.suite.size,
+        batch=plan.options.batch or BATCH[device.type],
+        device=device,
+        extractors={name: extractor(name, str(device)) for name in plan.extractors},
+    )
+
+
+def _train(plan: Plan, worker: Worker) -> float:
+    """Train what is missing, each in its folder of the cache; returns the seconds it took."""
+    began = time.perf_counter()
+    for planned in {p.training: p for p in plan.rows if not p.trained}.values():
+        from hypersd import loop, recipe
+
+        assert planned.training is not None
+        with worker.store.lock("training", planned.training.name):
+            loop.train(
+                recipe.load(planned.row.settings.weights),
+                planned.training,
+                device=str(worker.device),
+            )
+    return time.perf_counter() - began
+
+
+def _row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder: Path) -> Outcome:
+    """Make and score what is left of one row, and put pictures into the run folder."""
+    shipped, name = planned.shipped, planned.row.name
+    source = _source(plan, planned, worker)
+    done: list[tuple[tuple[Key, ...], Done]] = []
+    with reporter.bar(name, planned.images) as advance:
+        for number, piece in enumerate(planned.pieces):
+            one = worker.slice(
+                planned.identity,
+                piece,
+                source,
+                advance,
+                show=number == 0,
+                score=shipped is None,
+                keep=planned.row.settings.source != "images",
+            )
+            if one.images is not None and number == 0:
+                shown = {key.index: image for key, image in zip(piece, one.images, strict=True)}
+                shown = {index: shown[index] for index in sorted(shown)[:SHOWN]}
+                runfolder.write_images(folder, name, shown)
+            done.append((piece, one))
+    features = shipped if shipped is not None else _scored(plan, done)
+    return Outcome(planned, features, [(piece, one.record) for piece, one in done])
+
+
+def _source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]:
+    """What makes the row's images, loaded at the first call and warmed up."""
+    from bench import contestants
+    from bench.sampling import Sampler
+
+    @cache
+    def load() -> Source:
+        trained = None
+        if planned.training is not None:
+            trained = contestants.trained_weights(planned.training / "final")
+        found = contestants.source(
+            planned.row, plan.prompts, plan.suite.size, trained, worker.device
+        )
+        if isinstance(found, Sampler):
+            found.warm_up(min(worker.batch, max(map(len, planned.pieces))))
+        return found
+
+    return load
+
+
+def _scored(plan: Plan, done: list[tuple[tuple[Key, ...], Done]]) -> Arrays:
+    """Features of exactly the scored keys, in their order."""
+    wanted = set(plan.keys)
+    rows = np.array([key in wanted for piece, _ in done for key in piece])
+    return {
+        name: np.concatenate([one.features[name] for _, one in done])[rows]
+        for name in plan.extractors
+    }
+
+
+def _export(plan: Plan, outcomes: list[Outcome]) -> None:
+    root = plan.options.export
+    if root is None:
+        return
+    if plan.options.limit is not None:
+        raise UsageError("export: needs the whole prompt set, so leave limit out")
+    for outcome in outcomes:
+        row = outcome.planned.row
+        if precomputed.is_shipped(row):
+            path = precomputed.export(
+                root, row, outcome.planned.identity, plan.prompts, plan.suite.seeds,
+                plan.suite.size, plan.extractors, outcome.features,
+            )  # fmt: skip
+            print(f"exported {path}")
+
+
+def _summary(
+    plan: Plan, outcomes: list[Outcome], worker: Worker, train_seconds: float, folder: Path
+) -> summary.Summary:
+    from bench import environment, results
+    from bench.comparisons import Entry, compare, score
+    from bench.metrics import metric
+
+    began = time.perf_counter()
+    judges = [metric(name, dict(references())) for name in plan.metrics]
+    prompts, clusters = [k.prompt for k in plan.keys], [k.index for k in plan.keys]
+    scored = []
+    for outcome in outcomes:
+        contestant = results.contestant(plan, outcome.planned, outcome.records)
+        scored.append(score(Entry(contestant, outcome.features, prompts, clusters), judges))
+        per_prompt = results.per_prompt(scored[-1].results)
+        runfolder.write_scores(folder, contestant.name, per_prompt)
+    comparisons = compare(scored)
+    seconds = {"train": train_seconds, **worker.seconds, "report": 0.0}
+    seconds["score"] += time.perf_counter() - began
+    return summary.Summary(
+        suite=plan.suite.name,
+        protocol=plan.protocol,
+        environment=environment.describe(worker.device, worker.batch),
+        seconds={name: round(value, 2) for name, value in seconds.items()},
+        contestants=[one.contestant for one in scored],
+        comparisons=comparisons,
+        ledger=results.ledger(plan, [(o.planned, o.records) for o in outcomes], worker.store),
+        title=plan.suite.title,
+        limit=plan.options.limit,
+    )
+
+
+def _remember_costs(plan: Plan, worker: Worker, outcomes: list[Outcome]) -> None:
+    """Keep what this run measured, for the next plan's estimate."""
+    from bench import results
+
+    costs = dict(plan.costs) | results.costs([(o.planned, o.records) for o in outcomes])
+    if worker.scored:
+        costs["score"] = worker.seconds["score"] / worker.scored * len(worker.extractors)
+    try:
+        (plan.options.cache / "costs.json").write_text(json.dumps(costs))
+    except OSError:
+        pass

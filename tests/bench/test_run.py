@@ -1,0 +1,242 @@
+"""Whole runs in this process: with tiny models and cheap judges."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.store import read_entry
+
+Bench = Callable[..., int]
+
+
+def result(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def pixels(cache: Path) -> dict[str, str]:
+    """Hash of the images of every slice in a cache."""
+    paths = sorted((cache / "images").rglob("*.safetensors"))
+    return {p.stem: hashlib.sha256(read_entry(p).arrays["images"].tobytes()).hexdigest()
+            for p in paths}  # fmt: skip
+
+
+def test_a_run_leaves_a_result_and_a_report(bench: Bench, world: Path) -> None:
+    assert bench("out=run") == 0
+    found = result(world / "run")
+    assert found["suite"] == "tiny" and found["limit"] is None
+    assert [c["name"] for c in found["contestants"]] == ["lcm-1step", "lcm-2step", "real"]
+    lcm, _, real = found["contestants"]
+    assert (lcm["method"], lcm["steps"], lcm["nfe"], lcm["n"]) == ("lcm", 1, 1, 30)
+    assert (real["steps"], real["nfe"], real["seconds_per_image"]) == (None, None, None)
+    speed = lcm["seconds_per_image"]
+    assert speed["batch"] == 20
+    assert speed["median"] == pytest.approx(speed["text"] + speed["unet"] + speed["vae"], rel=0.5)
+    assert (world / "run/report.html").stat().st_size > 1000
+    assert (world / "run/images/real/00000.png").is_file()
+    lines = (world / "run/prompts.jsonl").read_text().splitlines()
+    assert len(lines) == 30 and json.loads(lines[7])["index"] == 7
+
+
+def test_the_same_command_makes_nothing_again(bench: Bench, world: Path, seen: list[int]) -> None:
+    assert bench("out=run") == 0
+    first = result(world / "run")
+    seen.clear()
+    assert bench("out=run") == 0
+    assert seen == []
+    again = result(world / "run")
+    for one, other in zip(first["contestants"], again["contestants"], strict=True):
+        assert one == {**other, "peak_memory_bytes": one["peak_memory_bytes"]}
+
+
+def test_a_slice_of_another_suite_is_not_made_again(
+    bench: Bench, world: Path, seen: list[int]
+) -> None:
+    """One step alone is a slice of [1, 2]: the images have the same keys."""
+    assert bench("out=both") == 0
+    seen.clear()
+    assert bench("steps=[1]", "out=one") == 0
+    assert seen == []
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(bench: Bench, world: Path) -> None:
+    assert bench("cache=whole", "out=a") == 0
+    assert bench("cache=pieces", "limit=15", "out=b") == 0
+    for path in sorted((world / "pieces/images").rglob("*.safetensors"))[::2]:
+        path.unlink()
+    assert bench("cache=pieces", "out=c") == 0
+    assert pixels(world / "pieces") == pixels(world / "whole")
+    metrics = [[c["metrics"] for c in result(world / f)["contestants"]] for f in ("a", "c")]
+    assert metrics[0] == metrics[1]
+
+
+def test_another_batch_size_differs_by_rounding_at_most(bench: Bench, world: Path) -> None:
+    assert bench("cache=a", "out=a", "steps=[2]") == 0
+    assert bench("cache=b", "out=b", "steps=[2]", "batch=7") == 0
+    for path in sorted((world / "a/images").rglob("*.safetensors")):
+        one = read_entry(path).arrays["images"].astype(int)
+        other = read_entry(world / "b" / path.relative_to(world / "a")).arrays["images"]
+        assert np.abs(one - other).max() <= 1
+
+
+def test_limit_is_marked_and_makes_whole_slices(bench: Bench, world: Path) -> None:
+    assert bench("limit=12", "out=quick") == 0
+    found = result(world / "quick")
+    assert found["limit"] == 12
+    assert {c["n"] for c in found["contestants"]} == {12}
+    sizes = {len(read_entry(p).arrays["images"])
+             for p in (world / "runs/cache/images").rglob("*.safetensors")}  # fmt: skip
+    assert sizes == {20}
+
+
+def test_damage_is_noticed_named_and_repaired(bench: Bench, world: Path) -> None:
+    assert bench("out=run") == 0
+    before = pixels(world / "runs/cache")
+    for path in (world / "runs/cache/features").rglob("*.safetensors"):
+        path.unlink()
+    victim = next((world / "runs/cache/images").rglob("*.safetensors"))
+    content = bytearray(victim.read_bytes())
+    content[-1] ^= 1
+    victim.write_bytes(content)
+    assert bench("out=run") == 0
+    damaged = result(world / "run")["ledger"]["damaged_and_made_again"]
+    assert len(damaged) == 1 and victim.name in damaged[0] and "checksum" in damaged[0]
+    assert pixels(world / "runs/cache") == before
+
+
+def test_a_folder_holds_one_run(bench: Bench, world: Path, capsys: Any) -> None:
+    assert bench("out=run", "limit=20") == 0
+    before = result(world / "run")
+    assert bench("out=run", "limit=30") == 2
+    assert "another protocol" in capsys.readouterr().err
+    (world / "other.yaml").write_text((world / "tiny.yaml").read_text())
+    assert bench("suite=other.yaml", "out=run", "limit=20") == 2
+    assert "holds a run of suite 'tiny'" in capsys.readouterr().err
+    assert result(world / "run") == before
+
+
+def test_a_second_run_in_the_same_folder_is_refused(bench: Bench, world: Path, capsys: Any) -> None:
+    from filelock import FileLock
+
+    (world / "run").mkdir()
+    with FileLock(world / "run/.lock"):
+        assert bench("out=run") == 2
+    assert "another run is at work" in capsys.readouterr().err
+
+
+def test_a_report_is_written_again_from_the_result(bench: Bench, world: Path) -> None:
+    assert bench("out=run", "limit=20") == 0
+    (world / "run/report.html").unlink()
+    assert bench("task=report", "run=run") == 0
+    assert (world / "run/report.html").is_file()
+
+
+def test_anchors_are_what_they_say(bench: Bench, world: Path) -> None:
+    from hypersd.shapes.render import render
+    from hypersd.shapes.scenes import sample_scene
+
+    assert bench("out=run", "~contestants.lcm", "+contestants.shuffled_captions={}",
+                 "+contestants.vae_round_trip={}") == 0  # fmt: skip
+    real, shuffled, trip = (
+        np.asarray(Image.open(world / f"run/images/{name}/00003.png"))
+        for name in ("real", "shuffled_captions", "vae_round_trip")
+    )
+    expected = render(sample_scene("test", 3))
+    np.testing.assert_array_equal(real, expected)
+    assert (shuffled != expected).any() and (trip != expected).any()
+
+
+def test_a_folder_of_images_competes(bench: Bench, world: Path) -> None:
+    assert bench("out=run", "limit=10") == 0
+    folder = world / "theirs"
+    folder.mkdir()
+    entry = next(
+        read_entry(p) for p in (world / "runs/cache/images").rglob("*.safetensors")
+    ).arrays["images"]
+    for index in range(10):
+        Image.fromarray(entry[index]).save(folder / f"{index:05d}.png")
+    assert bench("out=more", "limit=10", "images=theirs") == 0
+    theirs = result(world / "more")["contestants"][-1]
+    assert (theirs["name"], theirs["method"], theirs["steps"]) == ("theirs", "theirs", None)
+    assert (world / "more/images/theirs/00009.png").is_file()
+
+
+@pytest.mark.parametrize("fault", ["missing", "unreadable", "size"])
+def test_a_faulty_folder_of_images_is_refused(
+    bench: Bench, world: Path, capsys: Any, fault: str
+) -> None:
+    folder = world / "theirs"
+    folder.mkdir()
+    for index in range(10):
+        Image.new("RGB", (64, 64)).save(folder / f"{index:05d}.png")
+    fourth = folder / "00004.png"
+    if fault == "missing":
+        fourth.unlink()
+    elif fault == "unreadable":
+        fourth.write_bytes(fourth.read_bytes()[:60])
+    else:
+        Image.new("RGB", (32, 64)).save(fourth)
+    assert bench("limit=10", "images=theirs") == 2
+    error = capsys.readouterr().err
+    assert "00004" in error and error.count("\n") == 1
+
+
+def test_black_images_are_named_and_change_the_exit_code(bench: Bench, world: Path) -> None:
+    folder = world / "theirs"
+    folder.mkdir()
+    for index in range(10):
+        Image.new("RGB", (64, 64), (0, 0, 0) if index == 6 else (90, 9, 9)).save(
+            folder / f"{index:05d}.png"
+        )
+    assert bench("limit=10", "images=theirs", "out=run") == 4
+    assert result(world / "run")["ledger"]["black"] == ["theirs: prompt 6, seed 0"]
+
+
+def test_shipped_rows_are_used_only_where_identities_match(
+    bench: Bench, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.precomputed.FOLDER", world / "shipped")
+    words = ("+contestants.teacher={steps: [3]}", "steps=[1]")
+    assert bench(*words, "out=first", "export=shipped") == 0
+    paths = sorted(p.stem for p in (world / "shipped").rglob("*.safetensors"))
+    assert paths == ["real", "teacher-3step"]
+    first = {c["name"]: c for c in result(world / "first")["contestants"]}
+    assert bench(*words, "out=second", "cache=fresh") == 0
+    second = {c["name"]: c for c in result(world / "second")["contestants"]}
+    assert [second[n]["precomputed"] for n in ("lcm-1step", "teacher-3step", "real")] == [
+        False, True, True]  # fmt: skip
+    assert second["teacher-3step"]["metrics"] == first["teacher-3step"]["metrics"]
+    assert second["teacher-3step"]["seconds_per_image"]["batch"] == 24
+    assert len(list((world / "second/images/teacher-3step").iterdir())) == 24
+    assert bench(*words, "out=third", "cache=fresh", "contestants.teacher.guidance=5") == 0
+    third = {c["name"]: c for c in result(world / "third")["contestants"]}
+    assert [third[n]["precomputed"] for n in ("teacher-3step", "real")] == [False, True]
+    assert bench(*words, "out=fourth", "cache=fresh", "precomputed=false") == 0
+    fourth = {c["name"]: c for c in result(world / "fourth")["contestants"]}
+    assert not any(c["precomputed"] for c in fourth.values())
+    assert fourth["real"]["metrics"] == first["real"]["metrics"]
+
+
+def test_prompts_from_a_file(bench: Bench, world: Path) -> None:
+    """Without scenes there are no anchors; that is said, not an error."""
+    (world / "mine.tsv").write_text("id\tcaption\n1\ta cat\n2\ta dog, running\n3\ta red circle\n")
+    assert bench("prompts.set=mine.tsv", "prompts.n=null", "out=run") == 0
+    found = result(world / "run")
+    assert [c["name"] for c in found["contestants"]] == ["lcm-1step", "lcm-2step"]
+    assert found["contestants"][0]["n"] == 3
+    assert any("real" in note for note in found["ledger"]["left_out"])
+
+
+def test_truncated_prompts_are_named(bench: Bench, world: Path) -> None:
+    (world / "mine.txt").write_text("a red circle\n" + "a big blue star and " * 9 + "\n")
+    assert bench("prompts.set=mine.txt", "prompts.n=2", "steps=[1]", "out=run") == 0
+    cut = result(world / "run")["ledger"]["truncated_prompts"]
+    assert cut == ["lcm-1step: prompt 1, seed 0"]

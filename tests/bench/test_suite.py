@@ -1,0 +1,169 @@
+"""Suites, contestants' settings and their identities."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import identity, options, prompts, settings, suite
+from bench.anchors import without_fixed_points
+from bench.errors import UsageError
+from bench.identity import Hashes
+from bench.settings import Row, Sampling
+
+Bench = Callable[..., int]
+PROMPTS = prompts.PromptSet("shapes/test", ("a", "b"), "test")
+
+
+def read(*words: str) -> suite.Suite:
+    found = options.read(["suite=shapes_1step", *words])[1]
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_shipped_suites_are_valid(name: str) -> None:
+    found = options.read([f"suite={name}"])[1]
+    assert found is not None and found.rows
+
+
+def test_rows_of_the_suite_of_all_steps() -> None:
+    found = options.read(["suite=shapes_1to8"])[1]
+    assert found is not None
+    names = [row.name for row in found.rows]
+    assert names[0] == "teacher-25step" and names[-3:] == list(settings.ANCHORS)
+    assert {f"{m}-{n}step" for m in ("lcm", "tcd", "tscd") for n in (1, 2, 4, 8)} < set(names)
+    assert found.rows[0].nfe == 50 and found.rows[1].nfe == 1
+
+
+def test_overrides_reach_every_key() -> None:
+    found = read("prompts.n=500", "steps=[2,4]", "contestants.tcd.eta=0.5", "~contestants.lcm",
+                 "+contestants.mine.lora=a=b(c),d.safetensors", "+contestants.mine.like=tcd",
+                 "margins.clip=0.2", "title=Another title")  # fmt: skip
+    by_key = {c.key: c for c in found.contestants}
+    assert (found.n, found.steps, found.margins["clip"]) == (500, (2, 4), 0.2)
+    assert found.title == "Another title"
+    assert "lcm" not in by_key and by_key["tcd"].sampling.eta == 0.5
+    assert by_key["mine"].weights == "a=b(c),d.safetensors"
+    assert by_key["mine"].sampling == Sampling("tcd", eta=0.3, original_steps=40)
+
+
+def test_like_copies_a_methods_sampling() -> None:
+    lcm = settings.read("mine", {"lora": "x", "like": "lcm", "guidance": 2.0}, (1,))
+    assert lcm.sampling == Sampling("lcm", guidance=2.0, original_steps=40)
+    assert lcm.method == "mine"
+    plain = settings.read("mine", {"lora": "x"}, (1,))
+    assert plain.sampling == Sampling()
+
+
+def test_timesteps_need_a_scheduler_that_takes_them_and_as_many_steps() -> None:
+    with pytest.raises(UsageError, match="takes them"):
+        settings.read("mine", {"lora": "x", "timesteps": [999]}, (1,))
+    with pytest.raises(UsageError, match="steps=2"):
+        settings.read("mine", {"lora": "x", "like": "tcd", "timesteps": [999, 499]}, (1,))
+
+
+def _identity(values: dict[str, Any], steps: int, tmp_path: Path) -> str:
+    row = Row(settings.read("mine", values, (steps,)), steps)
+    return identity.contestant(row, PROMPTS, Hashes(tmp_path / "hashes.json"))
+
+
+def test_identity_is_of_contents_not_of_places(
+    tiny_base: Path, tiny_lora: Path, tmp_path: Path
+) -> None:
+    """A copy of the weights is the same contestant; any setting or byte makes another."""
+    values = {"lora": str(tiny_lora), "base": str(tiny_base), "like": "lcm"}
+    first = _identity(values, 1, tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_lora, copy)
+    assert _identity({**values, "lora": str(copy)}, 1, tmp_path) == first
+    file = copy / identity.LORA_FILE
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    others = [
+        _identity({**values, "lora": str(copy)}, 1, tmp_path),
+        _identity(values, 2, tmp_path),
+        _identity({**values, "eta": 0.1}, 1, tmp_path),
+        _identity({**values, "guidance": 2.0}, 1, tmp_path),
+        _identity({**values, "lora_scale": 0.5}, 1, tmp_path),
+        _identity({"base": str(tiny_base), "like": "lcm"}, 1, tmp_path),
+    ]
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_a_cut_off_weights_file_is_refused(
+    tiny_base: Path, tiny_lora: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_lora, copy)
+    file = copy / identity.LORA_FILE
+    file.write_bytes(file.read_bytes()[:-10])
+    values = {"lora": str(copy), "base": str(tiny_base), "like": "lcm"}
+    with pytest.raises(UsageError, match="damaged"):
+        _identity(values, 1, tmp_path)
+    file.write_bytes(b"<html>")
+    with pytest.raises(UsageError, match="damaged"):
+        _identity(values, 1, tmp_path)
+
+
+def test_all_that_is_missing_is_said_at_once(bench: Bench, capsys: Any) -> None:
+    words = ("+contestants.a.lora=nowhere", "+contestants.b.unet=nothing")
+    assert bench(*words, "task=plan") == 0
+    plan = capsys.readouterr().out
+    assert plan.count("missing: ") == 2 and "run folder" in plan
+    assert bench(*words) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "nowhere" in error and "nothing" in error
+
+
+def test_damaged_weights_lose_nothing(
+    bench: Bench, world: Path, tiny_lora: Path, capsys: Any
+) -> None:
+    assert bench("out=run") == 0
+    (world / "bad").mkdir()
+    (world / "bad" / identity.LORA_FILE).write_bytes(b"\x00" * 100)
+    assert bench("contestants.lcm.lora=bad", "out=run") == 2
+    assert "damaged" in capsys.readouterr().err
+    assert (world / "run/result.json").is_file()
+
+
+def test_a_lora_of_another_network_is_refused(bench: Bench, world: Path, capsys: Any) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    name = "unet.nowhere.attn1.to_q.lora_{}.weight"
+    save_file({name.format("A"): torch.zeros(4, 8), name.format("B"): torch.zeros(8, 4)},
+              world / "other.safetensors")  # fmt: skip
+    assert bench("contestants.lcm.lora=other.safetensors") == 2
+    error = capsys.readouterr().err
+    assert "other.safetensors: cannot be loaded" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("n", [2, 3, 100])
+def test_shuffled_captions_never_keep_their_picture(n: int) -> None:
+    order = without_fixed_points(n)
+    assert sorted(order) == list(range(n))
+    assert (order != np.arange(n)).all()
+
+
+def test_prompt_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffeins\n\n zwei \n".encode())
+    (tmp_path / "a.tsv").write_text('id\tprompt\n1\t"eins"\n2\tzwei\n')
+    (tmp_path / "a.jsonl").write_text('{"text": "eins"}\n\n{"caption": "zwei"}\n')
+    assert prompts.load(str(tmp_path / "a.txt"), None).texts == ("eins", "zwei")
+    assert prompts.load(str(tmp_path / "a.tsv"), None).texts == ('"eins"', "zwei")
+    assert prompts.load(str(tmp_path / "a.jsonl"), 2).texts == ("eins", "zwei")
+    with pytest.raises(UsageError, match="only 2 prompts"):
+        prompts.load(str(tmp_path / "a.txt"), 3)
+    (tmp_path / "b.tsv").write_text("id\twords\n1\teins\n")
+    with pytest.raises(UsageError, match="no column"):
+        prompts.load(str(tmp_path / "b.tsv"), None)
+    (tmp_path / "b.jsonl").write_text("{oops\n")
+    with pytest.raises(UsageError, match="line 1 is not"):
+        prompts.load(str(tmp_path / "b.jsonl"), None)
