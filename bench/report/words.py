@@ -50,8 +50,8 @@ def number(value: float, places: int) -> str:
 
 
 def p_words(p: float) -> str:
-    """ "p = 0.012", or "p < 0.001" below that."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    """ "0.0123", or "< 0.0001" below that."""
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def listed(words: Iterable[str]) -> str:

@@ -103,5 +103,5 @@ def test_words() -> None:
     assert [listed(w) for w in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "", "a", "a and b", "a, b and c",
     ]  # fmt: skip
-    assert [p_words(p) for p in (0.0004, 0.012)] == ["p < 0.001", "p = 0.012"]
+    assert [p_words(p) for p in (0.00001, 0.012)] == ["< 0.0001", "0.0120"]
     assert decimals(small(), "clip") == 2
