@@ -63,26 +63,34 @@ def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> 
     from safetensors.torch import load_file
 
     state = _loaded(weights, lambda: load_file(weights))
-    unet = _fresh_unet(folder)
+    is_lora = any("lora" in key for key in state)
+    unet = _fresh_unet(folder / "unet" if is_lora else _with_config(weights.parent, folder))
     own = type(whole)(**{**whole.components, "unet": unet}, requires_safety_checker=False)
-    if settings.source == "unet" or not any("lora" in key for key in state):
-        _loaded(weights, lambda: unet.load_state_dict(state))
+    if is_lora:
+        _loaded(weights, lambda: _merge(own, weights, settings.lora_scale))
     else:
-        _loaded(weights, lambda: _merge(own, state, settings.lora_scale))
+        _loaded(weights, lambda: unet.load_state_dict(state))
     own.set_progress_bar_config(disable=True)
     return own.to(device=device, dtype=torch.float32)
+
+
+def _with_config(folder: Path, base: Path) -> Path:
+    """Where a UNet's config.json is: beside its weights, or the base's."""
+    return folder if (folder / "config.json").is_file() else base / "unet"
 
 
 def _fresh_unet(folder: Path) -> Any:
     import diffusers
 
     kind: Any = diffusers.UNet2DConditionModel
-    return _loaded(folder, lambda: kind.from_pretrained(folder, subfolder="unet").float())
+    return _loaded(folder, lambda: kind.from_pretrained(folder).float())
 
 
-def _merge(pipeline: Any, state: dict[str, torch.Tensor], scale: float) -> None:
+def _merge(pipeline: Any, weights: Path, scale: float) -> None:
+    """Add a LoRA to the UNet's own weights. Raises ValueError where it does not fit."""
     before = {name: value.clone() for name, value in pipeline.unet.state_dict().items()}
-    pipeline.load_lora_weights(state)
+    # By file, not by its tensors: the file's metadata may hold an alpha other than the rank.
+    pipeline.load_lora_weights(weights.parent, weight_name=weights.name)
     if not getattr(pipeline.unet, "peft_config", None):
         raise ValueError("no LoRA of this UNet")
     pipeline.fuse_lora(components=["unet"], lora_scale=scale)

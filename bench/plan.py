@@ -118,7 +118,8 @@ def make(suite: Suite, options: Options) -> Plan:
     hashes = Hashes(options.cache / "hashes.json")
     metrics, extractors, missing = _judges(suite)
     everything = keys.ordered(chosen.texts, suite.seeds)
-    limit = options.limit
+    limit = options.limit if (options.limit or 0) < len(chosen.texts) else None
+    options = replace(options, limit=limit)
     scored = [key for key in everything if limit is None or key.index < limit]
     pieces = keys.needed(keys.slices(everything), limit)
     rows = []

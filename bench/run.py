@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from bench import precomputed, runfolder, summary
@@ -65,25 +66,19 @@ def report(folder: Path) -> int:
 
 
 def _write(found: summary.Summary, folder: Path, out: Console) -> None:
-    """result.json and report.html; the former again, to hold what the latter took."""
+    """result.json and what is shown of it; then again, to hold the seconds that took."""
     began = time.perf_counter()
     summary.write(found, folder / "result.json")
-    _page(found, folder)
+    _show(found, folder, out)
     found.seconds["report"] = round(time.perf_counter() - began, 2)
     summary.write(found, folder / "result.json")
-    _show(found, folder, out)
-
-
-def _page(found: summary.Summary, folder: Path) -> Path:
-    from bench.report.html import render
-
-    return render(found, folder)
 
 
 def _show(found: summary.Summary, folder: Path, out: Console) -> None:
+    from bench.report.html import render
     from bench.report.terminal import table
 
-    path = _page(found, folder)
+    path = render(found, folder)
     out.print(table(found))
     out.print(f"report: {path}", highlight=False, soft_wrap=True)
     out.print(f"result: {folder / 'result.json'}", highlight=False, soft_wrap=True)
@@ -137,12 +132,20 @@ def _row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folde
                 keep=planned.row.settings.source != "images",
             )
             if one.images is not None and number == 0:
-                shown = {key.index: image for key, image in zip(piece, one.images, strict=True)}
-                shown = {index: shown[index] for index in sorted(shown)[:SHOWN]}
-                runfolder.write_images(folder, name, shown)
+                runfolder.write_images(folder, name, _shown(plan, piece, one.images))
             done.append((piece, one))
     features = shipped if shipped is not None else _scored(plan, done)
     return Outcome(planned, features, [(piece, one.record) for piece, one in done])
+
+
+def _shown(
+    plan: Plan, piece: tuple[Key, ...], images: NDArray[np.uint8]
+) -> dict[int, NDArray[np.uint8]]:
+    """The pictures that a report may show, by prompt: scored ones of the first seed."""
+    first, limit = plan.suite.seeds[0], plan.options.limit or len(plan.prompts.texts)
+    pairs = zip(piece, images, strict=True)
+    found = {k.index: image for k, image in pairs if k.seed == first and k.index < limit}
+    return {index: found[index] for index in sorted(found)[:SHOWN]}
 
 
 def _source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]:
@@ -208,7 +211,7 @@ def _summary(
         per_prompt = results.per_prompt(scored[-1].results)
         runfolder.write_scores(folder, contestant.name, per_prompt)
     comparisons = compare(scored)
-    seconds = {"train": train_seconds, **worker.seconds, "report": 0.0}
+    seconds = {"train": train_seconds, **worker.seconds}
     seconds["score"] += time.perf_counter() - began
     return summary.Summary(
         suite=plan.suite.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,72 @@ def test_truncated_prompts_are_named(bench: Bench, world: Path) -> None:
     assert bench("prompts.set=mine.txt", "prompts.n=2", "steps=[1]", "out=run") == 0
     cut = result(world / "run")["ledger"]["truncated_prompts"]
     assert cut == ["lcm-1step: prompt 1, seed 0"]
+
+
+def test_a_recipe_is_trained_once_and_reused(
+    bench: Bench, world: Path, tiny_lora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def train(recipe: Any, out: Path, *, device: str) -> Path:
+        trained.append((recipe.name, device))
+        shutil.copytree(tiny_lora, out / "final")
+        facts = {"images_seen": 480, "seconds": 9.5, "hardware": "a test", "unet_forwards": 3}
+        (out / "final/training.json").write_text(json.dumps(facts))
+        (out / "final/README.md").write_text("# card\nLicence: Apache-2.0. Data: none.\n")
+        return out / "final"
+
+    monkeypatch.setattr("hypersd.loop.train", train)
+    words = ("+contestants.mine={recipe: shapes_lcm_quick}", "steps=[1,2]")
+    assert bench(*words, "out=first") == 0
+    assert bench(*words, "out=second", "limit=12") == 0
+    assert trained == [("shapes_lcm_quick", "cpu")]
+    found = {c["name"]: c for c in result(world / "second")["contestants"]}
+    mine = found["mine-1step"]
+    assert mine["training"]["images_seen"] == 480 and mine["training"]["unet_forwards"] == 3
+    assert mine["licence"] == "Apache-2.0"
+    assert mine["metrics"] == found["lcm-1step"]["metrics"]  # sampled as its recipe's method is
+
+
+def test_every_seed_is_drawn_and_clustered_by_prompt(bench: Bench, world: Path) -> None:
+    assert bench("seeds=[0,3]", "limit=12", "steps=[1]", "~contestants.real", "out=run") == 0
+    lcm = result(world / "run")["contestants"][0]
+    assert (lcm["n"], lcm["seeds"]) == (24, [0, 3])
+    scores = read_entry(world / "run/scores/lcm-1step.safetensors").arrays
+    assert scores["clip"].shape == (12,)
+
+
+def test_full_weights_and_pipelines_compete(bench: Bench, world: Path, tiny_base: Path) -> None:
+    """A UNet's weights, with their own config.json or the base's, and a whole pipeline: the same
+    network three times."""
+    shutil.copytree(tiny_base / "unet", world / "full")
+    shutil.copy(tiny_base / "unet/diffusion_pytorch_model.safetensors", world / "alone.safetensors")
+    assert bench(
+        "~contestants.lcm", "~contestants.real", "steps=[1]", "out=run", "limit=12",
+        "+contestants.a.unet=full", "+contestants.b.unet=alone.safetensors",
+        f"+contestants.c.pipeline={tiny_base}", "+contestants.d={}",
+    ) == 0  # fmt: skip
+    metrics = [c["metrics"] for c in result(world / "run")["contestants"]]
+    assert len(metrics) == 4 and all(m == metrics[0] for m in metrics)
+
+
+def test_a_lora_is_merged_as_diffusers_applies_it(tiny_base: Path, tiny_lora: Path) -> None:
+    """Merged weights draw what the pipeline draws with the adapter on, at any scale."""
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    from bench import models, settings
+
+    values = {"lora": str(tiny_lora), "base": str(tiny_base), "lora_scale": 0.6}
+    mine = settings.read("mine", values, (1,))
+    merged = models.pipeline(mine, tiny_lora / "pytorch_lora_weights.safetensors",
+                             torch.device("cpu"))  # fmt: skip
+    theirs = StableDiffusionPipeline.from_pretrained(tiny_base)
+    theirs.load_lora_weights(tiny_lora, adapter_name="x")
+    theirs.set_adapters("x", 0.6)
+    x, text = torch.randn(2, 4, 16, 16), torch.randn(2, 24, 32)
+    with torch.no_grad():
+        ours, reference = (p.unet(x, 500, text).sample for p in (merged, theirs))
+        plain = models.base(tiny_base, torch.device("cpu")).unet(x, 500, text).sample
+    torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
+    assert (plain - reference).abs().max() > 1e-3
