@@ -21,9 +21,7 @@ from hypersd.shapes.scenes import (
     SIZES,
     Scene,
     Spec,
-    Style,
     Thing,
-    choose,
     generator,
     possible,
 )
@@ -71,7 +69,7 @@ def caption(scene: Scene, *, with_style: bool = False) -> str:
     rng = generator(scene.split, scene.index, 1)
     phrasing = sample_phrasing(rng, scene)
     if with_style and rng.random() < 0.5:
-        phrasing = replace(phrasing, style=_style_words(rng, scene.style))
+        phrasing = with_style_words(phrasing, rng, scene)
     return phrase(scene.spec, phrasing)
 
 
@@ -81,11 +79,13 @@ def sample_phrasing(rng: np.random.Generator, scene: Scene) -> Phrasing:
     return Phrasing(opening, synonym, scene.background if rng.random() < 0.5 else None)
 
 
-def _style_words(rng: np.random.Generator, style: Style) -> tuple[str, ...]:
+def with_style_words(phrasing: Phrasing, rng: np.random.Generator, scene: Scene) -> Phrasing:
+    """The same wording, and two of the four style values named."""
     first = int(rng.random() * 4)
     names = tuple(STYLE_WORDS)
     chosen = (names[first], names[(first + 1 + int(rng.random() * 3)) % 4])
-    return tuple(STYLE_WORDS[n][getattr(style, n) > 0.5] for n in chosen)
+    words = tuple(STYLE_WORDS[name][getattr(scene.style, name) > 0.5] for name in chosen)
+    return replace(phrasing, style=words)
 
 
 def phrase(spec: Spec, phrasing: Phrasing) -> str:

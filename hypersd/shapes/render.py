@@ -18,7 +18,7 @@ from hypersd.shapes.scenes import CANVAS, COLOURS, Place, Scene, Thing, generato
 Array = NDArray[np.float32]
 BLUR_LEVELS = 32
 MAX_BLUR = 1.0  # sigma in pixels at sharpness 0
-MAX_GRAIN = 0.025  # standard deviation at clean 0, of a range of 1
+MAX_GRAIN = 0.02  # standard deviation at clean 0, of a range of 1
 MAX_LIGHT = 0.35  # how much lighter and darker a thing's lit and dark side are
 _GRID = np.arange(CANVAS, dtype=np.float32) + np.float32(0.5)
 
@@ -62,7 +62,7 @@ def background(scene: Scene) -> Array:
     value = scene.background_value
     tone = np.asarray(colorsys.hsv_to_rgb(scene.background_hue / 360, 0.26, value), np.float32)
     other = np.asarray(
-        colorsys.hsv_to_rgb(scene.background_hue / 360, 0.34, value * 0.82), np.float32
+        colorsys.hsv_to_rgb(scene.background_hue / 360, 0.32, value * 0.87), np.float32
     )
     mix = _pattern(scene)[..., None]
     return tone + mix * (other - tone)
@@ -84,7 +84,7 @@ def _pattern(scene: Scene) -> Array:
             return a + b - 2 * a * b
         case "dotted":
             u, v = ((c / period + shift) % 1.0 - 0.5 for c in (x, y))
-            return np.clip((0.3 - np.sqrt(u * u + v * v)) * period + 0.5, 0.0, 1.0)
+            return np.clip((0.3 - np.sqrt(u * u + v * v)) * period * 0.5 + 0.5, 0.0, 1.0)
         case "cloudy":
             coarse = rng.random((6, 6)).astype(np.float32)
             return _cloud_matrix() @ coarse @ _cloud_matrix().T
@@ -94,7 +94,7 @@ def _pattern(scene: Scene) -> Array:
 
 def _wave(phase: Array) -> Array:
     """A soft square wave of period 1, in [0, 1]."""
-    return np.clip(0.5 + 3.0 * np.sin(2 * np.pi * phase), 0.0, 1.0).astype(np.float32)
+    return np.clip(0.5 + 1.2 * np.sin(2 * np.pi * phase), 0.0, 1.0).astype(np.float32)
 
 
 def _field(thing: Thing, place: Place) -> tuple[slice, slice, Array, Array]:

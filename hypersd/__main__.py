@@ -1,0 +1,47 @@
+"""`python -m hypersd recipe=NAME|FILE out=DIR [key=value ...]`: train one model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from hypersd.errors import UsageError
+
+USAGE = "usage: python -m hypersd recipe=NAME|FILE.yaml [out=DIR] [device=cpu] [key=value ...]"
+
+
+def main(arguments: list[str]) -> int:
+    """Train; 0 when done, 2 for what the user must change."""
+    try:
+        return _train(arguments)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def _train(arguments: list[str]) -> int:
+    import yaml
+
+    from hypersd import recipe as recipes
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE + "\nrecipes: " + ", ".join(recipes.names()))
+        return 0 if arguments else 2
+    pairs = dict(argument.partition("=")[::2] for argument in arguments)
+    if "" in pairs.values() or "recipe" not in pairs:
+        raise UsageError(USAGE)
+    name, device = pairs.pop("recipe"), pairs.pop("device", "cpu")
+    out = Path(pairs.pop("out", f"runs/train/{Path(name).stem}"))
+    recipe = recipes.load(name, {key: yaml.safe_load(value) for key, value in pairs.items()})
+    from hypersd.loop import train
+
+    print(f"{recipe.name}: {recipe.steps} steps of {recipe.batch} in {out}")
+    print(f"weights and model card: {train(recipe, out, device=device)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

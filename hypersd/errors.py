@@ -1,0 +1,17 @@
+"""What a user did wrong, in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UsageError(Exception):
+    """One line: what is wrong, where, and what would be valid. Shown without a traceback."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """A clause that names the valid words, the nearest one first where one is near."""
+    options = sorted(valid)
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
+    return (f"did you mean {close[0]!r}? " if close else "") + "valid: " + ", ".join(options)

@@ -1,0 +1,219 @@
+"""The training loop, one for everything that is trained here.
+
+A step is a function of (weights, seed, step): all randomness comes from a generator that is
+re-seeded at every step, so a resumed training equals an uninterrupted one by construction.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import platform
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from hypersd import checkpoint
+from hypersd.errors import UsageError, nearest
+from hypersd.recipe import Recipe
+
+
+class Task(Protocol):
+    """One trainable thing.
+
+    modules: all that a checkpoint must hold (trained parameters and buffers).
+    """
+
+    modules: dict[str, nn.Module]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's parameter groups; a group's "lr" scales with the schedule."""
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The scalar to minimise at a step, and scalars to log. Draws from `rng` alone."""
+
+    def after_step(self, step: int) -> None:
+        """What follows an update, such as an average of the weights."""
+
+    def preview(self, path: Path) -> None:
+        """Write a picture of what the model does on validation data, where that makes sense."""
+
+    def export(self, out: Path) -> dict[str, Any]:
+        """Write the final weights into a folder; returns figures for the model card."""
+
+
+def build(recipe: Recipe, device: torch.device) -> Task:
+    """The task of a recipe's method. Raises UsageError for an unknown method."""
+    from hypersd.shapes.tasks import TASKS
+
+    methods: dict[str, Any] = dict(TASKS)
+    if recipe.method not in methods:
+        from hypersd.methods import METHODS
+
+        methods |= METHODS
+    if recipe.method not in methods:
+        valid = nearest(recipe.method, methods)
+        raise UsageError(f"recipe {recipe.name}: no method {recipe.method!r}; {valid}")
+    task: Task = methods[recipe.method](recipe, device)
+    return task
+
+
+def train(recipe: Recipe, out: Path, *, device: str = "cpu") -> Path:
+    """Train a recipe in `out`, from its newest checkpoint on, and export to `out/final`.
+
+    Writes train.jsonl (one line per logged step), preview PNGs, TensorBoard events, checkpoints,
+    and `final` with the weights and a model card. A training that is done returns at once.
+    Raises UsageError where `out` holds another recipe's training, or a loss is not finite.
+    """
+    final = out / "final"
+    if (final / "README.md").is_file():
+        _same_recipe(final / "training.json", recipe)
+        return final
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(recipe.seed)
+    task = build(recipe, torch.device(device))
+    run = _Run(recipe, task, out)
+    run.resume()
+    run.go()
+    return run.finish(final)
+
+
+def _same_recipe(path: Path, recipe: Recipe) -> None:
+    found = json.loads(path.read_text())["identity"]
+    if found != recipe.identity:
+        raise UsageError(
+            f"{path.parent.parent} holds another recipe's training; choose another out="
+        )
+
+
+class _Run:
+    """One training in one folder: optimizer, average, log and clock."""
+
+    def __init__(self, recipe: Recipe, task: Task, out: Path) -> None:
+        self.recipe, self.task, self.out = recipe, task, out
+        groups = [{"lr": recipe.lr, **group} for group in task.groups()]
+        for group in groups:
+            group["params"] = list(group["params"])
+            group["full_lr"] = group["lr"]
+        self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        self.average = copy.deepcopy(self.parameters) if recipe.average else None
+        self.step, self.seconds = 0, 0.0
+
+    def resume(self) -> None:
+        found = checkpoint.newest(self.out, self.recipe.identity)
+        if found is None:
+            return
+        checkpoint.restore(self.task.modules, found)
+        extra = found["extra"]
+        self.optimizer.load_state_dict(extra["optimizer"])
+        self.step, self.seconds = found["step"], extra["seconds"]
+        if self.average is not None:
+            with torch.no_grad():
+                for mine, kept in zip(self.average, extra["average"], strict=True):
+                    mine.copy_(kept)
+        print(f"resumed at step {self.step}", flush=True)
+
+    def save(self) -> None:
+        extra = {"optimizer": self.optimizer.state_dict(), "seconds": self.seconds}
+        if self.average is not None:
+            extra["average"] = [p.detach() for p in self.average]
+        modules = self.task.modules
+        checkpoint.save(self.out, self.step, self.recipe.identity, modules, extra)
+
+    def go(self) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        recipe, rng = self.recipe, torch.Generator()
+        columns = (TextColumn(recipe.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                   TextColumn("{task.fields[rate]}"))  # fmt: skip
+        writer = SummaryWriter(str(self.out / "events"), purge_step=self.step)
+        with Progress(*columns) as bar, (self.out / "train.jsonl").open("a") as log, writer:
+            shown = bar.add_task("", total=recipe.steps, completed=self.step, rate="")
+            while self.step < recipe.steps:
+                began = time.perf_counter()
+                rng.manual_seed(recipe.seed * 1_000_003 + self.step)
+                scalars = self.update(rng)
+                self.step += 1
+                self.seconds += time.perf_counter() - began
+                rate = self.step / self.seconds
+                scalars |= {"it_per_s": rate, "images_per_s": rate * recipe.batch}
+                text = f"{rate:.2f} it/s {rate * recipe.batch:.0f} img/s loss {scalars['loss']:.4g}"
+                bar.update(shown, completed=self.step, rate=text)
+                if self.step % 20 == 0 or self.step == recipe.steps:
+                    log.write(json.dumps({"step": self.step, **scalars}) + "\n")
+                    log.flush()
+                    for name, value in scalars.items():
+                        writer.add_scalar(name, value, self.step)
+                if self.step % recipe.checkpoint_every == 0 and self.step < recipe.steps:
+                    self.save()
+                    self.task.preview(self.out / f"preview-{self.step:06d}.png")
+
+    def update(self, rng: torch.Generator) -> dict[str, float]:
+        factor = schedule(self.recipe, self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
+        loss, scalars = self.task.loss(self.step, rng)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            where = f"{self.recipe.name}, step {self.step}"
+            raise UsageError(
+                f"{where}: the loss is {value}; try a smaller lr (is {self.recipe.lr})"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            rate = min(float(self.recipe.average or 0), (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(self.average, self.parameters, 1 - rate)
+        self.task.after_step(self.step)
+        return {"loss": value, "grad_norm": float(norm), "lr_factor": factor, **scalars}
+
+    def finish(self, final: Path) -> Path:
+        if self.average is not None:
+            with torch.no_grad():
+                for parameter, average in zip(self.parameters, self.average, strict=True):
+                    parameter.copy_(average)
+        self.task.preview(self.out / f"preview-{self.step:06d}.png")
+        beside = final.with_name("final.writing")
+        beside.mkdir(exist_ok=True)
+        figures = self.task.export(beside)
+        facts = {
+            "recipe": self.recipe.name, "identity": self.recipe.identity, "seed": self.recipe.seed,
+            "steps": self.recipe.steps, "images_seen": self.recipe.images_seen,
+            "seconds": round(self.seconds, 1), "hardware": hardware(), "torch": torch.__version__,
+            **figures,
+        }  # fmt: skip
+        (beside / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
+        (beside / "README.md").write_text(model_card(facts))
+        beside.rename(final)
+        return final
+
+
+def schedule(recipe: Recipe, step: int) -> float:
+    """The learning rate's factor at a step: linear warm-up, then constant or cosine to zero."""
+    warm = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+    if recipe.decay == "cosine":
+        return warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    return warm
+
+
+def hardware() -> str:
+    """What the training ran on, in words."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def model_card(facts: dict[str, Any]) -> str:
+    """A model card in Markdown: how it was trained, then measured figures."""
+    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())
+    head = f"# {facts['recipe']}\n\nTrained by `python -m hypersd recipe={facts['recipe']}`."
+    return f"{head}\nLicence: Apache-2.0. Data: procedural scenes (hypersd/shapes).\n\n| | |\n|---|---|\n{rows}\n"

@@ -1,0 +1,118 @@
+"""Recipes: one YAML per trained model, read into a frozen, validated dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hypersd.errors import UsageError, nearest
+
+FOLDER = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained. Everything that moves a weight is in here.
+
+    steps: optimizer updates.  batch: pictures per update.  warmup: updates until the learning
+    rate is reached, linearly.  decay: "constant" or "cosine" (to zero at the last update).
+    clip: largest gradient norm.  average: rate of an exponential average of the weights over
+    updates, or None.  data, options: what the method reads.  stages: what changes over time.
+    """
+
+    name: str
+    method: str
+    steps: int
+    batch: int
+    lr: float
+    base: str = "base"
+    seed: int = 0
+    warmup: int = 0
+    decay: str = "constant"
+    clip: float = 1.0
+    weight_decay: float = 0.0
+    average: float | None = None
+    checkpoint_every: int = 200
+    data: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of all that decides the weights (cadence of checkpoints left out)."""
+        fields = dataclasses.asdict(self)
+        del fields["checkpoint_every"], fields["name"]
+        text = json.dumps(fields, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def images_seen(self) -> int:
+        """Pictures drawn from the data over the whole training."""
+        return self.steps * self.batch
+
+
+def names() -> list[str]:
+    """The shipped recipes."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """The recipe of a name or of a YAML file, with fields replaced by `overrides`.
+
+    An override's key may point into a mapping with dots ("options.guidance").
+    Raises UsageError for an unknown recipe, key, method or a value of the wrong type.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    path = Path(name)
+    if path.suffix != ".yaml":
+        path = FOLDER / f"{name}.yaml"
+        if not path.is_file():
+            raise UsageError(f"no recipe {str(name)!r}; {nearest(str(name), names())}")
+    try:
+        config = OmegaConf.load(path)
+        for key, value in (overrides or {}).items():
+            OmegaConf.update(config, key, value, merge=True)
+        values = OmegaConf.to_container(config, resolve=True)
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise UsageError(f"recipe {path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"recipe {path}: not a mapping of keys to values")
+    return _validated(path, {"name": path.stem, **{str(k): v for k, v in values.items()}})
+
+
+def _validated(path: Path, values: dict[str, Any]) -> Recipe:
+    known = {f.name: f for f in dataclasses.fields(Recipe)}
+    for key in values:
+        if key not in known:
+            raise UsageError(f"recipe {path}: unknown key {key!r}; {nearest(key, known)}")
+    for key in ("method", "steps", "batch", "lr"):
+        if key not in values:
+            raise UsageError(f"recipe {path}: {key!r} is missing")
+    for key, value in values.items():
+        values[key] = _checked(path, key, str(known[key].type), value)
+    return Recipe(**values)
+
+
+def _checked(path: Path, key: str, kind: str, value: Any) -> Any:
+    """The value as its field's type; a number must be positive, or zero where that means off."""
+    if value is None and kind.endswith("None"):
+        return None
+    types: dict[str, type] = {"str": str, "int": int, "float": float}
+    base = kind.split(" ")[0].split("[")[0]
+    if base in types:
+        fits = isinstance(value, types[base]) or (base == "float" and isinstance(value, int))
+        lowest = 0 if key in ("seed", "warmup", "weight_decay") else 1e-30
+        if isinstance(value, bool) or not fits or (base != "str" and value < lowest):
+            raise UsageError(f"recipe {path}: {key}={value!r} is not a valid {base}")
+        return types[base](value)
+    if not isinstance(value, dict if base == "dict" else list):
+        raise UsageError(f"recipe {path}: {key}={value!r} is not a {base}")
+    return value

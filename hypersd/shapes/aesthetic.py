@@ -1,0 +1,83 @@
+"""The aesthetic head: a CLIP picture embedding -> a rating from 1 to 10, as LAION's predictor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hypersd.recipe import Recipe
+from hypersd.shapes import nets, raters
+from hypersd.shapes.pictures import pictures
+from hypersd.shapes.scenes import generator, sample_scene
+
+
+class AestheticHead(nn.Module):
+    """[B, D] L2-normalised picture embeddings -> [B] ratings."""
+
+    def __init__(self, inputs: int = 128, hidden: int = 128) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        hidden = F.gelu(self.first(embedding * embedding.shape[1] ** 0.5))
+        rating: Tensor = 5.5 + self.last(hidden)[:, 0]
+        return rating
+
+
+class AestheticTask:
+    """Squared error to single ratings with rater noise, on a frozen CLIP. See `loop.Task`.
+
+    data: clip (folder), start, n.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        model = open_clip.create_model(f"local-dir:{recipe.data['clip']}", precision="fp32")
+        self.clip = model.to(device).eval()
+        self.head = AestheticHead(self.clip.visual.output_dim).to(device)
+        self.modules: dict[str, nn.Module] = {"head": self.head}
+        start, n = recipe.data["start"], recipe.data["n"]
+        self.embeddings = self.embed(pictures("train", start, n))
+        rated = [raters.rated(sample_scene("train", i), generator("train", i, 3))
+                 for i in range(start, start + n)]  # fmt: skip
+        self.ratings = torch.tensor(rated, dtype=torch.float32, device=device)
+
+    @torch.no_grad()
+    def embed(self, images: Any) -> Tensor:
+        """uint8 [N, 64, 64, 3] -> [N, D]."""
+        parts = [images[i : i + 100] for i in range(0, len(images), 100)]
+        inputs = (nets.as_input(part, self.device) for part in parts)
+        return torch.cat([self.clip.encode_image(x, normalize=True) for x in inputs])
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": self.head.parameters()}]
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randint(len(self.ratings), (self.recipe.batch,), generator=rng)
+        return F.mse_loss(self.head(self.embeddings[rows]), self.ratings[rows]), {}
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def preview(self, path: Path) -> None:
+        pass
+
+    def export(self, out: Path) -> dict[str, Any]:
+        save_file(self.head.half().state_dict(), out / "model.safetensors")
+        self.head.float()
+        count = 1000
+        truth = [raters.rating(sample_scene("validation", i)) for i in range(count)]
+        with torch.no_grad():
+            found = self.head(self.embed(pictures("validation", 0, count))).cpu().numpy()
+        rank = float(spearmanr(found, truth).statistic)
+        error = float(np.abs(found - truth).mean())
+        figures = {"held_out_spearman": round(rank, 4), "held_out_mean_error": round(error, 3)}
+        return {"parameters": nets.parameters(self.head), **figures}

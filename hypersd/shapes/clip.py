@@ -1,0 +1,181 @@
+"""CLIP of the embedded world: a small open_clip model (ResNet picture tower, causal text tower)
+trained on scenes and captions of its own, with captions that differ in one value as negatives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hypersd.recipe import Recipe
+from hypersd.shapes import captions, nets
+from hypersd.shapes.pictures import pictures
+from hypersd.shapes.scenes import Spec, generator, sample_scene
+from hypersd.shapes.teacher import END, build_tokenizer
+
+CONTEXT = 36
+NEGATIVES = 4  # captions with one wrong value, per picture and step
+ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def config(options: dict[str, Any], vocabulary: int, end: int) -> dict[str, Any]:
+    """The open_clip model config. Pooling goes by the end token's id, not by the highest id."""
+    return {
+        "embed_dim": options["embed"],
+        "vision_cfg": {"image_size": 64, "layers": options["layers"], "width": options["width"],
+                       "head_width": 64},
+        "text_cfg": {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 96, "heads": 3,
+                     "layers": 2, "pool_type": "eos", "eos_id": end, "hf_tokenizer_name": "."},
+    }  # fmt: skip
+
+
+def build(cfg: dict[str, Any]) -> open_clip.CLIP:
+    """An untrained model of a config."""
+    return open_clip.CLIP(**cfg)
+
+
+def token_ids(tokenizer: Any, said: list[str]) -> Tensor:
+    """[B, CONTEXT] int64; what is too long is cut, the end token kept."""
+    options = {"padding": "max_length", "truncation": True, "max_length": CONTEXT}
+    ids: Tensor = tokenizer(said, return_tensors="pt", **options).input_ids
+    return ids
+
+
+def encode_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
+    """Normalised text embeddings [B, D] of ids [B, L], L at most CONTEXT.
+
+    Equal to open_clip's own `encode_text`, without the padding: under a causal mask nothing after
+    the end token reaches it.
+    """
+    length = ids.shape[1]
+    x = model.token_embedding(ids) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    ends = (ids == model.text_eos_id).int().argmax(dim=1)
+    pooled = x[torch.arange(len(ids), device=ids.device), ends]
+    return F.normalize(pooled @ model.text_projection, dim=-1)
+
+
+def trimmed(ids: Tensor, end: int) -> Tensor:
+    """Token ids [..., L] without the columns that are padding in every row."""
+    return ids[..., : int((ids != end).sum(-1).max()) + 1]
+
+
+def one_wrong(spec: Spec, rng: np.random.Generator, count: int) -> list[Spec]:
+    """`count` specs that differ in one value each: attributes in turn, relations first."""
+    pools = [found for name in ("relation", *ATTRIBUTES[:3], "count")
+             if (found := captions.variants(spec, name))]  # fmt: skip
+    return [pool[int(rng.random() * len(pool))] for pool in (pools * count)[:count]]
+
+
+class Pairs:
+    """Pictures with their right caption and captions that are wrong in one value, as token ids."""
+
+    def __init__(self, tokenizer: Any, start: int, n: int) -> None:
+        self.pictures = pictures("train", start, n)
+        said: list[str] = []
+        for i in range(n):
+            scene = sample_scene("train", start + i)
+            rng = generator("train", start + i, 1)
+            phrasing = captions.sample_phrasing(rng, scene)
+            if rng.random() < 0.5:
+                phrasing = captions.with_style_words(phrasing, rng, scene)
+            specs = [scene.spec, *one_wrong(scene.spec, rng, NEGATIVES)]
+            said += [captions.phrase(spec, phrasing) for spec in specs]
+        parts = [token_ids(tokenizer, said[i : i + 5000]) for i in range(0, len(said), 5000)]
+        self.ids = torch.cat(parts).to(torch.int16).view(n, NEGATIVES + 1, CONTEXT)
+
+
+class ClipTask:
+    """Contrast within the batch, and against captions with one wrong value. See `loop.Task`.
+
+    options: embed, width, layers (of the picture tower).  data: start, n.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.tokenizer = build_tokenizer(Path(f"runs/cache/tokenizer-{recipe.identity}"))
+        self.end = self.tokenizer.convert_tokens_to_ids(END)
+        self.config = config(recipe.options, len(self.tokenizer), self.end)
+        self.model = build(self.config).to(device).train()
+        self.modules: dict[str, nn.Module] = {"clip": self.model}
+        self.data = Pairs(self.tokenizer, recipe.data["start"], recipe.data["n"])
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": self.model.parameters()}]
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randint(len(self.data.ids), (self.recipe.batch,), generator=rng)
+        x = nets.disturb(nets.as_input(self.data.pictures[rows.numpy()], self.device), rng)
+        ids = self.data.ids[rows].long().to(self.device)
+        ids = trimmed(ids, self.end)
+        image = self.model.encode_image(x, normalize=True)
+        text = encode_text(self.model, ids.flatten(0, 1)).unflatten(0, ids.shape[:2])
+        scale = self.model.logit_scale.exp().clamp(max=100)
+        logits = scale * image @ text[:, 0].T
+        truth = torch.arange(len(rows), device=self.device)
+        contrast = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+        hard = scale * torch.einsum("bd,bkd->bk", image, text)
+        harder = F.cross_entropy(hard, torch.zeros_like(truth))
+        right = (hard.argmax(1) == 0).float().mean()
+        return contrast + 2 * harder, {
+            "contrast": float(contrast.detach()), "hard": float(harder.detach()),
+            "hard_right": float(right),
+        }  # fmt: skip
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def preview(self, path: Path) -> None:
+        pass
+
+    def export(self, out: Path) -> dict[str, Any]:
+        save(self.model, self.config, self.tokenizer, out)
+        figures = {f"held_out_{k}": v for k, v in accuracy(self.model, self.tokenizer).items()}
+        return {"parameters": nets.parameters(self.model), **figures}
+
+
+def save(model: open_clip.CLIP, cfg: dict[str, Any], tokenizer: Any, out: Path) -> None:
+    """Write an open_clip local-dir folder, fp16: config, weights, tokenizer."""
+    preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
+    document = {"model_cfg": cfg, "preprocess_cfg": preprocess}
+    (out / "open_clip_config.json").write_text(json.dumps(document, indent=1) + "\n")
+    state = {name: _half(value).contiguous() for name, value in model.state_dict().items()}
+    save_file(state, out / "open_clip_model.safetensors")
+    tokenizer.save_pretrained(out)
+
+
+def _half(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() else value
+
+
+@torch.no_grad()
+def accuracy(model: open_clip.CLIP, tokenizer: Any, count: int = 600) -> dict[str, float]:
+    """Share of validation pictures whose right caption beats every one that differs in one value
+    of an attribute, per attribute."""
+    model.eval()
+    shown = pictures("validation", 0, 1000)[:count]
+    device = next(model.parameters()).device
+    images = torch.cat([
+        model.encode_image(nets.as_input(part, device), normalize=True)
+        for part in np.split(shown, count // 100)
+    ])  # fmt: skip
+    right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
+    for i in range(count):
+        scene = sample_scene("validation", i)
+        phrasing = captions.sample_phrasing(generator("validation", i, 1), scene)
+        for name in ATTRIBUTES:
+            wrong = captions.variants(scene.spec, name)
+            if wrong:
+                said = [captions.phrase(s, phrasing) for s in (scene.spec, *wrong)]
+                ids = trimmed(token_ids(tokenizer, said), model.text_eos_id)
+                text = encode_text(model, ids.to(device))
+                right[name].append(int((text @ images[i]).argmax()) == 0)
+    return {name: round(float(np.mean(found)), 4) for name, found in right.items()}

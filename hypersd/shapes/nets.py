@@ -1,0 +1,56 @@
+"""The small convolutional networks of the oracle and of the feature network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions, batch-normalised; dilation widens what a cell sees."""
+
+    def __init__(self, width: int, dilation: int = 1) -> None:
+        super().__init__()
+        pad = {"padding": dilation, "dilation": dilation, "bias": False}
+        self.first = nn.Conv2d(width, width, 3, **pad)  # type: ignore[arg-type]
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(width), nn.BatchNorm2d(width)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.norms[0](self.first(x)))
+        return F.relu(x + self.norms[1](self.second(h)))
+
+
+def down(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """A stride-2 convolution, batch norm, ReLU."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride=2, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def as_input(images: Any, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 [B, H, W, 3] (array or tensor) -> float32 [B, 3, H, W] in [-1, 1]."""
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    if tensor.dtype != torch.uint8:
+        raise TypeError(f"images are uint8, not {tensor.dtype}")
+    return tensor.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def disturb(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Training pictures as a decoder might draw them: a random blur, contrast and grain each."""
+    batch = x.shape[0]
+    softer = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    mix = torch.rand(batch, 1, 1, 1, generator=rng).to(x) ** 2
+    gain = 1 + 0.2 * (torch.rand(batch, 1, 1, 1, generator=rng).to(x) - 0.5)
+    shift = 0.1 * (torch.rand(batch, 3, 1, 1, generator=rng).to(x) - 0.5)
+    grain = torch.randn(x.shape, generator=rng).to(x)
+    noise = 0.06 * torch.rand(batch, 1, 1, 1, generator=rng).to(x) * grain
+    return (x + mix * (softer - x)) * gain + shift + noise
+
+
+def parameters(module: nn.Module) -> int:
+    """How many parameters a module has."""
+    return sum(p.numel() for p in module.parameters())

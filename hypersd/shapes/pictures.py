@@ -1,0 +1,39 @@
+"""Rendered pictures kept on disk, so that a training reads instead of drawing again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from hypersd.shapes import captions
+from hypersd.shapes.render import render
+from hypersd.shapes.scenes import CANVAS, sample_scene
+
+CACHE = Path("runs/cache/pictures")
+WORLD_VERSION = 1  # raise it when a scene or its picture changes
+
+
+def pictures(split: str, start: int, count: int, cache: Path = CACHE) -> NDArray[np.uint8]:
+    """The renders of scenes [start, start + count): [count, 64, 64, 3] uint8, memory-mapped."""
+    path = cache / f"v{WORLD_VERSION}-{split}-{start}-{count}.npy"
+    if not path.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
+        shape = (count, CANVAS, CANVAS, 3)
+        array = np.lib.format.open_memmap(beside, "w+", np.uint8, shape)
+        for i in track(range(count), f"rendering {split}"):
+            array[i] = render(sample_scene(split, start + i))
+        array.flush()
+        beside.replace(path)
+    found: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return found
+
+
+def texts(split: str, start: int, count: int, *, with_style: bool = False) -> list[str]:
+    """The captions of the same scenes."""
+    indices = range(start, start + count)
+    return [captions.caption(sample_scene(split, i), with_style=with_style) for i in indices]

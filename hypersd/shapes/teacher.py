@@ -1,0 +1,208 @@
+"""The base model: a text-conditioned UNet in SD1.5's form, with its text encoder and tokenizer.
+
+epsilon-prediction, scaled_linear 0.00085-0.012, 1000 steps, 10 % of captions dropped. The text
+encoder is trained with the UNet, so nothing has to be downloaded first.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from hypersd.recipe import Recipe
+from hypersd.shapes.pictures import pictures, texts
+from hypersd.shapes.vae import to_unit
+
+TEXT_LENGTH = 32
+START, END = "<|startoftext|>", "<|endoftext|>"
+SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+DROPPED = 0.1  # share of captions replaced by the empty one
+
+
+def build_tokenizer(folder: Path) -> CLIPTokenizer:
+    """A CLIPTokenizer over the captions' words: byte-pair merges learned from 4,000 captions."""
+    bpe = Tokenizer(models.BPE(unk_token=END, end_of_word_suffix="</w>"))
+    bpe.normalizer = normalizers.Lowercase()
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        show_progress=False,
+        special_tokens=[START, END],
+        end_of_word_suffix="</w>",
+        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789,.'-"),
+    )
+    bpe.train_from_iterator(texts("train", 0, 4000, with_style=True), trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe.model.save(str(folder))
+    vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
+    return CLIPTokenizer(vocab, merges, model_max_length=TEXT_LENGTH)
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer, width: int, layers: int) -> CLIPTextModel:
+    """An untrained text encoder with the tokenizer's own special ids (a wrong end id would pool
+    at position 0 without a word)."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        max_position_embeddings=TEXT_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        projection_dim=width,
+    )
+    return CLIPTextModel(config)
+
+
+def build_unet(widths: list[int], text_width: int) -> UNet2DConditionModel:
+    """An untrained UNet on 16x16x4 latents; attention at 8x8 and 4x4."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=tuple(widths),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=text_width,
+        attention_head_dim=4,
+        norm_num_groups=12,
+    )
+
+
+def token_ids(tokenizer: Any, captions: list[str]) -> Tensor:
+    """[B, TEXT_LENGTH] int64, padded and truncated as the pipeline does it."""
+    options = {"padding": "max_length", "truncation": True, "max_length": TEXT_LENGTH}
+    ids: Tensor = tokenizer(captions, return_tensors="pt", **options).input_ids
+    return ids
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, images: Any, batch: int = 100) -> Tensor:
+    """uint8 [N, 64, 64, 3] -> scaled means of their latents [N, 4, 16, 16], fp16."""
+    parts = []
+    for i in range(0, len(images), batch):
+        mean = vae.encode(to_unit(images[i : i + batch])).latent_dist.mean
+        parts.append((mean * vae.config.scaling_factor).half())
+    return torch.cat(parts)
+
+
+class TeacherTask:
+    """Predict the noise: mean squared error, min-SNR-5 weighted (Hang et al. 2023,
+    arXiv 2303.09556). A `hypersd.loop.Task`.
+
+    data: n, vae (folder of the trained autoencoder).  options: widths, text_width, text_layers,
+    guidance (for the previews).
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device, options = recipe, device, recipe.options
+        self.vae_folder = Path(recipe.data["vae"])
+        self.vae = AutoencoderKL.from_pretrained(self.vae_folder, torch_dtype=torch.float32).eval()
+        self.tokenizer = build_tokenizer(Path(tempfile.mkdtemp()))
+        self.text = build_text_encoder(
+            self.tokenizer, options["text_width"], options["text_layers"]
+        ).to(device)
+        self.unet = build_unet(options["widths"], options["text_width"]).to(device)
+        self.modules: dict[str, nn.Module] = {"unet": self.unet, "text": self.text}
+        self.scheduler = DDIMScheduler(
+            **SCHEDULE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"
+        )
+        self.latents, self.ids = self._data(recipe.data["n"])
+        self.empty = token_ids(self.tokenizer, [""])[0]
+
+    def _data(self, n: int) -> tuple[Tensor, Tensor]:
+        """Latents and token ids of the first n training scenes, kept beside the autoencoder."""
+        path = self.vae_folder.parent / f"latents-{n}.pt"
+        if path.is_file():
+            kept: dict[str, Tensor] = torch.load(path, weights_only=True)
+            return kept["latents"], kept["ids"]
+        latents = encode(self.vae, pictures("train", 0, n))
+        ids = token_ids(self.tokenizer, texts("train", 0, n)).to(torch.int16)
+        torch.save({"latents": latents, "ids": ids}, path)
+        return latents, ids
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": [*self.unet.parameters(), *self.text.parameters()]}]
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        size = self.recipe.batch
+        rows = torch.randint(len(self.latents), (size,), generator=rng)
+        x0 = self.latents[rows].float().to(self.device)
+        ids = self.ids[rows].long()
+        ids[torch.rand(size, generator=rng) < DROPPED] = self.empty
+        eps = torch.randn(x0.shape, generator=rng).to(self.device)
+        t = torch.randint(1000, (size,), generator=rng).to(self.device)
+        x_t = self.scheduler.add_noise(x0, eps, t)
+        states = self.text(ids.to(self.device)).last_hidden_state
+        error = F.mse_loss(self.unet(x_t, t, states).sample, eps, reduction="none")
+        acp = self.scheduler.alphas_cumprod.to(self.device)[t]
+        weight = (5.0 * (1 - acp) / acp).clamp(max=1.0)
+        plain = error.mean(dim=(1, 2, 3))
+        return (weight * plain).mean(), {"mse": float(plain.mean().detach())}
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def pipeline(self) -> StableDiffusionPipeline:
+        """The parts as the pipeline a user loads."""
+        pipe = StableDiffusionPipeline(
+            vae=self.vae, text_encoder=self.text, tokenizer=self.tokenizer, unet=self.unet,
+            scheduler=self.scheduler, safety_checker=None, feature_extractor=None,
+            requires_safety_checker=False,
+        )  # fmt: skip
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def preview(self, path: Path) -> None:
+        draw_preview(self.pipeline(), path, float(self.recipe.options["guidance"]))
+
+    def export(self, out: Path) -> dict[str, Any]:
+        counts = {
+            "unet_parameters": sum(p.numel() for p in self.unet.parameters()),
+            "text_parameters": sum(p.numel() for p in self.text.parameters()),
+        }
+        self.pipeline().to(torch.float16).save_pretrained(out, safe_serialization=True)
+        self.pipeline().to(torch.float32)
+        _say_float32(out)
+        build_tokenizer(out / "tokenizer").save_pretrained(out / "tokenizer")
+        shutil.copy(self.vae_folder / "config.json", out / "vae" / "config.json")
+        return counts
+
+
+def _say_float32(folder: Path) -> None:
+    """Let the fp16 files load as fp32 with no argument: transformers goes by the config's dtype."""
+    path = folder / "text_encoder" / "config.json"
+    path.write_text(path.read_text().replace('"float16"', '"float32"'))
+
+
+@torch.no_grad()
+def draw_preview(pipe: StableDiffusionPipeline, path: Path, guidance: float) -> None:
+    """16 validation prompts at 25 steps, drawn as one PNG of two rows."""
+    was = pipe.unet.training, pipe.text_encoder.training
+    pipe.unet.eval(), pipe.text_encoder.eval()
+    rng = torch.Generator().manual_seed(0)
+    images = pipe(
+        texts("validation", 0, 16), num_inference_steps=25, guidance_scale=guidance,
+        generator=rng, output_type="np",
+    ).images  # fmt: skip
+    pipe.unet.train(was[0]), pipe.text_encoder.train(was[1])
+    rows = [np.concatenate(list(images[i : i + 8]), axis=1) for i in (0, 8)]
+    grid = np.concatenate(rows, axis=0)
+    Image.fromarray((grid * 255).round().astype(np.uint8)).save(path)

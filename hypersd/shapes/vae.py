@@ -1,0 +1,110 @@
+"""The world's autoencoder: SD's AutoencoderKL, small; 64x64x3 pictures <-> 16x16x4 latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+from torch import Tensor, nn
+
+from hypersd.recipe import Recipe
+from hypersd.shapes.pictures import pictures
+
+HELD_OUT = 1000  # validation pictures in the model card's figures
+
+
+def to_unit(images: Any) -> Tensor:
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images))
+    return tensor.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def to_uint8(pixels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3], rounded once."""
+    scaled = ((pixels.float() + 1.0) * 127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def build(widths: list[int], groups: int) -> AutoencoderKL:
+    """An untrained autoencoder, factor 4, no attention; `widths` from 64 to 16 pixels."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=tuple(widths),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=groups,
+        sample_size=64,
+        mid_block_add_attention=False,
+    )
+
+
+class VaeTask:
+    """Reconstruct: mean |x - y| and squared error, a small KL term. A `hypersd.loop.Task`.
+
+    options: widths, groups (of the group norms), kl (weight per latent value), bf16.
+    """
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.vae = build(recipe.options["widths"], recipe.options["groups"]).to(device)
+        self.modules: dict[str, nn.Module] = {"vae": self.vae}
+        self.pictures = pictures("train", 0, recipe.data["n"])
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": self.vae.parameters()}]
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        rows = torch.randint(len(self.pictures), (self.recipe.batch,), generator=rng)
+        x = to_unit(self.pictures[rows.numpy()]).to(self.device)
+        bf16 = bool(self.recipe.options.get("bf16", False))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            posterior = self.vae.encode(x).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=rng).to(self.device)
+            y = self.vae.decode(posterior.mean + posterior.std * noise).sample
+        error = y.float() - x
+        squared = error.square().mean()
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        loss = squared + 0.02 * error.abs().mean() + self.recipe.options["kl"] * kl
+        return loss, {
+            "psnr": float(10 * torch.log10(4.0 / squared.detach())),
+            "kl": float(kl.detach()),
+        }
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def preview(self, path: Path) -> None:
+        shown = pictures("validation", 0, HELD_OUT)[:12]
+        pair = [np.concatenate(list(rows), 1) for rows in (shown, round_trip(self.vae, shown))]
+        Image.fromarray(np.concatenate(pair, 0)).save(path)
+
+    def export(self, out: Path) -> dict[str, Any]:
+        held_out = pictures("validation", 0, HELD_OUT)
+        with torch.no_grad():
+            means = [self.vae.encode(to_unit(x)).latent_dist.mean for x in np.split(held_out, 10)]
+        spread = float(torch.cat(means).std())
+        self.vae.register_to_config(scaling_factor=round(1.0 / spread, 5))
+        self.vae.half().save_pretrained(out, safe_serialization=True)
+        self.vae.float()
+        parameters = sum(p.numel() for p in self.vae.parameters())
+        psnr = float(np.mean(peak_signal_to_noise(held_out, round_trip(self.vae, held_out))))
+        return {"parameters": parameters, "held_out_psnr_db": round(psnr, 2)}
+
+
+@torch.no_grad()
+def round_trip(vae: AutoencoderKL, images: Any, batch: int = 100) -> Any:
+    """Pictures through the latents' means and back: uint8 -> uint8, same shape."""
+    parts = [images[i : i + batch] for i in range(0, len(images), batch)]
+    done = [to_uint8(vae.decode(vae.encode(to_unit(p)).latent_dist.mean).sample) for p in parts]
+    return np.concatenate(done)
+
+
+def peak_signal_to_noise(a: Any, b: Any) -> Any:
+    """Decibels per picture of uint8 pictures [N, H, W, 3]: 10 log10(255^2 / mean squared error)."""
+    error = (a.astype(np.float64) - b.astype(np.float64)) ** 2
+    return 10 * np.log10(255.0**2 / np.maximum(error.mean(axis=(1, 2, 3)), 1e-12))
