@@ -102,7 +102,9 @@ class _Run:
             group["full_lr"] = group["lr"]
         self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-        self.average = copy.deepcopy(self.parameters) if recipe.average else None
+        self.average: list[Tensor] | None = (
+            [*copy.deepcopy(self.parameters)] if recipe.average else None
+        )
         self.step, self.seconds = 0, 0.0
 
     def resume(self) -> None:
@@ -130,8 +132,10 @@ class _Run:
         from torch.utils.tensorboard import SummaryWriter
 
         recipe, rng = self.recipe, torch.Generator()
-        columns = (TextColumn(recipe.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                   TextColumn("{task.fields[rate]}"))  # fmt: skip
+        columns = (
+            TextColumn(recipe.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )  # fmt: skip
         writer = SummaryWriter(str(self.out / "events"), purge_step=self.step)
         with Progress(*columns) as bar, (self.out / "train.jsonl").open("a") as log, writer:
             shown = bar.add_task("", total=recipe.steps, completed=self.step, rate="")
@@ -172,7 +176,7 @@ class _Run:
         if self.average is not None:
             rate = min(float(self.recipe.average or 0), (1 + self.step) / (10 + self.step))
             with torch.no_grad():
-                torch._foreach_lerp_(self.average, self.parameters, 1 - rate)
+                torch._foreach_lerp_(self.average, [*self.parameters], 1 - rate)
         self.task.after_step(self.step)
         return {"loss": value, "grad_norm": float(norm), "lr_factor": factor, **scalars}
 
@@ -216,4 +220,5 @@ def model_card(facts: dict[str, Any]) -> str:
     """A model card in Markdown: how it was trained, then measured figures."""
     rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())
     head = f"# {facts['recipe']}\n\nTrained by `python -m hypersd recipe={facts['recipe']}`."
-    return f"{head}\nLicence: Apache-2.0. Data: procedural scenes (hypersd/shapes).\n\n| | |\n|---|---|\n{rows}\n"
+    about = "Licence: Apache-2.0. Data: procedural scenes (hypersd/shapes)."
+    return f"{head}\n{about}\n\n| | |\n|---|---|\n{rows}\n"

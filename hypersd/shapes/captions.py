@@ -193,5 +193,6 @@ def _other_relations(spec: Spec) -> list[Spec]:
     """Other relations between the same two things, those left out that their sizes forbid."""
     if spec.relation is None:
         return []
+    a, b = spec.things
     others = [r for r in RELATIONS if r != spec.relation]
-    return [Spec(spec.things, r) for r in others if possible(*spec.things, r)]
+    return [Spec(spec.things, r) for r in others if possible(a, b, r)]

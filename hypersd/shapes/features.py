@@ -21,7 +21,7 @@ DIMENSION = 64
 PAIRS = len(SHAPES) * len(COLOURS)
 OUTPUTS = {  # what the training heads predict: name -> width
     "pairs": PAIRS, "sizes": len(SIZES), "count": 3, "relation": len(RELATIONS) + 1,
-    "background": len(BACKGROUNDS), "values": 8,
+    "background": len(BACKGROUNDS), "look": 8,
 }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def labels(split: str, start: int, count: int) -> dict[str, Tensor]:
         table["relation"][n, RELATIONS.index(relation) if relation else -1] = 1.0
         table["background"][n, BACKGROUNDS.index(scene.background)] = 1.0
         style, hue = scene.style, np.deg2rad(scene.background_hue)
-        table["values"][n] = (
+        table["look"][n] = (
             style.sharpness, style.shading, style.harmony, style.clean, scene.composition(),
             np.sin(hue), np.cos(hue), scene.background_value,
         )  # fmt: skip
@@ -128,6 +128,6 @@ def _head_loss(name: str, found: Tensor, truth: Tensor) -> Tensor:
     if name in ("pairs", "sizes"):
         loss = F.binary_cross_entropy_with_logits(found, truth)
         return loss * (10.0 if name == "pairs" else 1.0)
-    if name == "values":
+    if name == "look":
         return 4.0 * F.mse_loss(found, truth)
     return F.cross_entropy(found, truth)

@@ -75,7 +75,7 @@ def utility(pool: Pool, agreement: float, scene: Scene) -> float:
     """
     found = qualities(scene)
     style = sum(weight * found[name] for name, weight in pool.style.items())
-    return pool.faithful * agreement**pool.power + style
+    return pool.faithful * float(agreement**pool.power) + style
 
 
 def probability(pool: Pool, first: float, second: float) -> float:

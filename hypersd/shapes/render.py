@@ -9,13 +9,14 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hypersd.shapes.scenes import CANVAS, COLOURS, Place, Scene, Thing, generator
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 BLUR_LEVELS = 32
 MAX_BLUR = 1.0  # sigma in pixels at sharpness 0
 MAX_GRAIN = 0.02  # standard deviation at clean 0, of a range of 1

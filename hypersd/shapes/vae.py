@@ -43,20 +43,33 @@ def build(widths: list[int], groups: int) -> AutoencoderKL:
     )
 
 
+def _start(options: dict[str, Any]) -> AutoencoderKL:
+    """An untrained autoencoder, or a trained one with everything but its decoder frozen."""
+    if "decoder_of" not in options:
+        return build(options["widths"], options["groups"])
+    vae = AutoencoderKL.from_pretrained(options["decoder_of"], torch_dtype=torch.float32)
+    vae.requires_grad_(False).decoder.requires_grad_(True)
+    vae.post_quant_conv.requires_grad_(True)
+    return vae
+
+
 class VaeTask:
     """Reconstruct: mean |x - y| and squared error, a small KL term. A `hypersd.loop.Task`.
 
-    options: widths, groups (of the group norms), kl (weight per latent value), bf16.
+    options: widths, groups (of the group norms), kl (weight per latent value), bf16; or, to tune
+    the decoder alone for squared error as sd-vae-ft-mse was, decoder_of (a trained folder): the
+    latents, and all that was trained on them, stay as they are.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.vae = build(recipe.options["widths"], recipe.options["groups"]).to(device)
+        self.tuned = recipe.options.get("decoder_of")
+        self.vae = _start(recipe.options).to(device)
         self.modules: dict[str, nn.Module] = {"vae": self.vae}
         self.pictures = pictures("train", 0, recipe.data["n"])
 
     def groups(self) -> list[dict[str, Any]]:
-        return [{"params": self.vae.parameters()}]
+        return [{"params": [p for p in self.vae.parameters() if p.requires_grad]}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.pictures), (self.recipe.batch,), generator=rng)
@@ -64,6 +77,10 @@ class VaeTask:
         bf16 = bool(self.recipe.options.get("bf16", False))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             posterior = self.vae.encode(x).latent_dist
+            if self.tuned:
+                error = self.vae.decode(posterior.mean).sample.float() - x
+                squared = error.square().mean()
+                return squared, {"psnr": float(10 * torch.log10(4.0 / squared.detach()))}
             noise = torch.randn(posterior.mean.shape, generator=rng).to(self.device)
             y = self.vae.decode(posterior.mean + posterior.std * noise).sample
         error = y.float() - x
