@@ -49,13 +49,14 @@ def read_picture(folder: Path, index: int, size: int) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             picture = np.asarray(image.convert("RGB"))
-    except Exception as error:  # noqa: BLE001 - Pillow raises many kinds for a damaged file
+    except Exception as error:  # Pillow raises many kinds for a damaged file
         words = " ".join(str(error).split())[:120]
         raise UsageError(f"images={folder}: {path.name} is unreadable ({words})") from None
     if picture.shape[:2] != (size, size):
         height, width = picture.shape[:2]
         raise UsageError(
-            f"images={folder}: {path.name} is {width}x{height}, the suite's images are {size}x{size}"
+            f"images={folder}: {path.name} is {width}x{height}, "
+            f"the suite's images are {size}x{size}"
         )
     return picture
 

@@ -1,4 +1,4 @@
-"""What a run will do, and what is missing to do it. Nothing is made here and torch is not needed."""
+"""What a run will do, and what is missing to do it. Nothing is made here, torch is not needed."""
 
 from __future__ import annotations
 

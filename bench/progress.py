@@ -94,8 +94,11 @@ def show_plan(plan: Plan, out: Console | None = None) -> None:
     total = sum(planned.evaluations for planned in plan.rows)
     images = sum(planned.images for planned in plan.rows)
     disk = images * plan.suite.size**2 * 3
-    out.print(f"{images:,} images to make, {total:,} network evaluations, "
-              f"about {_duration(plan.seconds)}, {disk / 1e6:.0f} MB of cache", highlight=False)  # fmt: skip
+    out.print(
+        f"{images:,} images to make, {total:,} network evaluations, "
+        f"about {_duration(plan.seconds)}, {disk / 1e6:.0f} MB of cache",
+        highlight=False,
+    )
     out.print(f"run folder: {plan.out}", highlight=False, soft_wrap=True)
     for note in plan.notes:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)

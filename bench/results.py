@@ -1,4 +1,4 @@
-"""What a run's records say: contestants, speed, per-prompt scores, the ledger of what went wrong."""
+"""What a run's records say: contestants, speed, per-prompt scores, and what went wrong."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 from bench.metrics.base import Extractor, Metric, Result
 
 
-class ImageMetric(TorchMetric):
+class ImageMetric(TorchMetric):  # type: ignore[misc]
     """Features are gathered by `update`; `compute` gives the value over all of them.
 
     Prompts are kept as bytes, each closed by a zero, so that torchmetrics can gather them like
@@ -33,7 +33,7 @@ class ImageMetric(TorchMetric):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     @property
-    def higher_is_better(self) -> bool:  # type: ignore[override]
+    def higher_is_better(self) -> bool:
         """As the metric says; torchmetrics has one constant per class."""
         return self.metric.higher_is_better
 

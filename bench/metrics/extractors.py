@@ -19,7 +19,8 @@ from bench.metrics.base import Features
 if TYPE_CHECKING:
     from torch import Tensor
 
-Network = Callable[["Tensor", list[str]], "Tensor"]
+Network = Callable[["Tensor", list[str]], Any]
+"""(uint8 [B, H, W, 3], B prompts) -> [B, D], tensor or array."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ class ClipTask:
         ids = self.data.ids[rows].long().to(self.device)
         ids = trimmed(ids, self.end)
         image = self.model.encode_image(x, normalize=True)
-        text = encode_text(self.model, ids.flatten(0, 1)).unflatten(0, ids.shape[:2])
+        text = encode_text(self.model, ids.flatten(0, 1)).view(*ids.shape[:2], -1)
         scale = self.model.logit_scale.exp().clamp(max=100)
         logits = scale * image @ text[:, 0].T
         truth = torch.arange(len(rows), device=self.device)

@@ -30,6 +30,7 @@ COLUMNS = ("right", "shape", "colour", "size", "relation", "count")
 STRIDE = 4  # pixels a cell spans
 PER_SIZE = 1 + len(SHAPES) + len(COLOURS) + 2 + 1  # centre, shape, colour, offset, covered
 _COLOURS = tuple(COLOURS)
+_ENDS = (len(SHAPES), len(SHAPES) + len(COLOURS))  # of the shape and colour channels
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class OracleNet(nn.Module):
         self.head = nn.Conv2d(width, len(SIZES) * PER_SIZE, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x)).unflatten(1, (len(SIZES), PER_SIZE))
+        maps: Tensor = self.head(self.body(x))
+        return maps.view(len(x), len(SIZES), PER_SIZE, *maps.shape[2:])
 
 
 class Oracle:
@@ -127,7 +129,7 @@ def _peaks(maps: Tensor) -> list[Found]:
     top = F.max_pool2d(heat, 3, stride=1, padding=1) == heat
     found = []
     for s, i, j in (top & (heat > 0.5)).nonzero().tolist():
-        shapes, colours, rest = maps[s, 1:, i, j].split([len(SHAPES), len(COLOURS), 3])
+        shapes, colours, rest = torch.tensor_split(maps[s, 1:, i, j], _ENDS)
         thing = Thing(SHAPES[int(shapes.argmax())], _COLOURS[int(colours.argmax())], list(SIZES)[s])
         x, y = ((cell + float(v)) * STRIDE for cell, v in zip((j, i), rest[:2], strict=True))
         found.append(Found(thing, x, y, float(heat[s, i, j]), float(rest[2].sigmoid())))
@@ -210,7 +212,7 @@ def detection_loss(maps: Tensor, where: Tensor, values: Tensor) -> tuple[Tensor,
     wrong = (truth - heat.sigmoid()).abs().square()
     centre = (wrong * F.binary_cross_entropy_with_logits(heat, truth, reduction="none")).sum()
     picked = maps[b, size, :, i, j]
-    shapes, colours, rest = picked[:, 1:].split([len(SHAPES), len(COLOURS), 3], dim=1)
+    shapes, colours, rest = torch.tensor_split(picked[:, 1:], _ENDS, dim=1)
     parts = {
         "centre": centre / len(b),
         "shape": F.cross_entropy(shapes, shape),

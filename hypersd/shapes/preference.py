@@ -104,7 +104,8 @@ class PreferenceTask:
         pairs = self.votes.images[rows.numpy()]
         x = nets.as_input(pairs.reshape(-1, *pairs.shape[2:]), self.device)
         first = torch.from_numpy(self.votes.first[rows.numpy()]).float().to(self.device)
-        image = self.model.encode_image(nets.disturb(x, rng), normalize=True).unflatten(0, (-1, 2))
+        image = self.model.encode_image(nets.disturb(x, rng), normalize=True)
+        image = image.view(len(rows), 2, -1)
         text = encode_text(self.model, trimmed(self.ids[rows], self.model.text_eos_id))
         scores = self.model.logit_scale.exp().clamp(max=100) * torch.einsum(
             "bkd,bd->bk", image, text
@@ -134,7 +135,7 @@ class PreferenceTask:
         flat = held_out.images.reshape(-1, *held_out.images.shape[2:])
         parts = [self.model.encode_image(nets.as_input(p, self.device), normalize=True)
                  for p in np.array_split(flat, 20)]  # fmt: skip
-        scores = torch.einsum("bkd,bd->bk", torch.cat(parts).unflatten(0, (-1, 2)), text).cpu()
+        scores = torch.einsum("bkd,bd->bk", torch.cat(parts).view(len(ids), 2, -1), text).cpu()
         gap = held_out.utilities[:, 0] - held_out.utilities[:, 1]
         right = (scores[:, 0] > scores[:, 1]).numpy() == (gap > 0)
         voted = held_out.first == (gap > 0)

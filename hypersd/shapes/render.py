@@ -77,7 +77,8 @@ def _pattern(scene: Scene) -> Array:
     along = np.float32(np.cos(turn)) * x + np.float32(np.sin(turn)) * y
     match scene.background:
         case "gradient":
-            return (along - along.min()) / (along.max() - along.min())
+            ramp: Array = (along - along.min()) / (along.max() - along.min())
+            return ramp
         case "striped":
             return _wave(along / period + shift)
         case "checkered":
@@ -85,7 +86,8 @@ def _pattern(scene: Scene) -> Array:
             return a + b - 2 * a * b
         case "dotted":
             u, v = ((c / period + shift) % 1.0 - 0.5 for c in (x, y))
-            return np.clip((0.3 - np.sqrt(u * u + v * v)) * period * 0.5 + 0.5, 0.0, 1.0)
+            dots: Array = np.clip((0.3 - np.sqrt(u * u + v * v)) * period * 0.5 + 0.5, 0.0, 1.0)
+            return dots
         case "cloudy":
             coarse = rng.random((6, 6)).astype(np.float32)
             return _cloud_matrix() @ coarse @ _cloud_matrix().T
@@ -95,7 +97,8 @@ def _pattern(scene: Scene) -> Array:
 
 def _wave(phase: Array) -> Array:
     """A soft square wave of period 1, in [0, 1]."""
-    return np.clip(0.5 + 1.2 * np.sin(2 * np.pi * phase), 0.0, 1.0).astype(np.float32)
+    wave: Array = np.clip(0.5 + 1.2 * np.sin(2 * np.pi * phase), 0.0, 1.0).astype(np.float32)
+    return wave
 
 
 def _field(thing: Thing, place: Place) -> tuple[slice, slice, Array, Array]:
@@ -129,7 +132,8 @@ def _star(x: Array, y: Array) -> Array:
     u, v = radius * np.cos(angle), radius * np.sin(angle)
     tip, notch = 1.06, (0.52 * np.cos(np.pi / 5), 0.52 * np.sin(np.pi / 5))
     nu, nv = notch[1], tip - notch[0]  # normal of the edge from (tip, 0) to the notch
-    return ((u - tip) * nu + v * nv) / np.float32(np.hypot(nu, nv))
+    distance: Array = ((u - tip) * nu + v * nv) / np.float32(np.hypot(nu, nv))
+    return distance
 
 
 def _heart(x: Array, y: Array) -> Array:
@@ -139,7 +143,8 @@ def _heart(x: Array, y: Array) -> Array:
     level = a**3 - u * u * v**3
     du = 6 * u * a * a - 2 * u * v**3
     dv = 6 * v * a * a - 3 * u * u * v * v
-    return level / (1.18 * np.sqrt(du * du + dv * dv) + 0.15)
+    distance: Array = level / (1.18 * np.sqrt(du * du + dv * dv) + 0.15)
+    return distance
 
 
 def _cross(x: Array, y: Array) -> Array:
@@ -174,7 +179,8 @@ def _blur_matrix(level: int) -> Array:
     if sigma < 0.05:
         return np.eye(CANVAS, dtype=np.float32)
     weights = np.exp(-0.5 * ((_GRID[:, None] - _GRID[None, :]) / sigma) ** 2)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    rows: Array = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return rows
 
 
 @cache
@@ -182,4 +188,5 @@ def _cloud_matrix() -> Array:
     """Smooth interpolation from 6 knots to 64 pixels: [64, 6], rows sum to 1."""
     knots = np.linspace(0, CANVAS, 6, dtype=np.float32)
     weights = np.exp(-0.5 * ((_GRID[:, None] - knots[None, :]) / 7.0) ** 2)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    rows: Array = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return rows
