@@ -1,0 +1,173 @@
+"""The loop: a resume is exact, clipping clips, damage is noticed, bad recipes are one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from hypersd import checkpoint, loop
+from hypersd import recipe as recipes
+from hypersd.errors import UsageError
+from hypersd.recipe import Recipe
+
+RECIPE = Recipe(
+    name="line", method="line", steps=12, batch=4, lr=0.05, warmup=3, decay="cosine",
+    average=0.9, checkpoint_every=5,
+)  # fmt: skip
+
+
+class Line:
+    """Fit y = 3x + 1 from noisy points."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.model = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+        self.modules = {"model": self.model}
+        self.stop_at: int | None = None
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": self.model.parameters()}]
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        if step == self.stop_at:
+            raise KeyboardInterrupt
+        x = torch.randn(4, 1, generator=rng)
+        y = 3 * x + 1 + 0.1 * torch.randn(4, 1, generator=rng)
+        return (self.model(x) - y).square().mean(), {}
+
+    def after_step(self, step: int) -> None:
+        pass
+
+    def preview(self, path: Path) -> None:
+        pass
+
+    def export(self, out: Path) -> dict[str, Any]:
+        torch.save(self.model.state_dict(), out / "model.pt")
+        return {"parameters": 25}
+
+
+@pytest.fixture
+def tasks(monkeypatch):
+    made: list[Line] = []
+
+    def build(recipe: Recipe, device: torch.device) -> Line:
+        made.append(Line(recipe, device))
+        return made[-1]
+
+    monkeypatch.setattr(loop, "build", build)
+    return made
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "model.pt", weights_only=True)
+
+
+def interrupted(tmp_path: Path, monkeypatch, at: int) -> Path:
+    """A training that is stopped before step `at` and then started again."""
+    real = Line.__init__
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Line, "__init__", lambda self, *a: (real(self, *a), setattr(self, "stop_at", at))[0]
+        )
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(RECIPE, tmp_path / "stopped")
+    return loop.train(RECIPE, tmp_path / "stopped")
+
+
+@pytest.mark.parametrize("at", [2, 5, 7, 11])
+def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch, tasks, at):
+    whole = weights(loop.train(RECIPE, tmp_path / "whole"))
+    again = weights(interrupted(tmp_path, monkeypatch, at))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_finished_training_is_not_trained_again(tmp_path, tasks):
+    first = loop.train(RECIPE, tmp_path / "a")
+    assert loop.train(RECIPE, tmp_path / "a") == first
+    assert len(tasks) == 1
+    with pytest.raises(UsageError, match="another recipe"):
+        loop.train(replace(RECIPE, lr=0.01), tmp_path / "a")
+
+
+def test_checkpoint_of_another_recipe_is_refused(tmp_path, monkeypatch, tasks):
+    with pytest.raises(KeyboardInterrupt):
+        tasks_stop(monkeypatch, 7, lambda: loop.train(RECIPE, tmp_path / "a"))
+    with pytest.raises(UsageError, match="another recipe"):
+        loop.train(replace(RECIPE, lr=0.01), tmp_path / "a")
+
+
+def tasks_stop(monkeypatch, at: int, run: Any) -> None:
+    real = Line.__init__
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Line, "__init__", lambda self, *a: (real(self, *a), setattr(self, "stop_at", at))[0]
+        )
+        run()
+
+
+def test_damaged_checkpoint_is_passed_over_for_an_older(tmp_path, capsys):
+    model = nn.Linear(2, 2)
+    checkpoint.save(tmp_path, 5, "x", {"m": model}, {})
+    kept = (tmp_path / "checkpoint-5.pt").read_bytes()
+    checkpoint.save(tmp_path, 10, "x", {"m": model}, {})
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-10.pt"]
+    (tmp_path / "checkpoint-5.pt").write_bytes(kept)
+    (tmp_path / "checkpoint-10.pt").write_bytes(kept[:100])
+    found = checkpoint.newest(tmp_path, "x")
+    assert found is not None
+    assert found["step"] == 5
+    assert "checkpoint-10.pt" in capsys.readouterr().out
+
+
+def test_clipping_clips_and_logs_the_norm(tmp_path, tasks):
+    recipe = replace(RECIPE, clip=1e-6, warmup=0, decay="constant", average=None)
+    run = loop._Run(recipe, loop.build(recipe, torch.device("cpu")), tmp_path)
+    scalars = run.update(torch.Generator().manual_seed(0))
+    assert scalars["grad_norm"] > 0.1
+    norms = [p.grad.norm() for p in run.parameters if p.grad is not None]
+    assert float(torch.stack(norms).norm()) == pytest.approx(1e-6, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tasks, monkeypatch):
+    nan = (torch.tensor(float("nan"), requires_grad=True), {})
+    monkeypatch.setattr(Line, "loss", lambda self, step, rng: nan)
+    with pytest.raises(UsageError, match="step 0: the loss is nan"):
+        loop.train(RECIPE, tmp_path / "a")
+
+
+def test_schedule_warms_up_then_follows_the_cosine():
+    factors = [loop.schedule(RECIPE, step) for step in range(12)]
+    assert factors[0] == pytest.approx(1 / 3)
+    assert factors[6] == pytest.approx(0.5)
+    assert factors[11] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"stepz": 3}, "did you mean 'steps'"),
+        ({"steps": "many"}, "steps='many' is not a valid int"),
+        ({"steps": 0}, "steps=0"),
+        ({"lr": -1.0}, "lr=-1.0"),
+        ({"data": 3}, "is not a dict"),
+    ],
+)
+def test_bad_recipes_are_one_line(overrides, words):
+    with pytest.raises(UsageError) as caught:
+        recipes.load("shapes_vae", overrides)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 'shapes_vae'"):
+        recipes.load("shape_vae")
+
+
+def test_every_shipped_recipe_reads():
+    for name in recipes.names():
+        assert recipes.load(name).images_seen > 0
