@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError
 from bench.keys import digest
 from bench.prompts import PromptSet
 from bench.settings import Row, Settings
@@ -65,7 +65,10 @@ class Hashes:
 
 
 def weights_path(name: str) -> Path:
-    """Where weights lie: `shapes/<name>` are shipped ones, all else is a path."""
+    """Where weights lie: `shapes/<name>` are shipped ones, all else is a path.
+
+    Raises UsageError for an unknown shipped name, with the nearest one.
+    """
     if not name.startswith("shapes/"):
         return Path(name)
     from hypersd.shapes.weights import weights_path as shipped
@@ -74,15 +77,10 @@ def weights_path(name: str) -> Path:
 
 
 def found(where: str, name: str) -> Path:
-    """The existing file or folder of weights. Raises UsageError, with the nearest shipped name."""
+    """The existing file or folder of weights. Raises UsageError where there is none."""
     path = weights_path(name)
     if not path.exists():
-        shipped = path.parent
-        hint = ""
-        if name.startswith("shapes/") and shipped.is_dir():
-            names = [f"shapes/{p.name}" for p in shipped.iterdir() if p.is_dir()]
-            hint = "; " + nearest(name, names)
-        raise UsageError(f"{where}={name}: no such weights{hint}")
+        raise UsageError(f"{where}={name}: no such file or folder")
     return path
 
 

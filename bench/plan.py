@@ -133,7 +133,7 @@ def make(suite: Suite, options: Options) -> Plan:
             name = ""
         foreign = row.settings.source == "images"  # holds the scored pictures and no more
         planned = Planned(row, name, keys.slices(scored) if foreign else pieces)
-        if name and not missing:
+        if name:
             planned = _work(planned, suite, options, store, chosen, scored, extractors, hashes)
         rows.append(planned)
     hashes.remember()
@@ -163,7 +163,9 @@ def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
 
 def references() -> dict[str, Path]:
     """The Frechet references that are there, by what they are of."""
-    folder = identity.weights_path("shapes/reference")
+    from hypersd.shapes.weights import FOLDER
+
+    folder = FOLDER / "reference"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
@@ -210,14 +212,16 @@ def _work(
         planned = replace(planned, training=folder, trained=(folder / "final/README.md").is_file())
     if options.precomputed and options.export is None:
         found = precomputed.find(row, name, chosen, scored, suite.size, extractors)
-        if found is not None:
+        if found:
             live = tuple(scored[:SHOWN])
             there = store.has("images", keys.slice_key(name, live, suite.size))
             return replace(planned, pieces=[live], make=[] if there else [live], shipped=found)
     make, score = [], []
     for number, piece in enumerate(planned.pieces):
         key = keys.slice_key(name, piece, suite.size)
-        scores = all(store.has("features", feature_key(key, e)) for e in extractors.values())
+        scores = len(extractors) > 0 and all(
+            store.has("features", feature_key(key, e)) for e in extractors.values()
+        )
         images = row.settings.source == "images" or store.has("images", key)
         if not images and (number == 0 or not scores):
             make.append(piece)

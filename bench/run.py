@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -119,6 +120,10 @@ def _row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folde
     """Make and score what is left of one row, and put pictures into the run folder."""
     shipped, name = planned.shipped, planned.row.name
     source = _source(plan, planned, worker)
+    if planned.images:
+        began = time.perf_counter()
+        source()  # loads before the clock of the bar starts
+        worker.seconds["generate"] += time.perf_counter() - began
     done: list[tuple[tuple[Key, ...], Done]] = []
     with reporter.bar(name, planned.images) as advance:
         for number, piece in enumerate(planned.pieces):
@@ -233,7 +238,5 @@ def _remember_costs(plan: Plan, worker: Worker, outcomes: list[Outcome]) -> None
     costs = dict(plan.costs) | results.costs([(o.planned, o.records) for o in outcomes])
     if worker.scored:
         costs["score"] = worker.seconds["score"] / worker.scored * len(worker.extractors)
-    try:
+    with contextlib.suppress(OSError):
         (plan.options.cache / "costs.json").write_text(json.dumps(costs))
-    except OSError:
-        pass
