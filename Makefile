@@ -1,0 +1,48 @@
+# Needs the test extra: pip install -e '.[test]'
+.PHONY: check format lint types test browser slow weights
+
+check: lint types test
+
+lint:
+	ruff format --check .
+	ruff check .
+
+types:
+	mypy
+
+test:
+	pytest
+
+format:
+	ruff format .
+	ruff check --fix .
+
+browser:
+	pytest -m browser
+
+slow:
+	pytest -m slow
+
+# Everything in hypersd/shapes/weights and reports/precomputed, from nothing; hours of two cores.
+# Each training goes on from its newest checkpoint, and one that is done is not repeated.
+# Read CONTRIBUTING.md first: shipped weights are replaced seldom, evaluators not at all.
+TRAIN = python -m hypersd
+SHIP = python -m hypersd.shapes.ship
+
+weights:
+	$(TRAIN) recipe=shapes_vae
+	$(TRAIN) recipe=shapes_vae_decoder
+	$(TRAIN) recipe=shapes_teacher
+	$(SHIP) base
+	$(TRAIN) recipe=shapes_clip
+	$(TRAIN) recipe=shapes_hps
+	$(TRAIN) recipe=shapes_aesthetic
+	$(TRAIN) recipe=shapes_features
+	$(TRAIN) recipe=shapes_oracle
+	$(SHIP) clip hps aesthetic features oracle
+	python -m bench.references real teacher
+	$(TRAIN) recipe=shapes_lcm
+	$(TRAIN) recipe=shapes_tcd
+	$(TRAIN) recipe=shapes_tscd
+	$(SHIP) lcm tcd tscd
+	python bench.py suite=shapes_1step precomputed=false export=reports/precomputed
