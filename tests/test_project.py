@@ -1,0 +1,103 @@
+"""The project about itself: what its pages say is what there is, and what ships stays small."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from bench import suite
+from bench.metrics.extractors import TOWERS
+from hypersd import recipe
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = [
+    "pip install -e . && python bench.py suite=shapes_1step",
+    "pip install -e '.[test]' && pytest",
+]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile",
+         *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]  # fmt: skip
+MAX_WEIGHTS = 64 * 2**20
+TEXT = {".cfg", ".css", ".j2", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
+# Split, so that this file does not hold what it forbids.
+FORBIDDEN = ["/ro" + "ot/", "/wo" + "rk/", "/ho" + "me/", "py" + "pi", "index-" + "url"]
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def tracked() -> list[Path]:
+    """Files that git knows; skips outside of a checkout."""
+    words = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    try:
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    blocks = re.findall(r"^```\n(.*?)^```$", read("README.md"), re.MULTILINE | re.DOTALL)
+    assert blocks[0].splitlines() == COMMANDS
+    done = subprocess.run(
+        ["bash", str(ROOT / ".ci" / "run"), "list"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == COMMANDS
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_suites_and_recipes_exist(page: str) -> None:
+    text = read(page)
+    known = {*suite.names(), *recipe.names(), *TOWERS}
+    assert {name for name in re.findall(r"\bshapes_\w+", text) if name not in known} == set()
+    for key, names in (("suite", suite.names()), ("recipe", recipe.names())):
+        for name in re.findall(rf"(?<![\w.]){key}=([a-z]\w*)(?![\w./])", text):
+            assert name in names, f"{page}: {key}={name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_files_and_tests_exist(page: str) -> None:
+    text = read(page)
+    files = list(ROOT.glob("tests/**/test_*.py"))
+    tests = {path.stem for path in files}
+    for path in files:
+        tests |= set(re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M))
+    assert {name for name in re.findall(r"\btest_\w+", text) if name not in tests} == set()
+    places = re.findall(r"\b(?:bench|hypersd|tests|suites|docs)/[\w/.]*\w\.(?:py|yaml|md)\b", text)
+    places += re.findall(r"\]\(([\w./]+)\)", text)
+    folder = (ROOT / page).parent
+    lost = {p for p in places if not (ROOT / p).exists() and not (folder / p).exists()}
+    assert lost == set()
+
+
+def test_every_suite_and_shipped_recipe_is_in_the_readme() -> None:
+    text = read("README.md")
+    assert [name for name in [*suite.names(), *recipe.names()] if f"`{name}`" not in text] == []
+
+
+def test_make_weights_trains_every_recipe_that_ships() -> None:
+    trained = re.findall(r"\$\(TRAIN\) recipe=(\w+)", read("Makefile"))
+    assert set(trained) == set(recipe.names()) - {"shapes_lcm_quick"}
+
+
+def test_the_changelog_knows_the_version() -> None:
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert version in read("CHANGELOG.md")
+
+
+def test_weights_stay_small() -> None:
+    files = list((ROOT / "hypersd" / "shapes" / "weights").rglob("*"))
+    assert sum(path.stat().st_size for path in files if path.is_file()) <= MAX_WEIGHTS
+
+
+def test_tracked_files_name_no_machine_and_no_registry() -> None:
+    found = []
+    for path in tracked():
+        if path.suffix in TEXT:
+            text = path.read_text(encoding="utf-8", errors="ignore").lower()
+            found += [f"{path.relative_to(ROOT)}: {word}" for word in FORBIDDEN if word in text]
+    assert found == []
