@@ -19,8 +19,11 @@ def weights_path(name: str) -> Path:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
     folder = FOLDER / name
     if not folder.is_dir():
-        raise UsageError(f"shipped weights {name!r} are missing at {folder}; "
-                         f"make them with: python -m hypersd recipe=shapes_{name}")  # fmt: skip
+        recipe = "shapes_teacher" if name == "base" else f"shapes_{name}"
+        raise UsageError(
+            f"shipped weights {name!r} are missing at {folder}; make them with: "
+            f"python -m hypersd recipe={recipe} && python -m hypersd.shapes.ship {name}"
+        )
     return folder
 
 
