@@ -77,6 +77,8 @@ def _options(given: dict[str, Any], paths: dict[str, Path]) -> Options:
     )
     if options.images is not None and not options.images.is_dir():
         raise UsageError(f"images={options.images}: no such folder")
+    if options.export is not None and options.limit is not None:
+        raise UsageError(f"export={options.export}: needs the whole prompt set; leave limit out")
     if options.run is not None and options.task != "report":
         raise UsageError(f"run={options.run}: goes with task=report")
     return options

@@ -3,8 +3,8 @@
 One file per prompt set and row, `reports/precomputed/<prompt set>/<row>.safetensors`, with one
 array per feature extractor for the full list of keys. A row is taken from there only where the
 contestant's identity, the prompts, the seeds, the size and every extractor's identity are equal;
-`precomputed=false` makes it again, and a maintainer writes the files anew with
-`python bench.py suite=shapes_1step precomputed=false export=reports/precomputed`.
+`precomputed=false` makes it again, and a maintainer makes the rows and writes the files anew with
+`python bench.py suite=shapes_1step export=reports/precomputed`.
 """
 
 from __future__ import annotations

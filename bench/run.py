@@ -187,8 +187,6 @@ def _export(plan: Plan, outcomes: list[Outcome]) -> None:
     root = plan.options.export
     if root is None:
         return
-    if plan.options.limit is not None:
-        raise UsageError("export: needs the whole prompt set, so leave limit out")
     for outcome in outcomes:
         row = outcome.planned.row
         if precomputed.is_shipped(row):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import work
 from bench.store import read_entry
 
 Bench = Callable[..., int]
@@ -68,14 +69,26 @@ def test_a_slice_of_another_suite_is_not_made_again(
     assert seen == []
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(bench: Bench, world: Path) -> None:
-    assert bench("cache=whole", "out=a") == 0
-    assert bench("cache=pieces", "limit=15", "out=b") == 0
-    for path in sorted((world / "pieces/images").rglob("*.safetensors"))[::2]:
-        path.unlink()
-    assert bench("cache=pieces", "out=c") == 0
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    bench: Bench, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in the middle of the second contestant's slice, after batches of 7."""
+    assert bench("cache=whole", "out=a", "batch=7") == 0
+    drawn, calls = work._drawn, []
+
+    def stopped(source: Any, keys: Any) -> Any:
+        calls.append(len(keys))
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+        return drawn(source, keys)
+
+    monkeypatch.setattr("bench.work._drawn", stopped)
+    assert bench("cache=pieces", "out=b", "batch=7") == 130
+    assert len(pixels(world / "pieces")) == 2
+    assert bench("cache=pieces", "out=b", "batch=7") == 0
+    assert calls[7:] == [7, 7, 6, 7, 3, 7, 7, 6, 7, 3]  # the broken slice whole, and the rest
     assert pixels(world / "pieces") == pixels(world / "whole")
-    metrics = [[c["metrics"] for c in result(world / f)["contestants"]] for f in ("a", "c")]
+    metrics = [[c["metrics"] for c in result(world / f)["contestants"]] for f in ("a", "b")]
     assert metrics[0] == metrics[1]
 
 
