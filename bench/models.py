@@ -33,7 +33,7 @@ def base(folder: Path, device: torch.device) -> Any:
     """A StableDiffusionPipeline at fp32 without progress bars. Raises UsageError if damaged."""
     import diffusers
 
-    _quiet()
+    quiet()
     kind: Any = diffusers.StableDiffusionPipeline
     pipeline = _loaded(folder, lambda: kind.from_pretrained(folder))
     return _ready(pipeline, device)
@@ -48,7 +48,7 @@ def _ready(pipeline: Any, device: torch.device) -> Any:
     return pipeline
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No bars and hints of libraries between ours; what matters is checked here and raised."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers

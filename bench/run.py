@@ -56,33 +56,38 @@ def run(plan: Plan) -> int:
         _export(plan, outcomes)
         found = _summary(plan, outcomes, worker, train_seconds, folder)
         _remember_costs(plan, worker, outcomes)
-        _write(found, folder, out)
+        _show(found, _write(found, folder), out)
     return 4 if any(found.ledger.get(name) for name in FAILURES) else 0
 
 
 def report(folder: Path) -> int:
     """Write the report of a finished run again, from its result.json. Raises UsageError."""
-    _show(summary.read(folder / "result.json"), folder, console())
+    from bench.report.html import render
+
+    found = summary.read(folder / "result.json")
+    _show(found, render(found, folder), console())
     return 0
 
 
-def _write(found: summary.Summary, folder: Path, out: Console) -> None:
-    """result.json and what is shown of it; then again, to hold the seconds that took."""
+def _write(found: summary.Summary, folder: Path) -> Path:
+    """result.json and report.html, whose path is returned; result.json once more, to hold the
+    seconds that the report took."""
+    from bench.report.html import render
+
     began = time.perf_counter()
     summary.write(found, folder / "result.json")
-    _show(found, folder, out)
+    path = render(found, folder)
     found.seconds["report"] = round(time.perf_counter() - began, 2)
     summary.write(found, folder / "result.json")
+    return path
 
 
-def _show(found: summary.Summary, folder: Path, out: Console) -> None:
-    from bench.report.html import render
+def _show(found: summary.Summary, report: Path, out: Console) -> None:
     from bench.report.terminal import table
 
-    path = render(found, folder)
     out.print(table(found))
-    out.print(f"report: {path}", highlight=False, soft_wrap=True)
-    out.print(f"result: {folder / 'result.json'}", highlight=False, soft_wrap=True)
+    out.print(f"report: {report}", highlight=False, soft_wrap=True)
+    out.print(f"result: {report.parent / 'result.json'}", highlight=False, soft_wrap=True)
 
 
 def _worker(plan: Plan) -> Worker:
@@ -104,8 +109,10 @@ def _train(plan: Plan, worker: Worker) -> float:
     """Train what is missing, each in its folder of the cache; returns the seconds it took."""
     began = time.perf_counter()
     for planned in {p.training: p for p in plan.rows if not p.trained}.values():
+        from bench.models import quiet
         from hypersd import loop, recipe
 
+        quiet()
         assert planned.training is not None
         with worker.store.lock("training", planned.training.name):
             loop.train(
