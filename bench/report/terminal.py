@@ -1,8 +1,11 @@
-"""The run's table for a terminal of 100 columns."""
+"""The run's table for a terminal: values from 80 columns on, intervals from 100 on."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -10,22 +13,48 @@ from bench.report.findings import leader
 from bench.report.words import decimals, groups, metric_words, number
 from bench.summary import Contestant, Summary
 
+NAME = (18, 24)  # columns that a contestant's name may take; a longer one goes on below
+WIDE = 100  # columns from which on intervals are always shown
 
-def table(summary: Summary) -> Table:
-    """Contestants down, metrics across; value and half its 95 % interval.
+
+@dataclass(frozen=True)
+class Fitted:
+    """The table that fits where it is printed."""
+
+    summary: Summary
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Intervals stand beside the values where that fits, else below them or not at all."""
+        beside = _table(self.summary, between=" ")
+        width = console.measure(beside, options=options.update(width=10_000)).maximum
+        if width <= options.max_width:
+            yield beside
+        else:
+            yield _table(self.summary, between="\n" if options.max_width >= WIDE else None)
+
+
+def table(summary: Summary) -> Fitted:
+    """Contestants down, metrics across; value and, from 100 columns on, half its 95 % interval.
 
     Bold: shown to be better than every other contestant of its step count (Holm, p < 0.05).
     """
+    return Fitted(summary)
+
+
+def _table(summary: Summary, *, between: str | None) -> Table:
+    """`between`: what stands between a value and its interval; None: no intervals."""
     metrics = summary.metric_names()
     made = Table(
         title=summary.title or summary.suite,
-        caption=_caption(summary),
+        caption=_caption(summary, between is not None),
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-    made.add_column("contestant", overflow="fold")
+    names = max([10, *(len(c.name) + c.precomputed for c in summary.contestants)])
+    least, most = (min(names, limit) for limit in NAME)
+    made.add_column("contestant", overflow="fold", min_width=least, max_width=most)
     for metric in metrics:
         made.add_column(_heading(summary, metric), justify="right", no_wrap=True)
     made.add_column("ms /\nimage", justify="right", no_wrap=True)
@@ -34,7 +63,7 @@ def table(summary: Summary) -> Table:
         for contestant in members:
             made.add_row(
                 Text(contestant.name + "*" * contestant.precomputed),
-                *(_cell(summary, contestant, m, best.get(m)) for m in metrics),
+                *(_cell(summary, contestant, m, best.get(m), between) for m in metrics),
                 _speed(contestant),
                 style="dim" if contestant.is_anchor else "",
             )
@@ -52,14 +81,17 @@ def _heading(summary: Summary, metric: str) -> str:
     return f"{first}\n{second} {'↑' if value.higher_is_better else '↓'}"
 
 
-def _cell(summary: Summary, contestant: Contestant, metric: str, best: str | None) -> Text:
+def _cell(
+    summary: Summary, contestant: Contestant, metric: str, best: str | None, between: str | None
+) -> Text:
     if metric not in contestant.metrics:
         return Text("-")
     value = contestant.metrics[metric]
     places = decimals(summary, metric)
     text = Text(number(value.value, places), style="bold" if best == contestant.name else "")
-    half = f"{(value.high - value.low) / 2:.{places}f}".removeprefix("0")
-    text.append(f" ±{half}", style="not bold dim")
+    if between is not None:
+        half = f"{(value.high - value.low) / 2:.{places}f}".removeprefix("0")
+        text.append(f"{between}±{half}", style="not bold dim")
     return text
 
 
@@ -68,9 +100,10 @@ def _speed(contestant: Contestant) -> str:
     return "-" if speed is None else f"{1000 * speed.median:.1f}"
 
 
-def _caption(summary: Summary) -> str:
+def _caption(summary: Summary, intervals: bool) -> str:
     n = max((c.n for c in summary.contestants), default=0)
-    parts = [f"N = {n:,}, 95 % intervals, bold: best by a paired test"]
+    covered = "95 % intervals" if intervals else "intervals in the report"
+    parts = [f"N = {n:,}, {covered}, bold: best by a paired test"]
     if any(c.precomputed for c in summary.contestants):
         parts.append("* shipped features")
     if summary.limit is not None:

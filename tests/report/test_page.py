@@ -18,6 +18,8 @@ from rich.console import Console
 from bench.report import html, pictures, plots, terminal
 from bench.summary import Summary
 
+METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
+
 
 class Reader(HTMLParser):
     """Collects tags, text, and every address the page mentions."""
@@ -184,11 +186,32 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     assert all(low - 1e-9 <= t <= high + 1e-9 for t in found)
 
 
-def test_terminal_table_fits_a_hundred_columns(example_summary: Callable[..., Summary]) -> None:
-    text = text_of(example_summary(steps=(1, 4), limit=100))
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_terminal_table_has_all_names_and_values(
+    example_summary: Callable[..., Summary], width: int
+) -> None:
+    summary = example_summary(steps=(1, 4), limit=100)
+    text = text_of(summary, width)
     assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 100
-    assert "teacher-25step*" in text
+    assert max(map(len, text.splitlines())) <= width
     assert "limit=100" in text
-    line = next(line for line in text.splitlines() if line.startswith("tscd-1step"))
-    assert re.search(r"\d+\.\d+ ±\d*\.\d+", line)
+    intervals = width >= 100  # beside the values, as all names here are short
+    for entry in summary.contestants:
+        line = next(li for li in text.splitlines() if li.startswith(entry.name))
+        assert len(re.findall(r" ±\d*\.?\d+", line)) == (len(METRICS) if intervals else 0)
+        shown = re.sub(r" ±\S+", "", line).split()
+        assert shown[0] == entry.name + "*" * entry.precomputed
+        values = [float(word.replace(",", "")) for word in shown[1 : 1 + len(METRICS)]]
+        assert values == pytest.approx([entry.metrics[m].value for m in METRICS], abs=0.0051)
+        assert len(shown) == len(METRICS) + 2
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_long_name_goes_on_below(summary: Summary, width: int) -> None:
+    name = "my_pictures_of_a_model_with_a_very_long_name"
+    first = replace(summary.contestants[0], name=name)
+    rest = summary.contestants[1:]
+    text = text_of(replace(summary, contestants=[first, *rest], comparisons=[]), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert name in "".join(line.split(" ")[0] for line in text.splitlines())
+    assert text.count("±") == (width >= 100) * len(METRICS) * len(summary.contestants)
