@@ -29,7 +29,7 @@ class Aesthetic:
     def load(cls, references: dict[str, Any] | None = None) -> Aesthetic:
         """With the installed head; it is loaded at the first `evaluate`."""
         from bench.metrics.extractors import identity
-        from hypersd.shapes.evaluators import weights_sha256
+        from hypersd.shapes.weights import weights_sha256
 
         checksum = weights_sha256("aesthetic")[:12]
         return cls(_installed_head, f"head={checksum};{identity(cls.extractor)}")

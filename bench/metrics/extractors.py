@@ -80,7 +80,7 @@ def identity(name: str) -> str:
 
     Raises UsageError for an unknown name or where the weights are missing.
     """
-    from hypersd.shapes.evaluators import weights_sha256
+    from hypersd.shapes.weights import weights_sha256
 
     tower = _tower(name)
     checksum = weights_sha256(tower.weights)[:12]

@@ -41,7 +41,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError
 from bench.metrics.base import Array, Features, Result
 from bench.statistics import influence_by_prompt, quantile_of_normal, standard_error
 
@@ -169,7 +169,8 @@ class FrechetDistance:
 
         if cls.against not in references:
             raise UsageError(
-                f"metric {cls.name!r} needs a reference; {nearest(cls.against, references)}"
+                f"metric {cls.name!r} needs a reference; "
+                f"make it with: python -m bench.references {cls.against}"
             )
         found = references[cls.against]
         reference = found if isinstance(found, Reference) else Reference.load(Path(found))
@@ -177,7 +178,8 @@ class FrechetDistance:
         if reference.extractor != expected:
             raise UsageError(
                 f"metric {cls.name!r}: reference {reference.name!r} was made with "
-                f"{reference.extractor!r}, the installed network is {expected!r}; make it again"
+                f"{reference.extractor!r}, the installed network is {expected!r}; "
+                f"make it again with: python -m bench.references {cls.against}"
             )
         return cls(reference)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from collections.abc import Sequence
@@ -48,13 +49,12 @@ def embedded(texts: list[str]) -> torch.Tensor:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A stand-in for the world's evaluators."""
+    """A stand-in for the world's evaluators, and for the checksums of their weights."""
     module = types.ModuleType("hypersd.shapes.evaluators")
     clip = types.SimpleNamespace(
         encode_image=lambda images: images.float().mean(dim=(1, 2)), encode_text=embedded
     )
     stand_ins: dict[str, Any] = {
-        "weights_sha256": lambda name: f"{name:0<64}",
         "load_clip": lambda name, device: clip,
         "load_features": lambda device: lambda images: images.float().mean(dim=(1, 2)),
         "load_aesthetic": lambda device: lambda features: features.sum(dim=1),
@@ -65,6 +65,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     for name, stand_in in stand_ins.items():
         setattr(module, name, stand_in)
     monkeypatch.setitem(sys.modules, "hypersd.shapes.evaluators", module)
+    monkeypatch.setattr("hypersd.shapes.weights.weights_sha256", lambda name: f"{name:0<64}")
     return module
 
 
@@ -167,10 +168,46 @@ def test_a_reference_of_another_network_is_refused(installed: types.ModuleType) 
     ref = Reference("real", "other network", np.zeros(3), np.eye(3), 9)
     with pytest.raises(UsageError, match="was made with 'other network'"):
         metrics.metric("fid", {"real": ref})
-    with pytest.raises(UsageError, match="'fid_teacher' needs a reference"):
+    with pytest.raises(UsageError, match=r"make it with: python -m bench.references teacher$"):
         metrics.metric("fid_teacher", {"real": ref})
+    with pytest.raises(UsageError, match=r"make it with: python -m bench.references real$"):
+        metrics.metric("fid")
     with pytest.raises(UsageError, match="not readable"):
         metrics.metric("fid", {"real": Path("/nonexistent/real.safetensors")})
+
+
+HEAVY = ("torch", "open_clip", "diffusers", "transformers", "peft", "scipy", "matplotlib", "PIL")
+PLAN = """
+import sys
+from pathlib import Path
+from hypersd.shapes import weights
+weights.FOLDER = Path(sys.argv[1])
+from bench import cli, metrics
+from bench.metrics.frechet import Reference
+import numpy as np
+network = metrics.extractor("shapes_features").identity
+for name in ("real", "teacher"):
+    reference = Reference(name, network, np.zeros(64), np.eye(64), 9)
+    reference.save(weights.FOLDER / "reference" / f"{name}.safetensors")
+assert cli.main(["suite=shapes_1step", "task=plan", "cache=" + sys.argv[1] + "/cache"]) == 0
+print("heavy:", [name for name in sys.argv[2:] if name in sys.modules])
+"""
+
+
+def test_a_plan_with_all_weights_imports_no_network(
+    tiny_base: Path, tiny_lora: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "base").symlink_to(tiny_base)
+    for name in ("lcm", "tcd", "tscd"):
+        (tmp_path / name).symlink_to(tiny_lora)
+    for name in ("clip", "hps", "aesthetic", "features", "oracle"):
+        (tmp_path / name).mkdir()
+        for file in ("model.safetensors", "open_clip_model.safetensors"):
+            (tmp_path / name / file).write_bytes(name.encode())
+    command = [sys.executable, "-c", PLAN, str(tmp_path), *HEAVY]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "network evaluations" in said and "missing" not in said
+    assert said.splitlines()[-1] == "heavy: []"
 
 
 def test_adapter_gives_the_metric_over_all_batches() -> None:
