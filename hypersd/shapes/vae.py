@@ -102,10 +102,13 @@ class VaeTask:
 
     def export(self, out: Path) -> dict[str, Any]:
         held_out = pictures("validation", 0, HELD_OUT)
-        with torch.no_grad():
-            means = [self.vae.encode(to_unit(x)).latent_dist.mean for x in np.split(held_out, 10)]
-        spread = float(torch.cat(means).std())
-        self.vae.register_to_config(scaling_factor=round(1.0 / spread, 5))
+        if not self.tuned:
+            with torch.no_grad():
+                means = [
+                    self.vae.encode(to_unit(x)).latent_dist.mean for x in np.split(held_out, 10)
+                ]
+            spread = float(torch.cat(means).std())
+            self.vae.register_to_config(scaling_factor=round(1.0 / spread, 5))
         self.vae.half().save_pretrained(out, safe_serialization=True)
         self.vae.float()
         parameters = sum(p.numel() for p in self.vae.parameters())
