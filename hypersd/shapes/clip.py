@@ -113,7 +113,7 @@ class ClipTask:
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.data.ids), (self.recipe.batch,), generator=rng)
-        x = nets.disturb(nets.as_input(self.data.pictures[rows.numpy()], self.device), rng)
+        x = nets.as_input(self.data.pictures[rows.numpy()], self.device)
         ids = self.data.ids[rows].long().to(self.device)
         ids = trimmed(ids, self.end)
         image = self.model.encode_image(x, normalize=True)

@@ -104,7 +104,7 @@ class PreferenceTask:
         pairs = self.votes.images[rows.numpy()]
         x = nets.as_input(pairs.reshape(-1, *pairs.shape[2:]), self.device)
         first = torch.from_numpy(self.votes.first[rows.numpy()]).float().to(self.device)
-        image = self.model.encode_image(nets.disturb(x, rng), normalize=True)
+        image = self.model.encode_image(x, normalize=True)
         image = image.view(len(rows), 2, -1)
         text = encode_text(self.model, trimmed(self.ids[rows], self.model.text_eos_id))
         scores = self.model.logit_scale.exp().clamp(max=100) * torch.einsum(
