@@ -24,7 +24,7 @@ from hypersd.recipe import Recipe
 
 
 class Task(Protocol):
-    """One trainable thing.
+    """One trainable thing; whoever inherits may leave out `after_step` and `preview`.
 
     modules: all that a checkpoint must hold (trained parameters and buffers).
     """

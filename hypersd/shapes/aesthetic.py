@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import nets, raters
 from hypersd.shapes.pictures import pictures
@@ -32,7 +33,7 @@ class AestheticHead(nn.Module):
         return rating
 
 
-class AestheticTask:
+class AestheticTask(Task):
     """Squared error to single ratings with rater noise, on a frozen CLIP. See `loop.Task`.
 
     data: clip (folder), start, n.
@@ -63,12 +64,6 @@ class AestheticTask:
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.ratings), (self.recipe.batch,), generator=rng)
         return F.mse_loss(self.head(self.embeddings[rows]), self.ratings[rows]), {}
-
-    def after_step(self, step: int) -> None:
-        pass
-
-    def preview(self, path: Path) -> None:
-        pass
 
     def export(self, out: Path) -> dict[str, Any]:
         save_file(self.head.half().state_dict(), out / "model.safetensors")

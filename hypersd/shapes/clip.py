@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
 from hypersd.shapes.pictures import pictures
@@ -93,7 +94,7 @@ class Pairs:
         self.ids = torch.cat(parts).to(torch.int16).view(n, NEGATIVES + 1, CONTEXT)
 
 
-class ClipTask:
+class ClipTask(Task):
     """Contrast within the batch, and against captions with one wrong value. See `loop.Task`.
 
     options: embed, width, layers (of the picture tower).  data: start, n.
@@ -129,12 +130,6 @@ class ClipTask:
             "contrast": float(contrast.detach()), "hard": float(harder.detach()),
             "hard_right": float(right),
         }  # fmt: skip
-
-    def after_step(self, step: int) -> None:
-        pass
-
-    def preview(self, path: Path) -> None:
-        pass
 
     def export(self, out: Path) -> dict[str, Any]:
         save(self.model, self.config, self.tokenizer, out)

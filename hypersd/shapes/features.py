@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import nets
 from hypersd.shapes.pictures import pictures
@@ -72,7 +73,7 @@ def labels(split: str, start: int, count: int) -> dict[str, Tensor]:
     return {name: torch.from_numpy(values) for name, values in table.items()}
 
 
-class FeaturesTask:
+class FeaturesTask(Task):
     """Train the features by everything a scene is made of. See `hypersd.loop.Task`."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -96,12 +97,6 @@ class FeaturesTask:
             parts[name] = _head_loss(name, head(features), truth)
         loss = torch.stack(list(parts.values())).sum() + 1e-3 * features.square().mean()
         return loss, {name: float(part.detach()) for name, part in parts.items()}
-
-    def after_step(self, step: int) -> None:
-        pass
-
-    def preview(self, path: Path) -> None:
-        pass
 
     def export(self, out: Path) -> dict[str, Any]:
         state = {name: value.half() for name, value in self.net.state_dict().items()}

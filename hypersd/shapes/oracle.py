@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
 from hypersd.shapes.pictures import pictures
@@ -166,7 +167,7 @@ def targets(split: str, start: int, count: int) -> dict[str, Tensor]:
     return {"where": table[..., :5].long(), "values": table[..., 5:]}
 
 
-class OracleTask:
+class OracleTask(Task):
     """Train the detector on renders of its own, disturbed as a decoder might. See `loop.Task`."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -185,12 +186,6 @@ class OracleTask:
         x = nets.disturb(nets.as_input(self.pictures[rows.numpy()], self.device), rng)
         where, values = (self.targets[k][rows].to(self.device) for k in ("where", "values"))
         return detection_loss(self.net(x), where, values)
-
-    def after_step(self, step: int) -> None:
-        pass
-
-    def preview(self, path: Path) -> None:
-        pass
 
     def export(self, out: Path) -> dict[str, Any]:
         for name, value in self.net.state_dict().items():

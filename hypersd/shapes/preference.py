@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoTokenizer
 
+from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
 from hypersd.shapes.clip import ATTRIBUTES, encode_text, save, token_ids, trimmed
@@ -78,7 +79,7 @@ def _placeable(specs: list[Spec]) -> list[Spec]:
     return [s for s in specs if len(s.things) < 3 or all(t.size != "large" for t in s.things)]
 
 
-class PreferenceTask:
+class PreferenceTask(Task):
     """Cross-entropy of the votes under the softmax of two scaled cosines. See `loop.Task`.
 
     data: clip (folder of the CLIP it is tuned from), n.  options: pool.
@@ -113,12 +114,6 @@ class PreferenceTask:
         loss = F.binary_cross_entropy_with_logits(scores[:, 0] - scores[:, 1], first)
         right = ((scores[:, 0] > scores[:, 1]).float() == first).float().mean()
         return loss, {"vote_right": float(right)}
-
-    def after_step(self, step: int) -> None:
-        pass
-
-    def preview(self, path: Path) -> None:
-        pass
 
     def export(self, out: Path) -> dict[str, Any]:
         save(self.model, self.config, self.tokenizer, out)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes.pictures import pictures, texts
 from hypersd.shapes.vae import to_unit
@@ -103,7 +104,7 @@ def encode(vae: AutoencoderKL, images: Any, batch: int = 100) -> Tensor:
     return torch.cat(parts)
 
 
-class TeacherTask:
+class TeacherTask(Task):
     """Predict the noise: mean squared error, min-SNR-5 weighted (Hang et al. 2023,
     arXiv 2303.09556). A `hypersd.loop.Task`.
 
@@ -156,9 +157,6 @@ class TeacherTask:
         weight = (5.0 * (1 - acp) / acp).clamp(max=1.0)
         plain = error.mean(dim=(1, 2, 3))
         return (weight * plain).mean(), {"mse": float(plain.mean().detach())}
-
-    def after_step(self, step: int) -> None:
-        pass
 
     def pipeline(self) -> StableDiffusionPipeline:
         """The parts as the pipeline a user loads."""

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor, nn
 
+from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes.pictures import pictures
 
@@ -53,7 +54,7 @@ def _start(options: dict[str, Any]) -> AutoencoderKL:
     return vae
 
 
-class VaeTask:
+class VaeTask(Task):
     """Reconstruct: mean |x - y| and squared error, a small KL term. A `hypersd.loop.Task`.
 
     options: widths, groups (of the group norms), kl (weight per latent value), bf16; or, to tune
@@ -91,9 +92,6 @@ class VaeTask:
             "psnr": float(10 * torch.log10(4.0 / squared.detach())),
             "kl": float(kl.detach()),
         }
-
-    def after_step(self, step: int) -> None:
-        pass
 
     def preview(self, path: Path) -> None:
         shown = pictures("validation", 0, HELD_OUT)[:12]

@@ -10,13 +10,8 @@ from torch.nn import functional as F
 from bench.metrics.frechet import Reference, frechet
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
-from hypersd.shapes.weights import FOLDER
 
 COUNT = 400
-
-pytestmark = pytest.mark.skipif(
-    not (FOLDER / "features").is_dir(), reason="the feature network is not shipped"
-)
 
 
 @pytest.fixture(scope="module")
