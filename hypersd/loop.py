@@ -49,18 +49,12 @@ class Task(Protocol):
 
 def build(recipe: Recipe, device: torch.device) -> Task:
     """The task of a recipe's method. Raises UsageError for an unknown method."""
-    from hypersd.shapes.tasks import TASKS
+    from hypersd.methods import METHODS
 
-    methods: dict[str, Any] = dict(TASKS)
-    if recipe.method not in methods:
-        from hypersd.methods import METHODS
-
-        methods |= METHODS
-    if recipe.method not in methods:
-        valid = nearest(recipe.method, methods)
+    if recipe.method not in METHODS:
+        valid = nearest(recipe.method, METHODS)
         raise UsageError(f"recipe {recipe.name}: no method {recipe.method!r}; {valid}")
-    task: Task = methods[recipe.method](recipe, device)
-    return task
+    return METHODS[recipe.method](recipe, device)
 
 
 def train(recipe: Recipe, out: Path, *, device: str = "cpu") -> Path:
