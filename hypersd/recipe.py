@@ -22,7 +22,8 @@ class Recipe:
     steps: optimizer updates.  batch: pictures per update.  warmup: updates until the learning
     rate is reached, linearly.  decay: "constant" or "cosine" (to zero at the last update).
     clip: largest gradient norm.  average: rate of an exponential average of the weights over
-    updates, or None.  data, options: what the method reads.  stages: what changes over time.
+    updates, or None.  precision: "fp32", or "bf16" for autocast of the loss.
+    data, options: what the method reads.  stages: what changes over time.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Recipe:
     clip: float = 1.0
     weight_decay: float = 0.0
     average: float | None = None
+    precision: str = "fp32"
     checkpoint_every: int = 200
     data: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
@@ -47,6 +49,8 @@ class Recipe:
         """A hash of all that decides the weights (cadence of checkpoints left out)."""
         fields = dataclasses.asdict(self)
         del fields["checkpoint_every"], fields["name"]
+        if self.precision == "fp32":  # younger than the first trainings, whose identities stand
+            del fields["precision"]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

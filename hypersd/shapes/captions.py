@@ -88,6 +88,14 @@ def with_style_words(phrasing: Phrasing, rng: np.random.Generator, scene: Scene)
     return replace(phrasing, style=words)
 
 
+def wrong_style(phrasing: Phrasing, rng: np.random.Generator) -> Phrasing:
+    """The same wording with one of its style words turned into its opposite."""
+    opposite = {a: b for pair in STYLE_WORDS.values() for a, b in (pair, pair[::-1])}
+    at = int(rng.random() * len(phrasing.style))
+    words = tuple(opposite[w] if i == at else w for i, w in enumerate(phrasing.style))
+    return replace(phrasing, style=words)
+
+
 def phrase(spec: Spec, phrasing: Phrasing) -> str:
     """A spec in words; the bits of `phrasing.synonym` choose size, relation and second size."""
     things = spec.things

@@ -1,9 +1,14 @@
 """CLIP of the embedded world: a small open_clip model (ResNet picture tower, causal text tower)
-trained on scenes and captions of its own, with captions that differ in one value as negatives."""
+trained on scenes and captions of its own, with captions that differ in one value as negatives.
+
+Web captions tell a large CLIP where things are and how a picture looks; here two small heads, used
+in training alone, say so: the layout from the tower's features, the look from the embedding.
+"""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +21,14 @@ from torch.nn import functional as F
 
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
-from hypersd.shapes import captions, nets
+from hypersd.shapes import captions, nets, raters, tower
+from hypersd.shapes.oracle import PER_SIZE, detection_loss, targets
 from hypersd.shapes.pictures import pictures
-from hypersd.shapes.scenes import Spec, generator, sample_scene
+from hypersd.shapes.scenes import SIZES, Scene, Spec, generator, sample_scene
 from hypersd.shapes.teacher import END, build_tokenizer
 
 CONTEXT = 36
-NEGATIVES = 4  # captions with one wrong value, per picture and step
+NEGATIVES = 5  # captions with one wrong value, per picture and step
 ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
@@ -31,8 +37,8 @@ def config(options: dict[str, Any], vocabulary: int, end: int) -> dict[str, Any]
     """The open_clip model config. Pooling goes by the end token's id, not by the highest id."""
     return {
         "embed_dim": options["embed"],
-        "vision_cfg": {"image_size": 64, "layers": options["layers"], "width": options["width"],
-                       "head_width": 64},
+        "vision_cfg": {"image_size": 64, "timm_model_name": tower.NAME, "timm_pool": "abs_attn",
+                       "timm_proj": None},
         "text_cfg": {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 96, "heads": 3,
                      "layers": 2, "pool_type": "eos", "eos_id": end, "hf_tokenizer_name": "."},
     }  # fmt: skip
@@ -86,18 +92,22 @@ class Pairs:
             scene = sample_scene("train", start + i)
             rng = generator("train", start + i, 1)
             phrasing = captions.sample_phrasing(rng, scene)
-            if rng.random() < 0.5:
+            styled = rng.random() < 0.5
+            if styled:
                 phrasing = captions.with_style_words(phrasing, rng, scene)
-            specs = [scene.spec, *one_wrong(scene.spec, rng, NEGATIVES)]
+            specs = [scene.spec, *one_wrong(scene.spec, rng, NEGATIVES - styled)]
             said += [captions.phrase(spec, phrasing) for spec in specs]
+            if styled:
+                said.append(captions.phrase(scene.spec, captions.wrong_style(phrasing, rng)))
         parts = [token_ids(tokenizer, said[i : i + 5000]) for i in range(0, len(said), 5000)]
         self.ids = torch.cat(parts).to(torch.int16).view(n, NEGATIVES + 1, CONTEXT)
 
 
 class ClipTask(Task):
-    """Contrast within the batch, and against captions with one wrong value. See `loop.Task`.
+    """Contrast within the batch, and against captions with one wrong value; the picture tower's
+    inner features learn to name the things in their places and the look. See `loop.Task`.
 
-    options: embed, width, layers (of the picture tower).  data: start, n.
+    options: embed, things and look (weights of their losses).  data: start, n.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -106,35 +116,79 @@ class ClipTask(Task):
         self.end = self.tokenizer.convert_tokens_to_ids(END)
         self.config = config(recipe.options, len(self.tokenizer), self.end)
         self.model = build(self.config).to(device).train()
-        self.modules: dict[str, nn.Module] = {"clip": self.model}
-        self.data = Pairs(self.tokenizer, recipe.data["start"], recipe.data["n"])
+        self.heads = nn.ModuleDict({
+            "things": nn.Conv2d(tower.WIDTHS["layer1"], len(SIZES) * PER_SIZE, 1),
+            "look": nn.Linear(recipe.options["embed"], len(raters.WEIGHTS)),
+            **{f"look_{k}": nn.Linear(n, len(raters.WEIGHTS)) for k, n in tower.WIDTHS.items()},
+        }).to(device)  # fmt: skip
+        self.features: dict[str, Tensor] = {}
+        for name in tower.WIDTHS:
+            part = self.model.visual.trunk.get_submodule(name)
+            part.register_forward_hook(partial(self._keep, name))
+        self.modules: dict[str, nn.Module] = {"clip": self.model, "heads": self.heads}
+        start, n = recipe.data["start"], recipe.data["n"]
+        self.data = Pairs(self.tokenizer, start, n)
+        self.targets = targets("train", start, n)
+        self.looks = torch.tensor([look(sample_scene("train", i)) for i in range(start, start + n)])
+
+    def _keep(self, name: str, module: nn.Module, inputs: Any, features: Tensor) -> None:
+        self.features[name] = features
+
+    def _look_loss(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Squared error of the look, as told from the embedding and from each part's mean."""
+        seen = {f"look_{name}": maps.mean(dim=(2, 3)) for name, maps in self.features.items()}
+        seen["look"] = image * image.shape[1] ** 0.5
+        return {name: F.mse_loss(self.heads[name](x).float(), truth) for name, x in seen.items()}
 
     def groups(self) -> list[dict[str, Any]]:
-        return [{"params": self.model.parameters()}]
+        return [{"params": [*self.model.parameters(), *self.heads.parameters()]}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.data.ids), (self.recipe.batch,), generator=rng)
         x = nets.as_input(self.data.pictures[rows.numpy()], self.device)
-        ids = self.data.ids[rows].long().to(self.device)
-        ids = trimmed(ids, self.end)
+        ids = trimmed(self.data.ids[rows].long().to(self.device), self.end)
         image = self.model.encode_image(x, normalize=True)
         text = encode_text(self.model, ids.flatten(0, 1)).view(*ids.shape[:2], -1)
-        scale = self.model.logit_scale.exp().clamp(max=100)
-        logits = scale * image @ text[:, 0].T
-        truth = torch.arange(len(rows), device=self.device)
-        contrast = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
-        hard = scale * torch.einsum("bd,bkd->bk", image, text)
-        harder = F.cross_entropy(hard, torch.zeros_like(truth))
-        right = (hard.argmax(1) == 0).float().mean()
-        return contrast + 2 * harder, {
-            "contrast": float(contrast.detach()), "hard": float(harder.detach()),
-            "hard_right": float(right),
-        }  # fmt: skip
+        with torch.autocast(self.device.type, enabled=False):
+            scale = self.model.logit_scale.exp().clamp(max=100)
+            contrast, scalars = contrast_loss(image.float(), text.float(), scale)
+        maps = (
+            self.heads["things"](self.features["layer1"])
+            .float()
+            .unflatten(1, (len(SIZES), PER_SIZE))
+        )
+        where, values = (self.targets[k][rows].to(self.device) for k in ("where", "values"))
+        things, more = detection_loss(maps, where, values)
+        looks = self._look_loss(image, self.looks[rows].to(self.device))
+        weights = self.recipe.options
+        loss = contrast + weights["things"] * things
+        loss = loss + weights["look"] * torch.stack(list(looks.values())).sum()
+        return loss, scalars | more | {name: float(v.detach()) for name, v in looks.items()}
 
     def export(self, out: Path) -> dict[str, Any]:
         save(self.model, self.config, self.tokenizer, out)
         figures = {f"held_out_{k}": v for k, v in accuracy(self.model, self.tokenizer).items()}
         return {"parameters": nets.parameters(self.model), **figures}
+
+
+def look(scene: Scene) -> list[float]:
+    """The five qualities of `raters.qualities`, each about zero."""
+    return [value - 0.5 for value in raters.qualities(scene).values()]
+
+
+def contrast_loss(image: Tensor, text: Tensor, scale: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """CLIP's symmetric loss within the batch, and twice the one of each picture's own captions.
+
+    image: [B, D].  text: [B, 1 + NEGATIVES, D], the right caption first.  Both normalised.
+    """
+    truth = torch.arange(len(image), device=image.device)
+    logits = scale * image @ text[:, 0].T
+    batch = (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth)) / 2
+    hard = scale * torch.einsum("bd,bkd->bk", image, text)
+    own = F.cross_entropy(hard, torch.zeros_like(truth))
+    right = float((hard.argmax(1) == 0).float().mean())
+    scalars = {"contrast": float(batch.detach()), "hard": float(own.detach()), "hard_right": right}
+    return batch + 2 * own, scalars
 
 
 def save(model: open_clip.CLIP, cfg: dict[str, Any], tokenizer: Any, out: Path) -> None:

@@ -27,6 +27,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
+from hypersd.shapes.layout import LayoutHead, labels, layout_loss
 from hypersd.shapes.pictures import pictures, texts
 from hypersd.shapes.vae import to_unit
 
@@ -104,12 +105,21 @@ def encode(vae: AutoencoderKL, images: Any, batch: int = 100) -> Tensor:
     return torch.cat(parts)
 
 
+def noise_weight(acp: Tensor) -> Tensor:
+    """How much the squared error of the predicted noise counts: v-prediction's weight SNR + 1 on
+    the picture, at most 5 as in min-SNR (Hang et al. 2023, arXiv 2303.09556), divided by the SNR;
+    at most 10, so that the last steps, where a picture is a tiny part of the noise, do not reign.
+    """
+    snr = acp / (1 - acp)
+    return ((snr + 1).clamp(max=5.0) / snr).clamp(max=10.0)
+
+
 class TeacherTask(Task):
-    """Predict the noise: mean squared error, min-SNR-5 weighted (Hang et al. 2023,
-    arXiv 2303.09556). A `hypersd.loop.Task`.
+    """Predict the noise: squared error weighted by `noise_weight`, and `layout.layout_loss` on the
+    features that leave the first up block. A `hypersd.loop.Task`.
 
     data: n, vae (folder of the trained autoencoder).  options: widths, text_width, text_layers,
-    guidance (for the previews).
+    layout (weight of the layout loss), guidance (for the previews).
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -121,26 +131,36 @@ class TeacherTask(Task):
             self.tokenizer, options["text_width"], options["text_layers"]
         ).to(device)
         self.unet = build_unet(options["widths"], options["text_width"]).to(device)
-        self.modules: dict[str, nn.Module] = {"unet": self.unet, "text": self.text}
+        self.head = LayoutHead(options["widths"][-1]).to(device)
+        self.unet.up_blocks[0].register_forward_hook(self._keep)
+        self.modules: dict[str, nn.Module] = {
+            "unet": self.unet, "text": self.text, "head": self.head,
+        }  # fmt: skip
         self.scheduler = DDIMScheduler(
             **SCHEDULE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"
         )
-        self.latents, self.ids = self._data(recipe.data["n"])
+        self.latents, self.ids, self.layouts = self._data(recipe.data["n"])
         self.empty = token_ids(self.tokenizer, [""])[0]
 
-    def _data(self, n: int) -> tuple[Tensor, Tensor]:
-        """Latents and token ids of the first n training scenes, kept beside the autoencoder."""
-        path = self.vae_folder.parent / f"latents-{n}.pt"
-        if path.is_file():
-            kept: dict[str, Tensor] = torch.load(path, weights_only=True)
-            return kept["latents"], kept["ids"]
-        latents = encode(self.vae, pictures("train", 0, n))
-        ids = token_ids(self.tokenizer, texts("train", 0, n)).to(torch.int16)
-        torch.save({"latents": latents, "ids": ids}, path)
-        return latents, ids
+    def _keep(self, module: nn.Module, inputs: Any, features: Tensor) -> None:
+        self.features = features
+
+    def _data(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents, token ids and layouts of the first n training scenes, kept beside the
+        autoencoder."""
+        path = self.vae_folder.parent / f"teacher-data-{n}.pt"
+        if not path.is_file():
+            kept = {
+                "latents": encode(self.vae, pictures("train", 0, n)),
+                "ids": token_ids(self.tokenizer, texts("train", 0, n)).to(torch.int16),
+                "layouts": torch.from_numpy(labels("train", 0, n)),
+            }
+            torch.save(kept, path)
+        kept = torch.load(path, weights_only=True)
+        return kept["latents"], kept["ids"], kept["layouts"]
 
     def groups(self) -> list[dict[str, Any]]:
-        return [{"params": [*self.unet.parameters(), *self.text.parameters()]}]
+        return [{"params": [p for m in self.modules.values() for p in m.parameters()]}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         size = self.recipe.batch
@@ -152,11 +172,13 @@ class TeacherTask(Task):
         t = torch.randint(1000, (size,), generator=rng).to(self.device)
         x_t = self.scheduler.add_noise(x0, eps, t)
         states = self.text(ids.to(self.device)).last_hidden_state
-        error = F.mse_loss(self.unet(x_t, t, states).sample, eps, reduction="none")
-        acp = self.scheduler.alphas_cumprod.to(self.device)[t]
-        weight = (5.0 * (1 - acp) / acp).clamp(max=1.0)
+        error = F.mse_loss(self.unet(x_t, t, states).sample.float(), eps, reduction="none")
         plain = error.mean(dim=(1, 2, 3))
-        return (weight * plain).mean(), {"mse": float(plain.mean().detach())}
+        acp = self.scheduler.alphas_cumprod.to(self.device)[t]
+        denoising = (noise_weight(acp) * plain).mean()
+        placing, scalars = layout_loss(self.head(self.features), self.layouts[rows].to(self.device))
+        scalars |= {"mse": float(plain.mean().detach()), "layout": float(placing.detach())}
+        return denoising + self.recipe.options["layout"] * placing, scalars
 
     def pipeline(self) -> StableDiffusionPipeline:
         """The parts as the pipeline a user loads."""
