@@ -1,4 +1,4 @@
-"""`python bench.py suite=NAME|PATH [task=run|plan|report] [key=value ...]`."""
+"""`python bench.py suite=NAME|PATH [task=run|plan|report|study] [key=value ...]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from bench.errors import UsageError
 
 HELP = """\
-usage: python bench.py suite=NAME|PATH [task=run|plan|report] [key=value ...]
+usage: python bench.py suite=NAME|PATH [task=run|plan|report|study] [key=value ...]
 
 Makes images with every contestant of a suite, scores them and writes a report.
 
@@ -15,6 +15,7 @@ Makes images with every contestant of a suite, scores them and writes a report.
   task=run            make what is missing, score, report (the default)
   task=plan           say what a run will do and what it lacks, and end
   task=report         write the report of a finished run again (run=DIR, or the run's own words)
+  task=study          let people choose between pictures of a finished run (run=DIR), blindly
 
   out=DIR             run folder; default runs/<suite>-<identity>, so the same command resumes
   cache=DIR           images and features that all runs share; default runs/cache
@@ -24,6 +25,14 @@ Makes images with every contestant of a suite, scores them and writes a report.
   precomputed=false   make shipped rows (teacher, anchors) again instead of reading their features
   batch=N             images at once; default by device
   export=DIR          write this run's features as shipped ones (for maintainers)
+
+With task=study run=DIR:
+  port=8765           where the page is served, on this machine only
+  host=0.0.0.0 token=WORD   for other machines too, to those who know the word
+  votes=60            votes a rater is asked for
+  export=DIR          a static copy of the page, for raters whom the server does not reach
+  import=FILE|DIR     bring in the votes that they saved
+  simulate=8          votes of so many simulated raters, marked as such
 
 Every key of a suite can be set: prompts.n=500  steps=[1,4]  seeds=[0,1]  prompts.set=mine.txt
   contestants.tcd.eta=0.5  ~contestants.lcm  +contestants.mine.lora=my.safetensors
@@ -62,6 +71,10 @@ def _dispatch(words: list[str]) -> int:
     from bench import options
 
     chosen, suite = options.read(words)
+    if chosen.task == "study":
+        from bench.study.task import study
+
+        return study(chosen)
     finished = chosen.run or (chosen.out if chosen.task == "report" else None)
     if finished is not None:
         from bench.run import report

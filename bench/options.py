@@ -14,13 +14,16 @@ from typing import Any
 from bench import fields, suite
 from bench.errors import UsageError, nearest
 
-TASKS = ("run", "plan", "report")
+TASKS = ("run", "plan", "report", "study")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PATHS = ("suite", "out", "cache", "images", "export", "run")
+PATHS = ("suite", "out", "cache", "images", "export", "run", "import")
 DEFAULTS: dict[str, Any] = {
     "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
+    "port": 8765, "host": "127.0.0.1", "token": None, "votes": 60, "simulate": None,
 }  # fmt: skip
-LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set")  # paths inside a suite
+# Taken as they stand: paths inside a suite, and words that may look like numbers.
+LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token")
+STUDY = ("port", "host", "token", "votes", "simulate")  # keys that go with task=study
 _OVERRIDE = re.compile(
     r"(?P<sign>\+{0,2}|~)(?P<key>[A-Za-z_][\w.@/-]*)(?:=(?P<value>.*))?", re.DOTALL
 )
@@ -33,7 +36,12 @@ class Options:
     out: run folder, None for the default.  limit: only the first so many prompts.  images: a
     folder that competes as well.  precomputed: use shipped features where identities match.
     batch: images at once, None for the device's default.  export: a folder that receives this
-    run's features as shipped ones.  run: a finished run folder (task=report).
+    run's features as shipped ones, or (task=study) a static copy of the study.  run: a finished
+    run folder (task=report, task=study).
+
+    Of a study: port, host, token: where its page is served, and the word that other machines must
+    know.  votes: how many a rater is asked for.  imported: files of votes to bring in (`import=`).
+    simulate: raters of a simulated panel that votes.
     """
 
     task: str = "run"
@@ -46,6 +54,12 @@ class Options:
     batch: int | None = None
     export: Path | None = None
     run: Path | None = None
+    port: int = 8765
+    host: str = "127.0.0.1"
+    token: str | None = None
+    votes: int = 60
+    imported: Path | None = None
+    simulate: int | None = None
 
 
 def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
@@ -55,17 +69,19 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
     """
     paths, overrides = _split(arguments)
     name = paths.pop("suite", None)
-    if name is None and "run" not in paths:
+    if name is None and "run" not in paths and "task=study" not in overrides:
         raise UsageError(f"suite=NAME is missing; there are {', '.join(suite.names())}")
     values = _compose(name, overrides)
     given = {key: values.pop(key) for key in DEFAULTS}
-    options = _options(given, {key: Path(value) for key, value in paths.items()})
+    _study_keys(given["task"], paths, overrides)
+    places = {"import": "imported"}
+    options = _options(given, {places.get(k, k): Path(value) for k, value in paths.items()})
     if name is None:
         return options, None
     return options, suite.read(Path(name).stem, values, options.images)
 
 
-def _options(given: dict[str, Any], paths: dict[str, Path]) -> Options:
+def _options(given: dict[str, Any], paths: dict[str, Any]) -> Options:
     limit, batch = given["limit"], given["batch"]
     options = Options(
         task=fields.choice("task", given["task"], TASKS),
@@ -73,15 +89,46 @@ def _options(given: dict[str, Any], paths: dict[str, Path]) -> Options:
         device=fields.choice("device", given["device"], DEVICES),
         precomputed=fields.flag("precomputed", given["precomputed"]),
         batch=None if batch in (None, "auto") else fields.integer("batch", batch, 1, 4096),
+        **_study(given),
         **paths,
     )
     if options.images is not None and not options.images.is_dir():
         raise UsageError(f"images={options.images}: no such folder")
-    if options.export is not None and options.limit is not None:
+    if options.export is not None and options.limit is not None and options.task != "study":
         raise UsageError(f"export={options.export}: needs the whole prompt set; leave limit out")
-    if options.run is not None and options.task != "report":
-        raise UsageError(f"run={options.run}: goes with task=report")
+    if options.run is not None and options.task not in ("report", "study"):
+        raise UsageError(f"run={options.run}: goes with task=report or task=study")
     return options
+
+
+def _study(given: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a study, checked."""
+    token, simulate = given["token"], given["simulate"]
+    if token is not None and not re.fullmatch(r"[\w.~-]{8,200}", str(token), re.ASCII):
+        raise UsageError("token=...: must have 8 to 200 letters, digits or any of - _ . ~")
+    return {
+        "port": fields.integer("port", given["port"], 0, 65535),
+        "host": fields.text("host", given["host"]),
+        "token": token,
+        "votes": fields.integer("votes", given["votes"], 1, 100_000),
+        "simulate": None if simulate is None else fields.integer("simulate", simulate, 1, 1000),
+    }
+
+
+def _study_keys(task: Any, paths: dict[str, str], overrides: list[str]) -> None:
+    """Refuse a study without a run, two things to do at once, and a study's keys elsewhere."""
+    keys = {override.lstrip("+").split("=")[0] for override in overrides} | set(paths)
+    if task == "study":
+        if "run" not in paths:
+            raise UsageError("run=DIR is missing: task=study needs a finished run")
+        others = sorted(keys - {"task", "run", "export", "import", *STUDY})
+        if others:
+            raise UsageError(f"{others[0]}: does not go with task=study")
+        doing = [key for key in ("import", "export", "simulate") if key in keys]
+        if len(doing) > 1:
+            raise UsageError(f"{doing[0]}= and {doing[1]}=: give one at a time")
+    elif keys & {"import", *STUDY}:
+        raise UsageError(f"{min(keys & {'import', *STUDY})}: goes with task=study")
 
 
 def _split(arguments: list[str]) -> tuple[dict[str, str], list[str]]:

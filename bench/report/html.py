@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import plots
+from bench.report import plots, study
 from bench.report.findings import findings, leader
 from bench.report.pictures import grid
 from bench.report.words import decimals, groups, listed, metric_words, number, p_words
@@ -71,7 +71,9 @@ def page(summary: Summary, run: Path) -> str:
     )
     engine.globals.update(metric_words=metric_words, number=number, p_words=p_words, listed=listed)
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
-    return engine.get_template("report.html.j2").render(_view(summary, run), style=style)
+    return engine.get_template("report.html.j2").render(
+        _view(summary, run), style=style, study=study.section(run)
+    )
 
 
 def _view(summary: Summary, run: Path) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The blind preference study: people choose between two pictures of one prompt."""

@@ -1,0 +1,150 @@
+"""What a study is about: a finished run's contestants, prompts and pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import summary
+from bench.errors import UsageError
+from bench.keys import digest
+from bench.study.choose import Item
+
+FOLDER = "study"  # inside the run folder
+QUESTION = "Which picture do you prefer for this text?"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+CHECK_SOURCES = ("real", "vae_round_trip")  # whose pictures attention checks show, best first
+
+
+@dataclass(frozen=True)
+class Material:
+    """A run as a study sees it.
+
+    contestants: names of those that compete, in the result's order; a contestant's number is its
+    place here.  pairs: by number, a < b.  prompts: text by index, those that a pair has pictures
+    of.  files: picture by (contestant, prompt index), anchors included.
+    """
+
+    run: Path
+    title: str
+    contestants: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    prompts: dict[int, str]
+    files: dict[tuple[str, int], Path]
+
+    @property
+    def database(self) -> Path:
+        """Where votes are kept."""
+        return self.run / FOLDER / "votes.sqlite3"
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of what is compared: contestants, texts and the pictures themselves."""
+        pictures = [
+            [name, index, hashlib.sha256(path.read_bytes()).hexdigest()]
+            for (name, index), path in sorted(self.files.items())
+        ]
+        return digest([QUESTION, self.contestants, self.pairs, self.prompts, pictures])
+
+    @cached_property
+    def items(self) -> tuple[Item, ...]:
+        """Every question that can be asked."""
+        names = self.contestants
+        return tuple(
+            Item(index, a, b)
+            for index in sorted(self.prompts)
+            for a, b in self.pairs
+            if (names[a], index) in self.files and (names[b], index) in self.files
+        )
+
+    @cached_property
+    def compared(self) -> NDArray[np.bool_]:
+        """[K, K]: whether row and column (row < column) are a pair."""
+        table = np.zeros((len(self.contestants),) * 2, np.bool_)
+        for a, b in self.pairs:
+            table[a, b] = True
+        return table
+
+    @cached_property
+    def check_source(self) -> str:
+        """Whose pictures attention checks show: the best there are."""
+        there = {name for name, _ in self.files}
+        teachers = [name for name in self.contestants if name.startswith("teacher")]
+        order = [*CHECK_SOURCES, *teachers, *self.contestants]
+        return next(name for name in order if name in there)
+
+    @cached_property
+    def check_prompts(self) -> tuple[int, ...]:
+        """Prompts that an attention check can use."""
+        return tuple(i for i in sorted(self.prompts) if (self.check_source, i) in self.files)
+
+
+def read(run: Path) -> Material:
+    """The study that a finished run allows.
+
+    Raises UsageError: no finished run, a damaged prompts.jsonl, or no two contestants with
+    pictures of the same prompt.
+    """
+    from bench.comparisons import pairs
+
+    found = summary.read(run / "result.json")
+    texts = _texts(run / "prompts.jsonl")
+    files = {
+        (c.name, index): path
+        for c in found.contestants
+        for index, path in _pictures(run / "images" / c.name).items()
+        if index in texts
+    }
+    seen = {name for name, _ in files}
+    rivals = [c for c in found.contestants if c.name in seen and not c.is_anchor]
+    names = [c.name for c in rivals]
+    chosen = [(names.index(a), names.index(b)) for a, b in pairs(rivals)]
+    if not _connected(len(names), chosen):
+        chosen = list(combinations(range(len(names)), 2))
+    both = sorted({(min(pair), max(pair)) for pair in chosen})
+    prompts = {
+        index: text
+        for index, text in texts.items()
+        if any((names[a], index) in files and (names[b], index) in files for a, b in both)
+    }
+    if not prompts:
+        raise UsageError(
+            f"run={run}: a study needs pictures of two contestants for one prompt in {run}/images; "
+            f"it has pictures of {', '.join(sorted(seen)) or 'none'}"
+        )
+    return Material(run, found.title or found.suite, tuple(names), tuple(both), prompts, files)
+
+
+def _connected(count: int, pairs: list[tuple[int, int]]) -> bool:
+    """Whether the pairs join all contestants, so that strengths can be compared."""
+    reached = {0}
+    for _ in range(count):
+        reached |= {x for pair in pairs if reached & set(pair) for x in pair}
+    return len(reached) == max(1, count)
+
+
+def _pictures(folder: Path) -> dict[int, Path]:
+    if not folder.is_dir():
+        return {}
+    return {
+        int(path.stem): path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and path.stem.isdecimal() and path.stem.isascii()
+    }
+
+
+def _texts(path: Path) -> dict[int, str]:
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+        return {int(row["index"]): str(row["text"]) for row in rows}
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}; a run writes it") from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path}: is damaged; each line must be {{index, text}}") from None
