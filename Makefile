@@ -33,6 +33,7 @@ weights:
 	$(TRAIN) recipe=shapes_vae
 	$(TRAIN) recipe=shapes_vae_decoder
 	$(TRAIN) recipe=shapes_teacher
+	$(TRAIN) recipe=shapes_teacher_longer
 	$(SHIP) base
 	$(TRAIN) recipe=shapes_clip
 	$(TRAIN) recipe=shapes_hps

@@ -32,6 +32,12 @@ class AestheticHead(nn.Module):
         rating: Tensor = 5.5 + self.last(hidden)[:, 0]
         return rating
 
+    @torch.no_grad()
+    def fold(self, mean: Tensor, deviation: Tensor) -> None:
+        """Take a standardisation of the embeddings, both [D], into the first layer."""
+        self.first.weight.div_(deviation)
+        self.first.bias.sub_(self.first.weight @ (mean * len(mean) ** 0.5))
+
 
 class AestheticTask(Task):
     """Squared error to single ratings with rater noise, on a frozen CLIP. See `loop.Task`.
@@ -47,6 +53,8 @@ class AestheticTask(Task):
         self.modules: dict[str, nn.Module] = {"head": self.head}
         start, n = recipe.data["start"], recipe.data["n"]
         self.embeddings = self.embed(pictures("train", start, n))
+        self.mean = self.embeddings.mean(0)
+        self.deviation = self.embeddings.std(0) * len(self.mean) ** 0.5  # the head takes this root
         rated = [raters.rated(sample_scene("train", i), generator("train", i, 3))
                  for i in range(start, start + n)]  # fmt: skip
         self.ratings = torch.tensor(rated, dtype=torch.float32, device=device)
@@ -63,9 +71,11 @@ class AestheticTask(Task):
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.ratings), (self.recipe.batch,), generator=rng)
-        return F.mse_loss(self.head(self.embeddings[rows]), self.ratings[rows]), {}
+        standard = (self.embeddings[rows] - self.mean) / self.deviation
+        return F.mse_loss(self.head(standard), self.ratings[rows]), {}
 
     def export(self, out: Path) -> dict[str, Any]:
+        self.head.fold(self.mean, self.deviation)
         save_file(self.head.half().state_dict(), out / "model.safetensors")
         self.head.float()
         count = 1000

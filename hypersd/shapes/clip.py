@@ -118,8 +118,8 @@ class ClipTask(Task):
         self.model = build(self.config).to(device).train()
         self.heads = nn.ModuleDict({
             "things": nn.Conv2d(tower.WIDTHS["layer1"], len(SIZES) * PER_SIZE, 1),
-            "look": nn.Linear(recipe.options["embed"], len(raters.WEIGHTS)),
-            **{f"look_{k}": nn.Linear(n, len(raters.WEIGHTS)) for k, n in tower.WIDTHS.items()},
+            "look": _look_head(recipe.options["embed"]),
+            **{f"look_{name}": _look_head(width) for name, width in tower.WIDTHS.items()},
         }).to(device)  # fmt: skip
         self.features: dict[str, Tensor] = {}
         for name in tower.WIDTHS:
@@ -137,7 +137,7 @@ class ClipTask(Task):
     def _look_loss(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Squared error of the look, as told from the embedding and from each part's mean."""
         seen = {f"look_{name}": maps.mean(dim=(2, 3)) for name, maps in self.features.items()}
-        seen["look"] = image * image.shape[1] ** 0.5
+        seen["look"] = image
         return {name: F.mse_loss(self.heads[name](x).float(), truth) for name, x in seen.items()}
 
     def groups(self) -> list[dict[str, Any]]:
@@ -169,6 +169,11 @@ class ClipTask(Task):
         save(self.model, self.config, self.tokenizer, out)
         figures = {f"held_out_{k}": v for k, v in accuracy(self.model, self.tokenizer).items()}
         return {"parameters": nets.parameters(self.model), **figures}
+
+
+def _look_head(width: int) -> nn.Sequential:
+    """A linear head on standardised features: means over a picture differ little from another's."""
+    return nn.Sequential(nn.BatchNorm1d(width, affine=False), nn.Linear(width, len(raters.WEIGHTS)))
 
 
 def look(scene: Scene) -> list[float]:

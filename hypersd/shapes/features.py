@@ -31,8 +31,10 @@ class FeatureNet(nn.Module):
 
     def __init__(self, width: int = 40) -> None:
         super().__init__()
+        first = nets.down(3, width // 2, 5)
+        nets.see_fine_detail(first[0])
         self.body = nn.Sequential(
-            nets.down(3, width // 2, 5),
+            first,
             nets.down(width // 2, width),
             nets.Residual(width),
             nets.Residual(width, 2),

@@ -31,6 +31,22 @@ def down(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
+@torch.no_grad()
+def see_fine_detail(conv: Any) -> None:
+    """Let a quarter of a first convolution's filters begin as Laplacians of one channel each.
+
+    Grain and blur are small beside colours and edges, and random filters see them last.
+    """
+    side = conv.kernel_size[0]
+    laplacian = torch.zeros(side, side)
+    middle = side // 2
+    laplacian[middle - 1 : middle + 2, middle] = laplacian[middle, middle - 1 : middle + 2] = -1.0
+    laplacian[middle, middle] = 4.0
+    for i in range(conv.out_channels // 4):
+        conv.weight[i] = 0.0
+        conv.weight[i, i % 3] = laplacian * (0.2 if i % 2 else -0.2)
+
+
 def as_input(images: Any, device: torch.device | str = "cpu") -> Tensor:
     """uint8 [B, H, W, 3] (array or tensor) -> float32 [B, 3, H, W] in [-1, 1]."""
     tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))

@@ -119,7 +119,8 @@ class TeacherTask(Task):
     features that leave the first up block. A `hypersd.loop.Task`.
 
     data: n, vae (folder of the trained autoencoder).  options: widths, text_width, text_layers,
-    layout (weight of the layout loss), guidance (for the previews).
+    layout (weight of the layout loss), guidance (for the previews); or, to train a teacher on,
+    init (its exported folder).
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -127,10 +128,7 @@ class TeacherTask(Task):
         self.vae_folder = Path(recipe.data["vae"])
         self.vae = AutoencoderKL.from_pretrained(self.vae_folder, torch_dtype=torch.float32).eval()
         self.tokenizer = build_tokenizer(Path(tempfile.mkdtemp()))
-        self.text = build_text_encoder(
-            self.tokenizer, options["text_width"], options["text_layers"]
-        ).to(device)
-        self.unet = build_unet(options["widths"], options["text_width"]).to(device)
+        self.text, self.unet = (part.to(device) for part in self._networks(options))
         self.head = LayoutHead(options["widths"][-1]).to(device)
         self.unet.up_blocks[0].register_forward_hook(self._keep)
         self.modules: dict[str, nn.Module] = {
@@ -141,6 +139,15 @@ class TeacherTask(Task):
         )
         self.latents, self.ids, self.layouts = self._data(recipe.data["n"])
         self.empty = token_ids(self.tokenizer, [""])[0]
+
+    def _networks(self, options: dict[str, Any]) -> tuple[CLIPTextModel, UNet2DConditionModel]:
+        """Untrained ones, or those of a trained teacher that is trained on."""
+        if "init" in options:
+            init, kept = Path(options["init"]), {"torch_dtype": torch.float32}
+            text = CLIPTextModel.from_pretrained(init / "text_encoder", dtype=torch.float32)
+            return text, UNet2DConditionModel.from_pretrained(init / "unet", **kept)
+        text = build_text_encoder(self.tokenizer, options["text_width"], options["text_layers"])
+        return text, build_unet(options["widths"], options["text_width"])
 
     def _keep(self, module: nn.Module, inputs: Any, features: Tensor) -> None:
         self.features = features

@@ -8,6 +8,8 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, ResNet
 
+from hypersd.shapes import nets
+
 NAME = "shapes_resnet"
 WIDTHS = {"act1": 48, "layer1": 48, "layer2": 64, "layer3": 96}  # channels after a part;
 # act1 has 32x32 cells, layer1 16x16, layer2 8x8, layer3 4x4
@@ -26,4 +28,5 @@ def shapes_resnet(pretrained: bool = False, **options: Any) -> ResNet:
         "stem_type": "deep", "stem_width": 24, "replace_stem_pool": True, "output_stride": 16,
     }  # fmt: skip
     model: ResNet = build_model_with_cfg(ResNet, NAME, pretrained, **parts, **options)
+    nets.see_fine_detail(model.conv1[0])
     return model
