@@ -1,4 +1,4 @@
-"""`python bench.py suite=NAME|PATH [task=run|plan|report|study] [key=value ...]`."""
+"""`python bench.py suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from bench.errors import UsageError
 
 HELP = """\
-usage: python bench.py suite=NAME|PATH [task=run|plan|report|study] [key=value ...]
+usage: python bench.py suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
 
 Makes images with every contestant of a suite, scores them and writes a report.
 
@@ -15,6 +15,7 @@ Makes images with every contestant of a suite, scores them and writes a report.
   task=run            make what is missing, score, report (the default)
   task=plan           say what a run will do and what it lacks, and end
   task=report         write the report of a finished run again (run=DIR, or the run's own words)
+  task=check          compare a finished run with a baseline (baseline=NAME|DIR)
   task=study          let people choose between pictures of a finished run (run=DIR), blindly
 
   out=DIR             run folder; default runs/<suite>-<identity>, so the same command resumes
@@ -25,6 +26,11 @@ Makes images with every contestant of a suite, scores them and writes a report.
   precomputed=false   make shipped rows (teacher, anchors) again instead of reading their features
   batch=N             images at once; default by device
   export=DIR          write this run's features as shipped ones (for maintainers)
+
+With task=check, and the suite's own words or run=DIR:
+  baseline=NAME|DIR   reports/baselines/NAME; a folder (any run, too) where it holds a slash
+  update=true         write the baseline out of the run
+  pictures=URL        where check/pictures will be published, for $GITHUB_STEP_SUMMARY
 
 With task=study run=DIR:
   port=8765           where the page is served, on this machine only
@@ -37,7 +43,8 @@ With task=study run=DIR:
 Every key of a suite can be set: prompts.n=500  steps=[1,4]  seeds=[0,1]  prompts.set=mine.txt
   contestants.tcd.eta=0.5  ~contestants.lcm  +contestants.mine.lora=my.safetensors
 
-exit codes: 0 done; 2 usage, or something is missing; 4 done, but some images failed
+exit codes: 0 done; 1 check: regressed; 2 usage, or something is missing; 3 check: inconclusive;
+  4 done, but some images failed
 """
 
 
@@ -75,6 +82,10 @@ def _dispatch(words: list[str]) -> int:
         from bench.study.task import study
 
         return study(chosen)
+    if chosen.task == "check":
+        from bench.check.task import check
+
+        return check(chosen, suite)
     finished = chosen.run or (chosen.out if chosen.task == "report" else None)
     if finished is not None:
         from bench.run import report

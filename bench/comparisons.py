@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from bench.metrics.base import Array, Features, Ids, Metric, Result
-from bench.statistics import (
-    FLIPS,
-    bootstrap_interval,
-    holm,
-    normal_p,
-    quantile_of_normal,
-    sign_flip_p,
-    standard_error,
-    win_rate,
-)
-from bench.summary import Comparison, Contestant, MetricValue
+from bench import margins as margin_sizes
+from bench import paired, power
+from bench.margins import Margin
+from bench.metrics.base import Features, Metric, Result
+from bench.paired import Difference
+from bench.statistics import FLIPS, holm
+from bench.summary import Comparison, Contestant, Equivalence, MetricValue, Sensitivity
 
 
 @dataclass(frozen=True)
@@ -75,6 +69,10 @@ def _value(metric: Metric, result: Result, method: str) -> MetricValue:
         trained_on=trained_on,
         covers=result.covers,
         parts=result.parts,
+        prompts=len(result.prompts),
+        error=result.error,
+        kind=result.kind,
+        at_infinity=result.at_infinity,
     )
 
 
@@ -90,31 +88,58 @@ def pairs(contestants: Iterable[Contestant]) -> list[tuple[str, str]]:
     return same + [(s.name, t.name) for s in students for t in teachers]
 
 
-def compare(scored: Sequence[Scored], *, seed: int = 0) -> list[Comparison]:
+def compare(
+    scored: Sequence[Scored], margins: Mapping[str, Margin] | None = None, *, seed: int = 0
+) -> list[Comparison]:
     """Every pair of `pairs` on every metric both have, paired by prompt, Holm over all of them.
 
-    Scores: bootstrap interval and sign-flip p of the mean difference on the prompts both have.
-    Frechet distance: difference of the values, interval and p from the difference of the
-    influences; left out where the prompts differ, since the value depends on their number.
+    Scores: p of the mean difference by sign flips, on the prompts both have.  Frechet distance: p
+    from the difference of the influences.  Intervals: see `bench.paired`.  Against a margin (the
+    suite's, else the default; a percentage is of b's value): two one-sided tests, with a Holm of
+    their own.  Pairs that `refused` names are left out.
     """
-    by_name = {s.contestant.name: s for s in scored}
-    family = [
-        _Pair(by_name[a], by_name[b], name)
-        for a, b in pairs(s.contestant for s in scored)
-        for name in by_name[a].results
-        if name in by_name[b].results
-        and _comparable(by_name[a].results[name], by_name[b].results[name])
+    family = [pair for pair in _family(scored) if pair.refusal is None]
+    differences = [paired.difference(*pair.results, seed=seed) for pair in family]
+    flips = max(FLIPS, 100 * len(family))
+    flipped = paired.flip_p([pair.results for pair in family], flips=flips, seed=seed)
+    p = [d.normal_p if f is None else f for d, f in zip(differences, flipped, strict=True)]
+    adjusted = holm(p)
+    sizes = [_margin(pair, margins) for pair in family]
+    tests = equivalences(
+        [(d, size, pair.higher) for d, size, pair in zip(differences, sizes, family, strict=True)]
+    )
+    return [
+        _comparison(pair, d, p[i], float(adjusted[i]), sizes[i], tests[i], len(family))
+        for i, (pair, d) in enumerate(zip(family, differences, strict=True))
     ]
-    flipped = _flipped(family, max(FLIPS, 100 * len(family)), seed)
-    rows = [pair.compared(p, seed) for pair, p in zip(family, flipped, strict=True)]
-    adjusted = holm([row.p for row in rows])
-    return [replace(r, p_adjusted=float(p)) for r, p in zip(rows, adjusted, strict=True)]
 
 
-def _comparable(a: Result, b: Result) -> bool:
-    if a.per_prompt is None or b.per_prompt is None:
-        return a.n == b.n and np.array_equal(a.prompts, b.prompts)
-    return len(np.intersect1d(a.prompts, b.prompts)) > 1
+def refused(scored: Sequence[Scored]) -> list[str]:
+    """The pairs that cannot be compared on a metric both have, and why: for the ledger."""
+    return [
+        f"{pair.a.contestant.name} and {pair.b.contestant.name} on {pair.metric}: {pair.refusal}"
+        for pair in _family(scored)
+        if pair.refusal is not None
+    ]
+
+
+def sensitivity(comparisons: Sequence[Comparison]) -> dict[str, Sensitivity]:
+    """What the comparisons of each metric could have found, alone, at their number of prompts."""
+    found = {}
+    for metric in dict.fromkeys(row.metric for row in comparisons):
+        rows = [row for row in comparisons if row.metric == metric and row.detectable is not None]
+        seen = [row.detectable for row in rows if row.detectable is not None]
+        needed = [row.prompts_needed for row in rows if row.prompts_needed is not None]
+        sizes = [row.equivalence.margin for row in rows if row.equivalence is not None]
+        if seen:
+            found[metric] = Sensitivity(
+                prompts=min(row.prompts for row in rows),
+                detectable=float(np.median(seen)),
+                worst=max(seen),
+                margin=max(sizes, default=None),
+                prompts_needed=int(np.median(needed)) if needed else None,
+            )
+    return found
 
 
 @dataclass(frozen=True)
@@ -125,51 +150,86 @@ class _Pair:
     b: Scored
     metric: str
 
-    @cached_property
-    def scores(self) -> tuple[Ids, Array, Array] | None:
-        """(prompts that both have, scores of a, scores of b), [G] each; None without scores."""
-        a, b = self.a.results[self.metric], self.b.results[self.metric]
-        if a.per_prompt is None or b.per_prompt is None:
-            return None
-        ids, i, j = np.intersect1d(a.prompts, b.prompts, assume_unique=True, return_indices=True)
-        return ids, a.per_prompt[i], b.per_prompt[j]
+    @property
+    def results(self) -> tuple[Result, Result]:
+        return self.a.results[self.metric], self.b.results[self.metric]
 
-    def compared(self, flipped: float | None, seed: int) -> Comparison:
-        """The comparison, p not yet adjusted; flipped: p by sign flips where there are scores."""
-        a, b = self.a.contestant, self.b.contestant
-        if self.scores is None or flipped is None:
-            first, second = self.a.results[self.metric], self.b.results[self.metric]
-            delta, low, high, p = _frechet_difference(first, second)
-            return Comparison(a.name, b.name, self.metric, delta, low, high, p, p, None, first.n)
-        _, x, y = self.scores
-        low, high = bootstrap_interval(x - y, seed=seed)
-        rate = win_rate(x, y, higher_is_better=a.metrics[self.metric].higher_is_better)
-        return Comparison(
-            a.name, b.name, self.metric, float((x - y).mean()), low, high, flipped, flipped, rate,
-            len(x),
-        )  # fmt: skip
+    @property
+    def refusal(self) -> str | None:
+        return paired.refusal(*self.results)
+
+    @property
+    def higher(self) -> bool:
+        return self.a.contestant.metrics[self.metric].higher_is_better
 
 
-def _flipped(family: Sequence[_Pair], flips: int, seed: int) -> list[float | None]:
-    """Sign-flip p of every pair that has scores; pairs on the same prompts share the flips."""
-    p: list[float | None] = [None] * len(family)
-    columns: dict[bytes, list[tuple[int, Array]]] = {}
-    for place, pair in enumerate(family):
-        if pair.scores is not None:
-            ids, x, y = pair.scores
-            columns.setdefault(ids.tobytes(), []).append((place, x - y))
-    for same in columns.values():
-        found = sign_flip_p(np.stack([d for _, d in same], axis=1), flips=flips, seed=seed)
-        for (place, _), value in zip(same, found, strict=True):
-            p[place] = float(value)
-    return p
+def _family(scored: Sequence[Scored]) -> list[_Pair]:
+    by_name = {s.contestant.name: s for s in scored}
+    return [
+        _Pair(by_name[a], by_name[b], name)
+        for a, b in pairs(s.contestant for s in scored)
+        for name in by_name[a].results
+        if name in by_name[b].results
+    ]
 
 
-def _frechet_difference(a: Result, b: Result) -> tuple[float, float, float, float]:
-    """(delta, low, high, p) from influences paired by prompt."""
-    assert a.influence is not None
-    assert b.influence is not None
-    delta = a.value - b.value
-    error = standard_error(a.influence - b.influence)
-    reach = quantile_of_normal() * error
-    return delta, delta - reach, delta + reach, normal_p(delta, error)
+def _margin(pair: _Pair, margins: Mapping[str, Margin] | None) -> float:
+    return margin_sizes.size(margin_sizes.of(pair.metric, margins), pair.results[1].value)
+
+
+def equivalences(tests: Sequence[tuple[Difference, float, bool]]) -> list[Equivalence | None]:
+    """Two one-sided tests of each (difference, margin, higher is better), Holm over all of them.
+
+    None where the margin is 0 (a percentage of nothing).
+    """
+    kept = [i for i, (_, margin, _) in enumerate(tests) if margin > 0]
+    p = []
+    for d, margin, higher in (tests[i] for i in kept):
+        not_below, not_above = d.p_above(-margin), d.p_below(margin)
+        p += [not_below, not_above] if higher else [not_above, not_below]
+    adjusted = [float(value) for value in holm(p)]
+    found: list[Equivalence | None] = [None] * len(tests)
+    for k, i in enumerate(kept):
+        (a, b), (a_adjusted, b_adjusted) = p[2 * k : 2 * k + 2], adjusted[2 * k : 2 * k + 2]
+        found[i] = Equivalence(
+            tests[i][1], a, b, max(a, b), a_adjusted, b_adjusted, max(a_adjusted, b_adjusted)
+        )
+    return found
+
+
+def _comparison(
+    pair: _Pair,
+    d: Difference,
+    p: float,
+    adjusted: float,
+    margin: float,
+    equivalence: Equivalence | None,
+    tests: int,
+) -> Comparison:
+    a, b = pair.results
+    scores, won = paired.shared(a, b), None
+    if scores is not None:
+        won = paired.wins(scores[1], scores[2], higher_is_better=pair.higher)
+    return Comparison(
+        a=pair.a.contestant.name,
+        b=pair.b.contestant.name,
+        metric=pair.metric,
+        delta=d.delta,
+        low=d.low,
+        high=d.high,
+        p=p,
+        p_adjusted=adjusted,
+        win_rate=None if won is None else won.rate,
+        n=a.n if won is None else d.prompts,
+        win_low=None if won is None else won.low,
+        win_high=None if won is None else won.high,
+        wins=None if won is None else won.wins,
+        ties=None if won is None else won.ties,
+        losses=None if won is None else won.losses,
+        prompts=d.prompts,
+        error=d.error,
+        detectable=power.detectable(d.error),
+        detectable_adjusted=power.detectable(d.error, tests=tests),
+        equivalence=equivalence,
+        prompts_needed=power.prompts_for(d.error, d.prompts, margin),
+    )

@@ -86,28 +86,33 @@ def found(where: str, name: str) -> Path:
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
     """The identity of a row's contestant. Raises UsageError where files are missing or damaged."""
+    return digest(parts(row, prompts, hashes))
+
+
+def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[str, object]:
+    """What a contestant's identity is a hash of, so that a check can say what changed in it.
+
+    Raises UsageError where files are missing or damaged.
+    """
     settings = row.settings
     where = f"contestants.{settings.key}"
     if settings.source == "images":
-        return digest(["images", image_files_hash(where, Path(settings.weights), hashes)])
+        return ["images", image_files_hash(where, Path(settings.weights), hashes)]
     if settings.source == "real":
-        return digest(["real", *_world(prompts)])
+        return ["real", *_world(prompts)]
     if settings.source == "shuffled_captions":
-        return digest(["shuffled_captions", *_world(prompts), len(prompts.texts)])
+        return ["shuffled_captions", *_world(prompts), len(prompts.texts)]
     if settings.source == "vae_round_trip":
         vae = _folder(base_folder(where, settings) / "vae", hashes)
-        return digest(["vae_round_trip", *_world(prompts), vae, PRECISION])
-    sampling = dataclasses.asdict(settings.sampling)
-    return digest(
-        {
-            "base": _folder(base_folder(where, settings), hashes),
-            "weights": _weights(where, settings, hashes),
-            "lora_scale": settings.lora_scale,
-            "sampling": sampling,
-            "steps": row.steps,
-            "precision": PRECISION,
-        }
-    )
+        return ["vae_round_trip", *_world(prompts), vae, PRECISION]
+    return {
+        "base": _folder(base_folder(where, settings), hashes),
+        "weights": _weights(where, settings, hashes),
+        "lora_scale": settings.lora_scale,
+        "sampling": dataclasses.asdict(settings.sampling),
+        "steps": row.steps,
+        "precision": PRECISION,
+    }
 
 
 def base_folder(where: str, settings: Settings) -> Path:

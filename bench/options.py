@@ -14,16 +14,19 @@ from typing import Any
 from bench import fields, suite
 from bench.errors import UsageError, nearest
 
-TASKS = ("run", "plan", "report", "study")
+TASKS = ("run", "plan", "report", "check", "study")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PATHS = ("suite", "out", "cache", "images", "export", "run", "import")
 DEFAULTS: dict[str, Any] = {
     "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
     "port": 8765, "host": "127.0.0.1", "token": None, "votes": 60, "simulate": None,
+    "baseline": None, "update": False, "pictures": None,
 }  # fmt: skip
 # Taken as they stand: paths inside a suite, and words that may look like numbers.
-LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token")
+LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token",
+         "baseline", "pictures")  # fmt: skip
 STUDY = ("port", "host", "token", "votes", "simulate")  # keys that go with task=study
+CHECK = ("baseline", "update", "pictures")  # keys that go with task=check
 _OVERRIDE = re.compile(
     r"(?P<sign>\+{0,2}|~)(?P<key>[A-Za-z_][\w.@/-]*)(?:=(?P<value>.*))?", re.DOTALL
 )
@@ -38,6 +41,9 @@ class Options:
     batch: images at once, None for the device's default.  export: a folder that receives this
     run's features as shipped ones, or (task=study) a static copy of the study.  run: a finished
     run folder (task=report, task=study).
+
+    Of a check: baseline: a name, or a folder where it holds a slash.  update: write it.  pictures:
+    the address at which the check's pictures will be published.
 
     Of a study: port, host, token: where its page is served, and the word that other machines must
     know.  votes: how many a rater is asked for.  imported: files of votes to bring in (`import=`).
@@ -60,6 +66,9 @@ class Options:
     votes: int = 60
     imported: Path | None = None
     simulate: int | None = None
+    baseline: str | None = None
+    update: bool = False
+    pictures: str | None = None
 
 
 def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
@@ -74,6 +83,7 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
     values = _compose(name, overrides)
     given = {key: values.pop(key) for key in DEFAULTS}
     _study_keys(given["task"], paths, overrides)
+    _check_keys(given)
     places = {"import": "imported"}
     options = _options(given, {places.get(k, k): Path(value) for k, value in paths.items()})
     if name is None:
@@ -90,14 +100,15 @@ def _options(given: dict[str, Any], paths: dict[str, Any]) -> Options:
         precomputed=fields.flag("precomputed", given["precomputed"]),
         batch=None if batch in (None, "auto") else fields.integer("batch", batch, 1, 4096),
         **_study(given),
+        **_check(given),
         **paths,
     )
     if options.images is not None and not options.images.is_dir():
         raise UsageError(f"images={options.images}: no such folder")
     if options.export is not None and options.limit is not None and options.task != "study":
         raise UsageError(f"export={options.export}: needs the whole prompt set; leave limit out")
-    if options.run is not None and options.task not in ("report", "study"):
-        raise UsageError(f"run={options.run}: goes with task=report or task=study")
+    if options.run is not None and options.task not in ("report", "check", "study"):
+        raise UsageError(f"run={options.run}: goes with task=report, task=check or task=study")
     return options
 
 
@@ -113,6 +124,26 @@ def _study(given: dict[str, Any]) -> dict[str, Any]:
         "votes": fields.integer("votes", given["votes"], 1, 100_000),
         "simulate": None if simulate is None else fields.integer("simulate", simulate, 1, 1000),
     }
+
+
+def _check(given: dict[str, Any]) -> dict[str, Any]:
+    """The keys of a check, as the types they must have."""
+    texts = {key: given[key] for key in ("baseline", "pictures")}
+    found = {key: None if v is None else fields.text(key, v) for key, v in texts.items()}
+    return {**found, "update": fields.flag("update", given["update"])}
+
+
+def _check_keys(given: dict[str, Any]) -> None:
+    """Refuse a check without a baseline, and a check's keys elsewhere."""
+    if given["task"] != "check":
+        for key in CHECK:
+            if given[key] != DEFAULTS[key]:
+                raise UsageError(f"{key}={given[key]}: goes with task=check")
+    elif given["baseline"] is None:
+        from bench.check.baseline import names
+
+        there = f"there are {', '.join(names())}, or" if names() else "there is none yet, but give"
+        raise UsageError(f"baseline=NAME is missing; {there} a folder with a slash")
 
 
 def _study_keys(task: Any, paths: dict[str, str], overrides: list[str]) -> None:

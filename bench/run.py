@@ -208,7 +208,8 @@ def _summary(
     plan: Plan, outcomes: list[Outcome], worker: Worker, train_seconds: float, folder: Path
 ) -> summary.Summary:
     from bench import environment, results
-    from bench.comparisons import Entry, compare, score
+    from bench.claims_verdicts import judge
+    from bench.comparisons import Entry, compare, refused, score, sensitivity
     from bench.metrics import metric
 
     began = time.perf_counter()
@@ -218,9 +219,12 @@ def _summary(
     for outcome in outcomes:
         contestant = results.contestant(plan, outcome.planned, outcome.records)
         scored.append(score(Entry(contestant, outcome.features, prompts, clusters), judges))
-        per_prompt = results.per_prompt(scored[-1].results)
-        runfolder.write_scores(folder, contestant.name, per_prompt)
-    comparisons = compare(scored)
+        found = scored[-1].results
+        runfolder.write_scores(folder, contestant.name, results.per_prompt(found))
+        seen = {m.extractor for m in judges if m.name in found and found[m.name].kind == "distance"}
+        distances = {name: outcome.features[name] for name in sorted(seen)}
+        runfolder.write_features(folder, contestant.name, distances, plan.keys)
+    comparisons = compare(scored, plan.suite.margins)
     seconds = {"train": train_seconds, **worker.seconds}
     seconds["score"] += time.perf_counter() - began
     return summary.Summary(
@@ -230,9 +234,14 @@ def _summary(
         seconds={name: round(value, 2) for name, value in seconds.items()},
         contestants=[one.contestant for one in scored],
         comparisons=comparisons,
-        ledger=results.ledger(plan, [(o.planned, o.records) for o in outcomes], worker.store),
+        claims=judge(plan.suite.claims, scored, plan.suite.margins),
+        ledger={
+            **results.ledger(plan, [(o.planned, o.records) for o in outcomes], worker.store),
+            "not_compared": refused(scored),
+        },
         title=plan.suite.title,
         limit=plan.options.limit,
+        sensitivity=sensitivity(comparisons),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from bench import identity
 from bench.errors import UsageError
+from bench.keys import Key
 from bench.plan import Plan
 from bench.store import Entry, write_entry
 
@@ -49,9 +51,17 @@ def _about(plan: Plan) -> dict[str, Any]:
         "suite": plan.suite.name,
         "protocol": plan.protocol,
         "contestants": plan.contestants,
+        "parts": _parts(plan),
         "limit": plan.options.limit,
         "resolved": dataclasses.asdict(plan.suite),
     }
+
+
+def _parts(plan: Plan) -> dict[str, Any]:
+    """What every contestant's identity is made of, by row; nothing is read twice."""
+    hashes = identity.Hashes(plan.options.cache / "hashes.json")
+    rows = [planned.row for planned in plan.rows]
+    return {row.name: identity.parts(row, plan.prompts, hashes) for row in rows}
 
 
 def _same_run(plan: Plan, out: Path) -> None:
@@ -105,3 +115,15 @@ def write_images(out: Path, name: str, images: Mapping[int, NDArray[np.uint8]]) 
 def write_scores(out: Path, name: str, scores: Mapping[str, NDArray[Any]]) -> None:
     """`scores/<contestant>.safetensors`: per-prompt scores by metric."""
     write_entry(out / "scores" / f"{name}.safetensors", Entry(dict(scores), {"contestant": name}))
+
+
+def write_features(
+    out: Path, name: str, features: Mapping[str, NDArray[Any]], keys: Sequence[Key]
+) -> None:
+    """`features/<contestant>.safetensors`: what distances are made of, [N, D] by extractor.
+
+    `index` and `seed` [N] say whose row is which.
+    """
+    whose = {"index": np.array([k.index for k in keys]), "seed": np.array([k.seed for k in keys])}
+    entry = Entry({**features, **whose}, {"contestant": name})
+    write_entry(out / "features" / f"{name}.safetensors", entry)

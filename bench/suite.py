@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import fields, settings
+from bench import claims, fields, margins, settings
+from bench.claims import Stated
 from bench.errors import UsageError, nearest
+from bench.margins import Margin
 from bench.settings import Row, Settings
 
 FOLDER = Path(__file__).resolve().parent.parent / "suites"
 KEYS = ("title", "version", "steps", "prompts", "seeds", "metrics", "contestants", "margins",
-        "size")  # fmt: skip
+        "limits", "claims", "size")  # fmt: skip
 REQUIRED = ("title", "version", "steps", "prompts", "metrics", "contestants")
 MAX_SEED = 2**32 - 1
 
@@ -23,7 +25,8 @@ class Suite:
 
     prompt_set, n: which prompts (n is None: all of a file).  seeds: every prompt is drawn once
     per seed.  size: height and width of the images in pixels.  margins: the smallest difference
-    that matters, per metric.
+    that matters, per metric; limits: how much slower or larger (in memory) a contestant may get.
+    claims: about methods, for the run to judge.
     """
 
     name: str
@@ -35,8 +38,10 @@ class Suite:
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
     contestants: tuple[Settings, ...]
-    margins: dict[str, float]
+    margins: dict[str, Margin]
     size: int = 64
+    limits: dict[str, Margin | None] = field(default_factory=dict)
+    claims: tuple[Stated, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -79,7 +84,8 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
     n = prompts.get("n")
     metrics = fields.choices("metrics", given["metrics"], METRICS)
     steps = fields.integers("steps", given["steps"], 1, settings.MAX_STEPS)
-    margins = fields.mapping("margins", given.get("margins") or {}, METRICS)
+    sizes = fields.mapping("margins", given.get("margins") or {}, METRICS)
+    limits = fields.mapping("limits", given.get("limits") or {}, margins.LIMITS)
     return Suite(
         name=name,
         title=fields.text("title", given["title"]),
@@ -90,8 +96,10 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
         seeds=fields.integers("seeds", given.get("seeds", [0]), 0, MAX_SEED),
         metrics=metrics,
         contestants=_contestants(given["contestants"], steps, images),
-        margins={key: fields.number(f"margins.{key}", m, 0.0) for key, m in margins.items()},
+        margins={key: margins.read(f"margins.{key}", m) for key, m in sizes.items()},
         size=fields.integer("size", given.get("size", 64), 8, 4096),
+        limits={key: margins.read_limit(f"limits.{key}", m) for key, m in limits.items()},
+        claims=claims.read(given.get("claims") or [], metrics),
     )
 
 

@@ -20,6 +20,7 @@ SCHEMA_VERSION = 1
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 
 TrainedOn = Literal["network", "labels", "no"]
+Kind = Literal["mean", "share", "distance"]
 Verdict = Literal["holds", "does not hold", "undecided"]
 T = TypeVar("T")
 
@@ -28,7 +29,10 @@ T = TypeVar("T")
 class MetricValue:
     """One metric of one contestant; low and high bound a 95 % interval of what `covers` says.
 
-    parts: a breakdown by name, for instance `faithful` per attribute.
+    parts: a breakdown by name, for instance `faithful` per attribute.  prompts: how many (seeds
+    of one prompt count once); 0 where not recorded.  error: standard error of `value`.  kind: a
+    mean of scores, a share of right and wrong, or a distance between sets of images.
+    at_infinity: where a distance would tend to with ever more images (`fid_inf`'s estimate).
     """
 
     value: float
@@ -40,6 +44,10 @@ class MetricValue:
     trained_on: TrainedOn
     covers: str = ""
     parts: dict[str, float] = field(default_factory=dict)
+    prompts: int = 0
+    error: float | None = None
+    kind: Kind = "mean"
+    at_infinity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,11 +102,36 @@ class Contestant:
 
 
 @dataclass(frozen=True)
+class Equivalence:
+    """A difference against the smallest one that matters: two one-sided tests.
+
+    margin: in the metric's unit.  p_a_not_worse: of "a is worse by the margin or more", so a small
+    p shows that a is not worse (non-inferiority); p_b_not_worse: the same of b.  p_equivalent, the
+    larger of the two: shows that the difference is within the margin (TOST, Schuirmann 1987).
+    adjusted: by Holm over all one-sided tests of the summary.
+    """
+
+    margin: float
+    p_a_not_worse: float
+    p_b_not_worse: float
+    p_equivalent: float
+    p_a_not_worse_adjusted: float
+    p_b_not_worse_adjusted: float
+    p_equivalent_adjusted: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """a against b on the same prompts; delta = a - b, low and high its 95 % interval.
 
     p: of one comparison; p_adjusted: by Holm over all comparisons of the summary.
-    win_rate: share of prompts on which a is better, ties half; None without per-prompt scores.
+    win_rate: share of prompts on which a is better, ties half; None without per-prompt scores;
+    win_low, win_high: its 95 % interval; wins, ties, losses: the prompts it is made of.
+    prompts: that both have.  error: standard error of delta.  detectable: the true difference that
+    a test at these prompts finds with 80 % probability (5 %, this comparison alone);
+    detectable_adjusted: the same by the strictest step of Holm.  equivalence: None without margin.
+    prompts_needed: prompts at which a difference as large as the margin is found with 80 %
+    probability (this comparison alone); None without a margin.
     """
 
     a: str
@@ -111,21 +144,68 @@ class Comparison:
     p_adjusted: float
     win_rate: float | None
     n: int
+    win_low: float | None = None
+    win_high: float | None = None
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+    prompts: int = 0
+    error: float | None = None
+    detectable: float | None = None
+    detectable_adjusted: float | None = None
+    equivalence: Equivalence | None = None
+    prompts_needed: int | None = None
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about methods, over training seeds."""
+    """A statement about methods, over training seeds.
+
+    training_seeds: of the side that has fewer.  delta = a - b, averaged over training seeds; low
+    and high: its 95 % interval over new training seeds and new prompts.  p: of the claim,
+    p_adjusted: by Holm over all claims.  The rest is what the suite says of it.
+    """
 
     text: str
     verdict: Verdict
     why: str
     training_seeds: int
+    a: str = ""
+    b: str = ""
+    metric: str = ""
+    steps: int | None = None
+    relation: str = ""
+    delta: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What the comparisons of one metric could have found at their number of prompts.
+
+    detectable: the true difference that the typical (median) comparison finds with 80 %
+    probability; worst: that of the least sensitive.  margin: the smallest difference that matters
+    (the largest one, where it is relative).  prompts_needed: at which the typical comparison would
+    find a difference as large as the margin; None without a margin.
+    """
+
+    prompts: int
+    detectable: float
+    worst: float
+    margin: float | None = None
+    prompts_needed: int | None = None
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One run. limit: prompts it was cut to, or None for a whole run; title: for people."""
+    """One run. limit: prompts it was cut to, or None for a whole run; title: for people.
+
+    sensitivity: by metric; empty where nothing was compared.
+    """
 
     suite: str
     protocol: str
@@ -138,6 +218,7 @@ class Summary:
     schema_version: int = SCHEMA_VERSION
     title: str = ""
     limit: int | None = None
+    sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of a name. Raises KeyError."""

@@ -1,4 +1,4 @@
-"""Metrics by name. `fid`, `fid_teacher`: lower is better; all others: higher is better."""
+"""Metrics by name. `fid`, `fid_inf`, `fid_teacher`: lower is better; the others: higher."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from bench.metrics.base import Extractor, Metric, Result
 from bench.metrics.clip import ClipScore
 from bench.metrics.extractors import extractor
 from bench.metrics.faithful import Faithful
-from bench.metrics.frechet import FrechetDistance, Reference, TeacherFrechetDistance
+from bench.metrics.frechet import (
+    FrechetDistance,
+    InfiniteFrechetDistance,
+    Reference,
+    TeacherFrechetDistance,
+)
 from bench.metrics.hps import Hps
 
 METRICS: dict[str, Any] = {
     "fid": FrechetDistance,
+    "fid_inf": InfiniteFrechetDistance,
     "fid_teacher": TeacherFrechetDistance,
     "clip": ClipScore,
     "aesthetic": Aesthetic,

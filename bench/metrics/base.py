@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics import bootstrap_interval, by_prompt, wilson_interval
+from bench.statistics import bootstrap_interval, by_prompt, standard_error, wilson_interval
 
 Features = NDArray[np.float32]
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
+Kind = Literal["mean", "share", "distance"]
 
 
 class Extractor(Protocol):
@@ -45,6 +46,8 @@ class Result:
     None where there is no score of one image.  influence: [G], for metrics without per-prompt
     scores: what each prompt adds to the deviation of `value`, centred at 0 and scaled so that
     their mean's standard error is that of `value`.  parts: a breakdown, if the metric has one.
+    kind: "mean" of scores, "share" of right and wrong, or "distance".  at_infinity: where a
+    distance would tend to with ever more images.
     """
 
     value: float
@@ -56,6 +59,14 @@ class Result:
     influence: Array | None = None
     covers: str = "mean over prompts like these"
     parts: dict[str, float] = field(default_factory=dict)
+    kind: Kind = "mean"
+    at_infinity: float | None = None
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of `value` over prompts; None of a single prompt."""
+        spread = self.per_prompt if self.per_prompt is not None else self.influence
+        return None if spread is None or len(spread) < 2 else standard_error(spread)
 
 
 class Metric(Protocol):
@@ -97,7 +108,7 @@ def share_result(scores: Array, clusters: Sequence[int]) -> Result:
     """The mean over prompts of scores in [0, 1], with Wilson's interval. scores: [N]."""
     ids, means = by_prompt(scores, clusters)
     low, high = wilson_interval(means)
-    return Result(float(means.mean()), low, high, len(scores), ids, means)
+    return Result(float(means.mean()), low, high, len(scores), ids, means, kind="share")
 
 
 def uses_feedback(method: str) -> bool:

@@ -11,7 +11,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bench.metrics.frechet import Reference, frechet
+from bench import paired
+from bench.claims_interval import method_difference
+from bench.metrics.base import share_result
+from bench.metrics.frechet import Reference, at_infinity, frechet
 from bench.statistics import bootstrap_interval, standard_error, wilson_interval
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -96,6 +99,124 @@ def test_frechet_error_covers_the_expected_value_and_a_paired_difference() -> No
     assert 0.91 <= covered(values[:, 0], errors[:, 0]) <= 0.99
     assert 0.91 <= covered(values[:, 0] - values[:, 1], paired) <= 0.99
     assert paired.mean() < errors.mean()  # pairing pays
+
+
+def share_pairs(p: float, q: float, n: int, runs: int) -> float:
+    """Coverage of p - q, where one draw decides on both: the pairs are as alike as can be."""
+    rng, held = np.random.default_rng([n, int(1e4 * p)]), []
+    for _ in range(runs):
+        u, swapped = rng.random(n), rng.random(n) < 0.3  # a third of the pairs are independent
+        x, y = u < p, np.where(swapped, rng.random(n), u) < q
+        a, b = (share_result(v.astype(float), range(n)) for v in (x, y))
+        d = paired.difference(a, b)
+        held.append(d.low <= p - q <= d.high)
+    return float(np.mean(held))
+
+
+def win_rates(n: int, runs: int) -> float:
+    """Coverage of the chance of a win, ties half, with scores in steps so that a tenth ties."""
+    big = np.random.default_rng(0).normal(size=(2, 1_000_000))
+    whole = np.round(big[0] + 0.2, 0), np.round(big[1], 0)
+    truth = float(np.mean((whole[0] > whole[1]) + 0.5 * (whole[0] == whole[1])))
+    rng, held = np.random.default_rng(n), []
+    for _ in range(runs):
+        x, y = np.round(rng.normal(size=n) + 0.2), np.round(rng.normal(size=n))
+        won = paired.wins(x, y, higher_is_better=True)
+        held.append(won.low <= truth <= won.high)
+    return float(np.mean(held))
+
+
+def methods(seeds: tuple[int, int], between: float, prompts: int, runs: int) -> float:
+    """Coverage of the methods' difference (0): trainings spread by `between`, prompts by 1, and a
+    residual of 0.5; a side with one training does not spread."""
+    rng, held = np.random.default_rng([*seeds, prompts, int(100 * between)]), []
+    for _ in range(runs):
+        common = rng.normal(size=prompts)
+        sides = [
+            (between * rng.normal(size=(s, 1)) if s > 1 else 0.0)
+            + common + 0.5 * rng.normal(size=(s, prompts))
+            for s in seeds
+        ]  # fmt: skip
+        d = method_difference(*sides)
+        held.append(d.low <= 0.0 <= d.high)
+    return float(np.mean(held))
+
+
+def infinite_runs(
+    features: Callable[[np.random.Generator, int, int], np.ndarray],
+    *,
+    d: int,
+    n: int,
+    runs: int,
+    amount: float,
+) -> tuple[float, float]:
+    """(coverage of the distance of 200,000 images, mean of fid_inf less that)."""  # fmt: skip
+    rng = np.random.default_rng([n, d, 7])
+    ref = Reference.of(features(rng, 10_000, d), name="real", extractor="simulated")
+    truth = frechet(changed(features(np.random.default_rng(5), 200_000, d), amount), ref)[0]
+    found = []
+    for _ in range(runs):
+        x = changed(features(rng, n, d), amount)
+        found.append((at_infinity(x, ref), standard_error(frechet(x, ref)[1])))
+    values, errors = np.array(found).T
+    held = np.abs(values - truth) <= 1.96 * errors
+    return float(held.mean()), float(values.mean() - truth)
+
+
+def test_differences_of_shares_cover_where_few_prompts_differ() -> None:
+    assert 0.92 <= share_pairs(0.01, 0.005, 300, 400) <= 0.995
+
+
+def test_win_rates_with_ties_are_covered() -> None:
+    assert 0.92 <= win_rates(300, 300) <= 0.99
+
+
+@pytest.mark.parametrize("seeds", [(3, 3), (3, 1)])
+def test_methods_are_covered_over_new_trainings(seeds: tuple[int, int]) -> None:
+    assert 0.92 <= methods(seeds, 0.2, 100, 500) <= 0.99
+
+
+def test_fid_inf_takes_the_bias_out() -> None:
+    held, bias = infinite_runs(gaussian, d=8, n=200, runs=60, amount=1.0)
+    assert held >= 0.85
+    rng = np.random.default_rng(1)
+    ref = Reference.of(gaussian(rng, 5_000, 8), name="real", extractor="simulated")
+    plain = np.mean([frechet(gaussian(rng, 200, 8), ref)[0] for _ in range(20)])
+    assert abs(bias) < plain / 2
+
+
+@pytest.mark.slow
+def test_coverage_of_differences_as_documented() -> None:
+    pairs = [(0.5, 0.5), (0.9, 0.87), (0.003, 0.003), (0.01, 0.003)]
+    figures: dict[object, float] = {
+        (p, q, n): share_pairs(p, q, n, 4_000) for p, q in pairs for n in (200, 1_000)
+    }
+    figures["wins"] = win_rates(1_000, 4_000)
+    print(figures)
+    assert all(0.93 <= v <= 0.995 for v in figures.values())
+
+
+@pytest.mark.slow
+def test_coverage_of_methods_as_documented() -> None:
+    figures = {
+        (seeds, between): methods(seeds, between, 1_000, 4_000)
+        for seeds in ((3, 3), (3, 1), (5, 5))
+        for between in (0.0, 0.05, 0.5)
+    }
+    print(figures)
+    assert all(0.93 <= v <= 0.98 for v in figures.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", [gaussian, skewed])
+def test_coverage_of_fid_inf_as_documented(
+    features: Callable[[np.random.Generator, int, int], np.ndarray],
+) -> None:
+    figures = {
+        a: infinite_runs(features, d=64, n=1_000, runs=500, amount=a) for a in (0.0, 0.3, 1.0)
+    }
+    print(features.__name__, figures)
+    assert all(0.91 <= held <= 0.99 for held, _ in figures.values())
 
 
 @pytest.mark.slow

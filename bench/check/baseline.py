@@ -1,0 +1,108 @@
+"""Baselines: where they lie, and how one is written out of a finished run.
+
+`baseline=NAME` is `reports/baselines/NAME`; with a slash it is a folder. `update=true` copies what
+a check reads, and no more: result.json, run.json, prompts.jsonl, scores, features, thumbnails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.check.folder import Folder
+from bench.errors import UsageError, nearest
+
+FOLDER = Path(__file__).resolve().parents[2] / "reports" / "baselines"
+MARK = "baseline.json"  # says that a folder is a baseline, so that only such a one is replaced
+THUMBNAILS = 100  # of each contestant
+SIDE = 128
+
+
+def names() -> list[str]:
+    """The baselines that the project holds."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/result.json"))
+
+
+def locate(name: str, *, new: bool = False) -> Path:
+    """The folder of a baseline: a name, or a path where it holds a slash.
+
+    new: it need not be there yet.  Raises UsageError for an unknown or invalid name.
+    """
+    if "/" in name or os.sep in name:
+        return Path(name)
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise UsageError(f"baseline={name}: a name holds letters, digits, '_', '.' and '-'")
+    if not new and name not in names():
+        valid = nearest(name, names()) if names() else "there are none yet"
+        raise UsageError(
+            f"baseline={name}: no such baseline; {valid}; a folder needs a slash, and "
+            "update=true writes a new one"
+        )
+    return FOLDER / name
+
+
+def write(run: Folder, target: Path) -> None:
+    """Make `target` the baseline of `run`, whole or not at all; an older one stays until then.
+
+    Raises UsageError where the run lacks something, or `target` holds anything but a baseline.
+    """
+    if target.exists() and not (target / MARK).is_file() and any(_entries(target)):
+        raise UsageError(f"baseline={target}: holds something that is no baseline; not replaced")
+    beside = target.with_name(f".{target.name}.{os.getpid()}.writing")
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        beside.mkdir(parents=True)
+        _fill(run, beside)
+        if target.exists():
+            target.rename(old)
+        beside.rename(target)
+    except OSError as error:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        reason = error.strerror or error
+        raise UsageError(f"baseline={target}: cannot be written ({reason})") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _entries(path: Path) -> list[Path]:
+    return list(path.iterdir()) if path.is_dir() else [path]
+
+
+def _fill(run: Folder, target: Path) -> None:
+    for name in ("result.json", "run.json", "prompts.jsonl"):
+        shutil.copyfile(run.path / name, target / name)
+    for contestant in run.summary.contestants:
+        run.results(contestant.name)  # raises where something is missing or damaged
+        for kind in ("scores", "features"):
+            source = run.path / kind / f"{contestant.name}.safetensors"
+            if source.is_file():
+                (target / kind).mkdir(exist_ok=True)
+                shutil.copyfile(source, target / kind / source.name)
+        _thumbnails(run, contestant.name, target / "images" / contestant.name)
+    about = {
+        "suite": run.summary.suite,
+        "protocol": run.summary.protocol,
+        "commit": run.summary.environment.get("commit", ""),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (target / MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _thumbnails(run: Folder, name: str, folder: Path) -> None:
+    """At most 100 of a contestant's pictures, evenly spread, as WebP of 128 pixels or less."""
+    from PIL import Image
+
+    pictures = list(run.pictures(name).items())
+    stride = -(-len(pictures) // THUMBNAILS) or 1
+    for index, path in pictures[::stride]:
+        folder.mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+            small.thumbnail((SIDE, SIDE))
+            small.save(folder / f"{index:05d}.webp", "WEBP", quality=80)

@@ -1,0 +1,97 @@
+"""What has limits of its own instead of a test: speed, memory, broken pictures, who is there.
+
+A ratio of two medians has no interval that a run could give, so these limits are looser than the
+margins of metrics, and speed and memory are only looked at where hardware, device, threads,
+precision and batch size are those of the baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench import margins
+from bench.check.folder import Folder
+from bench.check.verdicts import Outcome, Verdict
+from bench.margins import Margin
+from bench.summary import Contestant
+
+SAME_MACHINE = ("hardware", "device", "threads", "precision")
+
+
+def judge(run: Folder, base: Folder, limits: Mapping[str, Margin | None]) -> list[Verdict]:
+    """Rows on speed, memory and broken pictures of every contestant that both have, and one for
+    every contestant that the run lacks.  limits: the suite's, over the defaults."""
+    chosen = {**margins.LIMITS, **limits}
+    there = {c.name: c for c in run.summary.contestants}
+    found: list[Verdict] = []
+    for before in base.summary.contestants:
+        after = there.get(before.name)
+        if after is None:
+            why = "in the baseline, but not in this run; write the baseline anew if that is meant"
+            found.append(Verdict(before.name, "contestant", "inconclusive", why))
+            continue
+        elsewhere = _elsewhere(run, base)
+        found += _speed(before, after, chosen["seconds"], elsewhere)
+        found += _memory(before, after, chosen["memory"], elsewhere)
+        found += _broken(run, base, before, after)
+    return found
+
+
+def added(run: Folder, base: Folder) -> list[str]:
+    """Contestants of the run that the baseline does not have; they are judged by nobody."""
+    known = {c.name for c in base.summary.contestants}
+    return [c.name for c in run.summary.contestants if c.name not in known]
+
+
+def _elsewhere(run: Folder, base: Folder) -> str:
+    """What of the machine differs, in words; empty where nothing does."""
+    mine, theirs = run.summary.environment, base.summary.environment
+    other = [key for key in SAME_MACHINE if mine.get(key) != theirs.get(key)]
+    return f"not compared: another {' and '.join(other)}" if other else ""
+
+
+def _speed(
+    before: Contestant, after: Contestant, limit: Margin | None, elsewhere: str
+) -> list[Verdict]:
+    old, new = before.seconds_per_image, after.seconds_per_image
+    if old is None or new is None or limit is None:
+        return []
+    if not elsewhere and old.batch != new.batch:
+        elsewhere = f"not compared: {old.batch} -> {new.batch} images at once"
+    row = _limited("seconds per image", before.name, old.median, new.median, limit, elsewhere)
+    if row.outcome == "regress" and new.median <= old.p90:
+        return [Verdict(**{**vars(row), "outcome": "pass", "why": "within the baseline's p90"})]
+    return [row]
+
+
+def _memory(
+    before: Contestant, after: Contestant, limit: Margin | None, elsewhere: str
+) -> list[Verdict]:
+    old, new = before.peak_memory_bytes, after.peak_memory_bytes
+    if old is None or new is None or limit is None:
+        return []
+    return [_limited("memory", before.name, old, new, limit, elsewhere)]
+
+
+def _limited(
+    subject: str, name: str, old: float, new: float, limit: Margin, elsewhere: str
+) -> Verdict:
+    allowed = margins.size(limit, old)
+    ratio = f"{100 * (new / old - 1):+.0f} %" if old else "from nothing"
+    outcome: Outcome = "regress" if new - old > allowed else "pass"
+    why = f"{ratio}, limit +{limit}"
+    if elsewhere:
+        outcome, why = "skipped", elsewhere
+    return Verdict(name, subject, outcome, why, old, new, new - old, loss=new - old, margin=allowed)
+
+
+def _broken(run: Folder, base: Folder, before: Contestant, after: Contestant) -> list[Verdict]:
+    """One row where pictures are broken that were not."""
+    old, new = base.broken(before), run.broken(after)
+    if not new and not old:
+        return []
+    outcome: Outcome = "regress" if len(new) > len(old) else "pass"
+    why = f"black or not finite: {len(old)} -> {len(new)}"
+    return [
+        Verdict(before.name, "broken images", outcome, why, len(old), len(new), len(new) - len(old))
+    ]

@@ -1,0 +1,181 @@
+"""`task=check`: a finished run against a baseline, or (`update=true`) a baseline out of a run.
+
+Nothing is generated. Into the run folder go check/junit.xml, check/summary.md with check/pictures,
+and check/check.json; where $GITHUB_STEP_SUMMARY is set the summary goes there as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.check import baseline, folder, junit, limits, markdown, pictures, protocol, verdicts
+from bench.check.folder import Folder
+from bench.check.markdown import Page
+from bench.check.verdicts import Verdict
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.options import Options
+    from bench.suite import Suite
+
+CODES = {"pass": 0, "regress": 1, "inconclusive": 3}
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+STEP_LIMIT = 900_000  # bytes; GitHub refuses a step's summary of more than 1 MiB
+
+
+def check(options: Options, suite: Suite | None) -> int:
+    """Do what the command line asks for: 0 passed, 1 regressed, 3 inconclusive.
+
+    Raises UsageError: no finished run, no baseline, another protocol, something damaged.
+    """
+    run = folder.read(_run_folder(options, suite), "run")
+    assert options.baseline is not None
+    target = baseline.locate(options.baseline, new=options.update)
+    if options.update:
+        return _update(run, target, suite)
+    base = folder.read(target, "baseline")
+    different = protocol.differences(run, base)
+    if different:
+        raise UsageError(
+            f"baseline={options.baseline}: of another protocol ({'; '.join(different)}); compare "
+            "with one of this protocol, or write it anew with update=true"
+        )
+    page, out = judged(run, base, options.baseline, suite), run.path / "check"
+    _write(page, out, options.pictures)
+    _say(page, out)
+    return CODES[page.outcome]
+
+
+def _run_folder(options: Options, suite: Suite | None) -> Path:
+    """The run that is checked: as named, or the one that the suite's command makes."""
+    named = options.run or options.out
+    if named is not None:
+        return named
+    assert suite is not None
+    from bench.plan import make
+
+    plan = make(suite, options)
+    if plan.missing:
+        raise UsageError("; ".join(plan.missing))
+    return plan.out
+
+
+def judged(run: Folder, base: Folder, name: str, suite: Suite | None = None) -> Page:
+    """Every verdict on `run`, and what else a summary tells; no pictures yet.
+
+    Margins and limits are the suite's where one is given, else those the run was made with.
+    Raises UsageError where the two have no contestant in common, or something is missing.
+    """
+    names = {c.name for c in run.summary.contestants} & {c.name for c in base.summary.contestants}
+    if not names:
+        known = ", ".join(c.name for c in base.summary.contestants)
+        raise UsageError(f"baseline={name}: has no contestant of this run; it has {known}")
+    margins: Mapping[str, Any] = suite.margins if suite else run.resolved.get("margins") or {}
+    bounds: Mapping[str, Any] = suite.limits if suite else run.resolved.get("limits") or {}
+    rows = [*verdicts.judge(run, base, margins), *limits.judge(run, base, bounds)]
+    changed = {
+        c.name: protocol.changes(run, base, c.name)
+        for c in base.summary.contestants
+        if c.name in names
+    }
+    return Page(
+        suite=run.summary.suite,
+        baseline=name,
+        outcome=overall(rows),
+        verdicts=rows,
+        changed={key: clauses for key, clauses in changed.items() if clauses},
+        environment=protocol.environment(run, base),
+        added=limits.added(run, base),
+        worst=pictures.worst(rows, run, base, run.path / "check" / "pictures"),
+    )
+
+
+def overall(rows: Sequence[Verdict]) -> str:
+    """The worst of all: regress, then inconclusive, then pass."""
+    held = {row.outcome for row in rows}
+    return next((o for o in ("regress", "inconclusive") if o in held), "pass")
+
+
+def _update(run: Folder, target: Path, suite: Suite | None) -> int:
+    """Write the baseline; says first how the run compares with the one that it replaces."""
+    if (target / "result.json").is_file():
+        try:
+            base = folder.read(target, "baseline")
+            different = protocol.differences(run, base)
+            if different:
+                print(f"the old baseline is of another protocol: {'; '.join(different)}")
+            else:
+                _say(judged(run, base, target.name, suite), None)
+        except UsageError as error:
+            print(f"the old baseline cannot be compared: {error}")
+    baseline.write(run, target)
+    print(f"baseline: {target} (from {run.path}; commit it together with what changed)")
+    return 0
+
+
+def _write(page: Page, out: Path, published: str | None) -> None:
+    """JUnit, Markdown and JSON into `out`, the summary also for GitHub where it asks for one.
+
+    published: the address at which `out`/pictures will be found.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    _whole(out / "junit.xml", junit.xml(page.suite, page.verdicts))
+    beside = markdown.render(page, lambda path: path.relative_to(out).as_posix())
+    _whole(out / "summary.md", beside.encode())
+    rows = [{k: v for k, v in dataclasses.asdict(row).items() if k != "losses"}
+            for row in page.verdicts]  # fmt: skip
+    told = {"outcome": page.outcome, "suite": page.suite, "baseline": page.baseline,
+            "changed": page.changed, "environment": page.environment, "verdicts": rows}  # fmt: skip
+    _whole(out / "check.json", (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+    place = os.environ.get(STEP_SUMMARY)
+    if place:
+        text = markdown.render(page, _published(out, published)).encode()
+        with open(place, "ab") as file:
+            file.write(text[:STEP_LIMIT].decode(errors="ignore").encode() + b"\n")
+
+
+def _published(out: Path, address: str | None) -> Callable[[Path], str] | None:
+    """Where a picture is found on the web; None without an address.
+
+    GitHub shows neither files of a job nor pictures inside the text (it drops data addresses), so
+    the workflow has to publish them (docs/check.md).
+    """
+    if address is None:
+        return None
+    return lambda path: f"{address.rstrip('/')}/{path.relative_to(out / 'pictures').as_posix()}"
+
+
+def _whole(path: Path, content: bytes) -> None:
+    """A file, whole or not there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _say(page: Page, out: Path | None) -> None:
+    """The check on standard output: what is not a pass, what changed, and the verdict."""
+    width = max(60, shutil.get_terminal_size((110, 24)).columns)
+    for name, clauses in page.changed.items():
+        print(f"changed  {name}: {'; '.join(clauses)}")
+    for name in page.added:
+        print(f"new      {name}: not in the baseline, not judged")
+    for row in page.verdicts:
+        if row.outcome != "pass":
+            line = f"{row.outcome:<12} {row.contestant} {row.subject}: {row.why}"
+            figures = junit.numbers(row)
+            joined = f"{line} ({figures})" if figures else line
+            print(joined if len(joined) <= width or not figures else f"{line}\n{'':13}{figures}")
+    held = [row.outcome for row in page.verdicts]
+    counts = ", ".join(f"{held.count(o)} {o}" for o in verdicts.OUTCOMES if o in held)
+    print(f"{page.outcome}: {page.suite} against {page.baseline} ({counts})")
+    if out is not None:
+        print(f"summary: {out / 'summary.md'}\njunit: {out / 'junit.xml'}")

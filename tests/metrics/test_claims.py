@@ -1,0 +1,141 @@
+"""Claims about methods over training seeds: the interval against scipy, and the verdicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bench import claims, claims_verdicts
+from bench.claims_interval import method_difference
+from bench.comparisons import Scored
+from bench.errors import UsageError
+from bench.metrics.base import mean_result
+from bench.summary import Claim, Contestant, MetricValue
+
+G = 200
+
+
+def test_one_training_each_is_the_paired_t_interval() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.gamma(2.0, 1.0, (2, 60))
+    d = method_difference([x], [y])
+    theirs = stats.ttest_rel(x, y)
+    interval = theirs.confidence_interval()
+    assert (d.low, d.high) == pytest.approx((interval.low, interval.high))
+    assert 2 * min(d.p_above(0.0), d.p_below(0.0)) == pytest.approx(theirs.pvalue)
+
+
+def test_trainings_that_differ_by_a_constant_are_welchs_test() -> None:
+    """No noise of prompts is left, so only the trainings' spread counts."""
+    a, b = np.array([1.0, 1.3, 0.8]), np.array([0.2, 0.9, 0.4, 0.1])
+    prompts = np.random.default_rng(0).normal(size=50)
+    d = method_difference(a[:, None] + prompts, b[:, None] + prompts)
+    theirs = stats.ttest_ind(a, b, equal_var=False)
+    interval = theirs.confidence_interval()
+    assert d.freedom == pytest.approx(theirs.df)
+    assert (d.low, d.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_other_prompts_are_refused() -> None:
+    with pytest.raises(ValueError, match="same prompts"):
+        method_difference(np.zeros((3, 5)), np.zeros((3, 6)))
+
+
+def scored(name: str, method: str, steps: int, level: float) -> Scored:
+    common = np.random.default_rng(1).normal(size=G)
+    own = np.random.default_rng(list(name.encode())).normal(size=G)
+    result = mean_result(level + common + 0.3 * own, range(G))
+    value = MetricValue(result.value, result.low, result.high, G, "clip/1", True, "no")
+    row = Contestant(name, method, steps, steps, f"id {name}", G, [0], "x", metrics={"clip": value})
+    return Scored(row, {"clip": result})
+
+
+def trainings(method: str, steps: int, levels: list[float]) -> list[Scored]:
+    return [scored(f"{method}{i}-{steps}step", method, steps, v) for i, v in enumerate(levels)]
+
+
+def judged(field: list[Scored], margin: float = 0.3, **claim: Any) -> Claim:
+    found = claims_verdicts.judge(
+        claims.read([{"metric": "clip", **claim}], ["clip"]), field, {"clip": margin}
+    )
+    assert len(found) == 1
+    return found[0]
+
+
+def field() -> list[Scored]:
+    return [
+        *trainings("a", 4, [1.0, 1.1, 0.9]),
+        *trainings("b", 4, [0.0, 0.1, -0.1]),
+        *trainings("c", 4, [1.05, 0.9, 1.1]),
+        *trainings("few", 4, [5.0, 5.1]),
+        scored("teacher-25step", "teacher", 25, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("a", "relation", "b", "verdict"),
+    [
+        ("a", "better", "b", "holds"),
+        ("b", "better", "a", "does not hold"),
+        ("a", "better", "c", "undecided"),
+        ("a", "equivalent", "c", "holds"),
+        ("a", "equivalent", "b", "does not hold"),
+        ("a", "not_worse", "teacher", "holds"),
+        ("b", "not_worse", "teacher", "does not hold"),
+        ("few", "better", "b", "undecided"),
+    ],
+)
+def test_verdicts(a: str, relation: str, b: str, verdict: str) -> None:
+    found = judged(field(), a=a, **{"is": relation, "than": b})
+    assert found.verdict == verdict, found
+    assert found.steps == 4
+
+
+def test_two_trainings_are_too_few_and_that_is_said() -> None:
+    found = judged(field(), a="few", **{"is": "better", "than": "b"})
+    assert found.training_seeds == 2
+    assert "needs at least 3" in found.why
+    assert found.delta == pytest.approx(5.05, abs=0.1)
+
+
+def test_the_same_training_twice_counts_once() -> None:
+    one = scored("a-4step", "a", 4, 1.0)
+    copies = [one, Scored(one.contestant, one.results), one]
+    found = judged(
+        [*copies, *trainings("b", 4, [0, 0, 0.1])], a="a", **{"is": "better", "than": "b"}
+    )
+    assert found.training_seeds == 1
+
+
+def test_a_claim_without_steps_is_made_where_both_are() -> None:
+    both = [*field(), *trainings("a", 1, [1, 1, 1.1]), *trainings("b", 1, [0, 0, 0.1])]
+    stated = claims.read([{"a": "a", "is": "better", "than": "b", "metric": "clip"}], ["clip"])
+    found = claims_verdicts.judge(stated, both)
+    assert [claim.steps for claim in found] == [1, 4]
+    assert found[1].text == "a is better than b on clip at 4 steps"
+    assert all(c.p is not None and c.p_adjusted is not None for c in found)
+    assert all(c.p_adjusted >= c.p for c in found if c.p and c.p_adjusted)
+
+
+def test_a_claim_that_cannot_be_tested_says_why() -> None:
+    found = judged(field(), a="nobody", **{"is": "better", "than": "b"})
+    assert (found.verdict, found.p) == ("undecided", None)
+    assert "nobody" in found.why
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("fast", "claims: must be a list"),
+        ([{"a": "x"}], r"claims\[0\]: key 'is' is missing"),
+        ([{"a": "x", "is": "beter", "than": "y", "metric": "clip"}], "did you mean 'better'"),
+        ([{"a": "x", "is": "better", "than": "y", "metric": "hps"}], "metric=hps"),
+        ([{"a": "x", "is": "better", "then": "y", "metric": "clip"}], "did you mean 'than'"),
+    ],
+)
+def test_a_faulty_claim_is_one_line(value: Any, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        claims.read(value, ["clip"])
