@@ -11,7 +11,7 @@ import json
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,9 +25,12 @@ from hypersd import checkpoint
 from hypersd.errors import UsageError, nearest
 from hypersd.recipe import Recipe
 
+STUDENT = "student"
+
 
 class Task(Protocol):
-    """One trainable thing; whoever inherits may leave out `after_step` and `preview`.
+    """One trainable thing; whoever inherits may leave out `turns`, `turn_loss`, `after_step` and
+    `preview`.
 
     modules: all that a checkpoint must hold (trained parameters and buffers).
     """
@@ -35,16 +38,29 @@ class Task(Protocol):
     modules: dict[str, nn.Module]
 
     def groups(self) -> list[dict[str, Any]]:
-        """The optimizer's parameter groups; a group's "lr" scales with the schedule."""
+        """The parameter groups, each of one role (its "role", else the student); a group's "lr"
+        scales with the schedule. Every role has an optimizer of its own."""
+
+    def turns(self, step: int) -> Sequence[str]:
+        """The roles that are updated at a step, one after the other: a role may come twice."""
+        return (STUDENT,)
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The scalar to minimise at a step, and scalars to log. Draws from `rng` alone."""
+        """The student's scalar to minimise at a step, and scalars to log. Draws from `rng` only."""
+
+    def turn_loss(
+        self, role: str, step: int, rng: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The scalar that a role minimises in its turn; the student's is `loss`."""
+        return self.loss(step, rng)
 
     def after_step(self, step: int) -> None:
-        """What follows an update, such as an average of the weights."""
+        """What follows a step, such as an average of the weights."""
+        return
 
     def preview(self, path: Path) -> None:
         """Write a picture of what the model does on validation data, where that makes sense."""
+        return
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the final weights into a folder; returns figures for the model card."""
@@ -93,16 +109,23 @@ class _Run:
 
     def __init__(self, recipe: Recipe, task: Task, out: Path) -> None:
         self.recipe, self.task, self.out = recipe, task, out
-        groups = [{"lr": recipe.lr, **group} for group in task.groups()]
-        for group in groups:
-            group["params"] = list(group["params"])
-            group["full_lr"] = group["lr"]
-        self.parameters: list[nn.Parameter] = [p for group in groups for p in group["params"]]
-        self.optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+        roles: dict[str, list[dict[str, Any]]] = {}
+        for group in task.groups():
+            found = {"lr": recipe.lr, "role": STUDENT, **group, "params": list(group["params"])}
+            roles.setdefault(found["role"], []).append(found | {"full_lr": found["lr"]})
+        self.optimizers = {
+            role: torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+            for role, groups in roles.items()
+        }
+        self.parameters: list[nn.Parameter] = self.of(STUDENT)
         self.average: list[Tensor] | None = (
             [*copy.deepcopy(self.parameters)] if recipe.average else None
         )
         self.step, self.seconds = 0, 0.0
+
+    def of(self, role: str) -> list[nn.Parameter]:
+        """A role's parameters."""
+        return [p for group in self.optimizers[role].param_groups for p in group["params"]]
 
     def resume(self) -> None:
         found = checkpoint.newest(self.out, self.recipe.identity)
@@ -110,7 +133,8 @@ class _Run:
             return
         checkpoint.restore(self.task.modules, found)
         extra = found["extra"]
-        self.optimizer.load_state_dict(extra["optimizer"])
+        for role, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(extra["optimizers"][role])
         self.step, self.seconds = found["step"], extra["seconds"]
         if self.average is not None:
             with torch.no_grad():
@@ -119,7 +143,8 @@ class _Run:
         print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
-        extra = {"optimizer": self.optimizer.state_dict(), "seconds": self.seconds}
+        states = {role: optimizer.state_dict() for role, optimizer in self.optimizers.items()}
+        extra: dict[str, Any] = {"optimizers": states, "seconds": self.seconds}
         if self.average is not None:
             extra["average"] = [p.detach() for p in self.average]
         modules = self.task.modules
@@ -156,27 +181,38 @@ class _Run:
                     self.task.preview(self.out / f"preview-{self.step:06d}.png")
 
     def update(self, rng: torch.Generator) -> dict[str, float]:
+        """One step: every role's turn in order. The student's scalars keep their names."""
         factor = schedule(self.recipe, self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["full_lr"] * factor
-        with precision(self.recipe.precision):
-            loss, scalars = self.task.loss(self.step, rng)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            where = f"{self.recipe.name}, step {self.step}"
-            raise UsageError(
-                f"{where}: the loss is {value}; try a smaller lr (is {self.recipe.lr})"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
-        self.optimizer.step()
+        scalars = {"lr_factor": factor}
+        for role in self.task.turns(self.step):
+            found = self.turn(role, factor, rng)
+            mark = "" if role == STUDENT else f"{role}/"
+            scalars |= {mark + name: value for name, value in found.items()}
         if self.average is not None:
             rate = min(float(self.recipe.average or 0), (1 + self.step) / (10 + self.step))
             with torch.no_grad():
                 torch._foreach_lerp_(self.average, [*self.parameters], 1 - rate)
         self.task.after_step(self.step)
-        return {"loss": value, "grad_norm": float(norm), "lr_factor": factor, **scalars}
+        return scalars
+
+    def turn(self, role: str, factor: float, rng: torch.Generator) -> dict[str, float]:
+        """One update of one role's parameters."""
+        optimizer, parameters = self.optimizers[role], self.of(role)
+        for group in optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
+        with precision(self.recipe.precision):
+            loss, scalars = self.task.turn_loss(role, self.step, rng)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            where = f"{self.recipe.name}, step {self.step}" + f" ({role})" * (role != STUDENT)
+            raise UsageError(
+                f"{where}: the loss is {value}; try a smaller lr (is {self.recipe.lr})"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        optimizer.step()
+        return {"loss": value, "grad_norm": float(norm), **scalars}
 
     def finish(self, final: Path) -> Path:
         if self.average is not None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(prediction [B, ...], goal [B, ...]) -> [B]."""
@@ -32,6 +34,36 @@ def pseudo_huber(prediction: Tensor, goal: Tensor, c: float = 0.001) -> Tensor:
     """
     square = _difference(prediction, goal).square()
     return ((square + c * c).sqrt() - c).flatten(1).mean(1)
+
+
+def distribution_matching_loss(x: Tensor, x0_fake: Tensor, x0_real: Tensor) -> Tensor:
+    """Pull a generated sample from what the fake score model makes of it to what the teacher does.
+
+    0.5 mean((x - stop_gradient(x - g))^2), g = (x0_fake - x0_real) / mean|x - x0_real|: its value
+    says little, its gradient in x is g / (elements of a sample).
+    x: [B, ...], generated.  x0_fake, x0_real: its denoised versions, of one shape; both no
+    gradient.  Returns [B], fp32.  Raises ValueError where shapes differ.
+    Source: DMD (arXiv 2311.18828) Eq. 7 and 8; the normaliser per sample as in DMD2 (2405.14867).
+    """
+    with torch.no_grad():
+        gap = _difference(x0_fake, x0_real)
+        scale = _difference(x, x0_real).abs().flatten(1).mean(1)
+        pull = gap / scale.clamp_min(1e-6).view(-1, *[1] * (gap.ndim - 1))
+        goal = x.float() - pull
+    return 0.5 * squared_error(x, goal)
+
+
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """-log sigmoid(real) - log(1 - sigmoid(fake)): what a discriminator minimises.
+
+    real, fake: logits, [B].  Returns [B], fp32.  Source: Goodfellow et al. 2014 (1406.2661).
+    """
+    return F.softplus(-real.float()) + F.softplus(fake.float())
+
+
+def fooling_loss(fake: Tensor) -> Tensor:
+    """-log sigmoid(fake), the non-saturating loss of whoever made the fakes: [B] -> [B], fp32."""
+    return F.softplus(-fake.float())
 
 
 DISTANCES: dict[str, Distance] = {"mse": squared_error, "huber": pseudo_huber}

@@ -19,7 +19,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import get_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -101,6 +103,22 @@ class Student:
         pairs = zip(self.parameters(name), self.parameters(source), strict=True)
         for average, parameter in pairs:
             average.lerp_(parameter, 1.0 - rate)
+
+    @torch.no_grad()
+    def load(self, name: str, folder: Path) -> None:
+        """Give an adapter the weights that `export` wrote.
+
+        Raises UsageError where the file is missing, damaged or of another shape.
+        """
+        path = folder / WEIGHT_NAME
+        try:
+            state = {key.removeprefix("unet."): value for key, value in load_file(path).items()}
+            found = set_peft_model_state_dict(self.unet, state, adapter_name=name)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise UsageError(f"adapter {path}: {str(error).splitlines()[0]}") from None
+        wrong = [key for key in found.unexpected_keys if "lora_" in key]
+        if wrong or not state:
+            raise UsageError(f"adapter {path}: not of this base: {(wrong or ['it is empty'])[0]}")
 
     def enable_checkpointing(self) -> None:
         """Recompute activations in backward, each segment in the role it had in forward."""

@@ -31,5 +31,6 @@ METHODS: dict[str, Build] = {
     "lcm": _lazy("hypersd.methods.lcm"),
     "tcd": _lazy("hypersd.methods.tcd"),
     "tscd": _lazy("hypersd.methods.tscd"),
+    "dmd": _lazy("hypersd.methods.dmd"),
     **TASKS,
 }

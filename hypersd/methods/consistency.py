@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from hypersd.base import load_base
 from hypersd.data import load_dataset
+from hypersd.loop import Task
 from hypersd.losses import DISTANCES
 from hypersd.methods.options import Options, read_options
 from hypersd.methods.preview import write_preview
@@ -93,7 +94,7 @@ def consistency_pair(
     return method.land(x_t, student(x_t, t), t, s, schedule), goal
 
 
-class ConsistencyTask:
+class ConsistencyTask(Task):
     """A `hypersd.loop.Task` around `consistency_pair`, for any method of this kind."""
 
     def __init__(self, recipe: Recipe, device: torch.device, method: type[Method]) -> None:

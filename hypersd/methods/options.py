@@ -1,9 +1,9 @@
-"""What a consistency method reads from its recipe, checked before anything is loaded."""
+"""What a method reads from its recipe, checked before anything is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from hypersd.errors import UsageError, nearest
 from hypersd.losses import DISTANCES
@@ -12,7 +12,7 @@ from hypersd.recipe import Recipe
 
 @dataclass(frozen=True)
 class Options:
-    """A recipe's `options`.
+    """A consistency recipe's `options`.
 
     guidance: the teacher's guidance scale (1 = none), one value for all steps.
     points: N of the solver grid.  rank: of the adapters.  distance: "mse" or "huber".
@@ -40,25 +40,42 @@ RANGES = {
 }
 
 
+T = TypeVar("T")
+
+
 def read_options(recipe: Recipe, extra: dict[str, tuple[str, ...]] | None = None) -> Options:
-    """The recipe's options, every key and value checked.
+    """A consistency method's options.
 
     extra: further keys that a method knows, each with its valid values; it reads them itself.
+    """
+    return read(recipe, Options, RANGES, {**CHOICES, **(extra or {})})
+
+
+def read(
+    recipe: Recipe,
+    kind: type[T],
+    ranges: dict[str, tuple[float, float]],
+    choices: dict[str, tuple[str, ...]] | None = None,
+) -> T:
+    """The recipe's options as a dataclass, every key and value checked.
+
+    ranges: of the numbers.  choices: valid values of strings, also of keys outside the dataclass.
     Raises UsageError for an unknown key, a wrong type or value, or where guidance is missing.
     """
-    known = {f.name: str(f.type) for f in fields(Options)}
-    choices = {**CHOICES, **(extra or {})}
-    where = f"recipe {recipe.name}, options"
+    known = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
+    choices, where = choices or {}, f"recipe {recipe.name}, options"
     for key, value in recipe.options.items():
         if key not in known and key not in choices:
             raise UsageError(f"{where}: unknown key {key!r}; {nearest(key, {*known, *choices})}")
         if key in choices and value not in choices[key]:
             raise UsageError(f"{where}.{key}={value!r}; {nearest(str(value), choices[key])}")
-        if key in RANGES:
-            _check_number(f"{where}.{key}", value, known[key], RANGES[key])
-    if "guidance" not in recipe.options:
+        if key in ranges:
+            _check_number(f"{where}.{key}", value, known[key], ranges[key])
+        elif key not in choices and not isinstance(value, str):
+            raise UsageError(f"{where}.{key}={value!r}; valid: a text")
+    if "guidance" in known and "guidance" not in recipe.options:
         raise UsageError(f"{where}: 'guidance' is missing; valid: a number, 1 = none")
-    return Options(**{key: value for key, value in recipe.options.items() if key in known})
+    return kind(**{key: value for key, value in recipe.options.items() if key in known})
 
 
 def _check_number(where: str, value: Any, kind: str, span: tuple[float, float]) -> None:

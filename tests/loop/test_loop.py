@@ -21,7 +21,7 @@ RECIPE = Recipe(
 )  # fmt: skip
 
 
-class Line:
+class Line(loop.Task):
     """Fit y = 3x + 1 from noisy points."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:

@@ -1,0 +1,114 @@
+"""The discriminator of adversarial distillation, in latent space.
+
+Legend: D(x_s, s, c; x_t, t) judges a point x_s of a trajectory, given where it came from; B, C, H,
+W as everywhere, M the channels of the UNet's middle block.
+Source: SDXL-Lightning (arXiv 2402.13929), Sec. 3.4, Eq. 22 and 23.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Critic(nn.Module):
+    """A trunk, the encoder and middle block of a diffusion UNet, and a convolutional head.
+
+    pair: the conditional form, which also sees x_t (both middles are stacked along channels);
+    without, the critic sees x_s alone.  The trunk begins as the given UNet's; with `frozen` only
+    the head is trained.
+    """
+
+    def __init__(self, unet: Any, *, pair: bool = True, frozen: bool = False) -> None:
+        super().__init__()
+        self.pair, self.frozen = pair, frozen
+        self.trunk = encoder_of(unet).requires_grad_(not frozen)
+        middle = int(unet.config.block_out_channels[-1])
+        side = int(unet.config.sample_size) >> (len(unet.config.block_out_channels) - 1)
+        self.head = Head(middle * (2 if pair else 1), middle, side)
+
+    def forward(
+        self,
+        x_s: Tensor,
+        s: Tensor,
+        text: Tensor,
+        x_t: Tensor | None = None,
+        t: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [B] of x_s [B, C, H, W] at timesteps s [B]; x_t and t where `pair`.
+
+        Raises ValueError where x_t or t is missing for a pair.
+        """
+        features = encode(self.trunk, x_s, s, text)
+        if self.pair:
+            if x_t is None or t is None:
+                raise ValueError("a pair critic needs x_t and t")
+            features = torch.cat([features, encode(self.trunk, x_t, t, text)], dim=1)
+        logits: Tensor = self.head(features)
+        return logits
+
+    def trained(self) -> list[nn.Parameter]:
+        """What its optimizer is given."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+
+class Head(nn.Module):
+    """[B, inputs, S, S] -> [B]: blocks of 4x4 convolution (stride 2), group norm and SiLU down to
+    2x2 or less, then a linear layer on what is left."""
+
+    def __init__(self, inputs: int, width: int, side: int) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        while side > 2:
+            conv = nn.Conv2d(inputs, width, 4, stride=2, padding=1)
+            blocks += [conv, nn.GroupNorm(_groups(width), width), nn.SiLU()]
+            inputs, side = width, side // 2
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Linear(inputs * side * side, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.last(self.blocks(features).flatten(1))
+        return logits[:, 0]
+
+
+def encoder_of(unet: Any) -> Any:
+    """A copy of a UNet without its decoder. It must be taken before adapters are added.
+
+    Raises ValueError for a UNet that has adapters.
+    """
+    if getattr(unet, "peft_config", None):
+        raise ValueError("the critic's trunk is copied before adapters are added")
+    kept = {name: getattr(unet, name) for name in ("up_blocks", "conv_norm_out", "conv_out")}
+    for name in kept:
+        setattr(unet, name, None)
+    try:
+        trunk = copy.deepcopy(unet)
+    finally:
+        for name, module in kept.items():
+            setattr(unet, name, module)
+    return trunk
+
+
+def encode(trunk: Any, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    """The middle block's output: x [B, C, H, W], t [B], text [B, L, D] -> [B, M, h, w].
+
+    The first half of diffusers' `UNet2DConditionModel.forward`, for models without further
+    conditions (SD1.5; not SDXL's sizes and pooled text).
+    """
+    emb = trunk.time_embedding(trunk.get_time_embed(sample=x, timestep=t))
+    h = trunk.conv_in(x)
+    for block in trunk.down_blocks:
+        if getattr(block, "has_cross_attention", False):
+            h, _ = block(hidden_states=h, temb=emb, encoder_hidden_states=text)
+        else:
+            h, _ = block(hidden_states=h, temb=emb)
+    middle: Tensor = trunk.mid_block(h, emb, encoder_hidden_states=text)
+    return middle
+
+
+def _groups(width: int) -> int:
+    """The largest number of groups up to 32 that divides the width."""
+    return next(n for n in range(32, 0, -1) if width % n == 0)

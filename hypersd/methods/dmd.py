@@ -1,0 +1,178 @@
+"""DMD, Hyper-SD's one-step enhancement: one-step pictures get the teacher's distribution.
+
+The student draws x = x0(z) from pure noise z in one step at timestep `start`. A fake score model,
+a second adapter on the same UNet, is trained on the student's pictures as they are. At a random t
+both denoise x diffused to t, and x moves from what the fake makes of it to what the guided teacher
+does (`distribution_matching_loss`). A squared error to the teacher's own ODE solution from the same
+z keeps it stable.
+Source: DMD (arXiv 2311.18828), DMD2's alternation (2405.14867), Hyper-SD (2404.13686), Sec. 3.3.
+
+# Differs from DMD: the ODE solution is solved as it is needed, in `pair_steps` DDIM steps and for
+# `pairs` samples of a batch, instead of being kept in a data set made beforehand.
+# Differs from Hyper-SD: its number of fake updates, noise range and weights are not published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypersd.base import load_base
+from hypersd.data import load_dataset
+from hypersd.errors import UsageError
+from hypersd.loop import STUDENT, Task
+from hypersd.losses import distribution_matching_loss, squared_error
+from hypersd.methods.options import read
+from hypersd.methods.preview import write_preview
+from hypersd.recipe import Recipe
+from hypersd.sampler import sample_jumps
+from hypersd.solver import SolverGrid, guided_eps
+from hypersd.student import TEACHER, Student
+
+FAKE = "fake"
+NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DMD's 0.02 T - 0.98 T
+
+
+@dataclass(frozen=True)
+class DmdOptions:
+    """A recipe's `options`.
+
+    guidance: of the teacher's score (the fake's is 1).  start: the timestep the student is given
+    with pure noise.  fake_updates: of the fake score model per student update.  fake_lr: its
+    learning rate, the recipe's where 0.  mse: weight of the squared error to the teacher's ODE.
+    pairs: how many samples of a batch have one.  pair_steps: DDIM steps of that ODE.  rank: of both
+    adapters.  init: a folder with the adapter that the student starts from, "" for none.
+    """
+
+    guidance: float
+    start: int = 999
+    fake_updates: int = 2
+    fake_lr: float = 0.0
+    mse: float = 0.25
+    pairs: int = 4
+    pair_steps: int = 10
+    rank: int = 8
+    points: int = 40
+    init: str = ""
+
+
+RANGES = {
+    "guidance": (1.0, 100.0), "start": (1, 999), "fake_updates": (1, 100), "fake_lr": (0.0, 1.0),
+    "mse": (0.0, 100.0), "pairs": (0, 10_000), "pair_steps": (1, 40), "rank": (1, 1024),
+    "points": (1, 1000),
+}  # fmt: skip
+
+
+class DmdTask(Task):
+    """A `hypersd.loop.Task` with two roles: the student, and the fake score model before it."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.options = read(recipe, DmdOptions, RANGES)
+        if self.options.pairs > recipe.batch:
+            raise UsageError(f"recipe {recipe.name}, options.pairs={self.options.pairs}; "
+                             f"valid: at most batch={recipe.batch}")  # fmt: skip
+        self.grid = SolverGrid(self.options.points)
+        self.base = load_base(recipe.base, device)
+        self.schedule = self.base.schedule
+        self.data = load_dataset(recipe.data, self.base)
+        self.student = Student(
+            self.base.unet, self.schedule,
+            rank=self.options.rank, adapters=(STUDENT, FAKE), seed=recipe.seed,
+        )  # fmt: skip
+        if self.options.init:
+            self.student.load(STUDENT, Path(self.options.init))
+        self.empty = self.base.encode_prompts([""])
+        self.modules: dict[str, nn.Module] = {"unet": self.base.unet}
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Each adapter by its name."""
+        fake: dict[str, Any] = {"role": FAKE, "params": self.student.parameters(FAKE)}
+        if self.options.fake_lr:
+            fake["lr"] = self.options.fake_lr
+        return [{"params": self.student.parameters(STUDENT)}, fake]
+
+    def turns(self, step: int) -> tuple[str, ...]:
+        """The fake score model `fake_updates` times, then the student."""
+        return (FAKE,) * self.options.fake_updates + (STUDENT,)
+
+    def turn_loss(
+        self, role: str, step: int, rng: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The fake's denoising loss on the student's pictures, or the student's."""
+        return self.fake_loss(step, rng) if role == FAKE else self.loss(step, rng)
+
+    def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Squared error of the noise that the fake sees in noised pictures of the student."""
+        text, z, eps = self._draw(step, rng)
+        t = torch.randint(self.schedule.steps, (len(z),), generator=rng).to(self.device)
+        with torch.no_grad():
+            x_t = self.schedule.renoise(self.one_step(z, text), eps, t)
+        return squared_error(self.student.predict(FAKE, x_t, t, text), eps).mean(), {}
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Distribution matching, and the squared error to the teacher's ODE for some samples."""
+        text, z, eps = self._draw(step, rng)
+        t = torch.randint(*NOISE_RANGE, (len(z),), generator=rng).to(self.device)
+        x = self.one_step(z, text)
+        with torch.no_grad():
+            x_t = self.schedule.renoise(x.detach(), eps, t)
+            fake = self.schedule.x0_from_eps(x_t, self.student.predict(FAKE, x_t, t, text), t)
+            real = self.schedule.x0_from_eps(x_t, self.teacher_eps(x_t, t, text), t)
+        matching = distribution_matching_loss(x, fake, real).mean()
+        scalars = {"gap": float((fake - real).abs().mean())}
+        pairs = self.options.pairs if self.options.mse else 0
+        if not pairs:
+            return matching, scalars
+        error = squared_error(x[:pairs], self.solve(z[:pairs], text[:pairs])).mean()
+        return matching + self.options.mse * error, scalars | {"mse": float(error.detach())}
+
+    def one_step(self, z: Tensor, text: Tensor) -> Tensor:
+        """The student's picture x0(z): z [B, C, H, W] pure noise, text [B, L, D]."""
+        t = torch.full((len(z),), self.options.start, device=z.device)
+        return self.schedule.x0_from_eps(z, self.student.predict(STUDENT, z, t, text), t)
+
+    def teacher_eps(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """The guided teacher's noise."""
+        network = self.student.network(TEACHER)
+        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
+
+    @torch.no_grad()
+    def solve(self, z: Tensor, text: Tensor) -> Tensor:
+        """Where the guided teacher's ODE takes pure noise, in `pair_steps` DDIM steps."""
+        timesteps = self.grid.inference(self.options.pair_steps)
+        return sample_jumps(lambda x, t: self.teacher_eps(x, t, text), z, timesteps, self.schedule)
+
+    def preview(self, path: Path) -> None:
+        """Validation prompts at 1, 2, 4 and 8 steps by deterministic jumps."""
+        network = self.student.network(STUDENT)
+        write_preview(path, self.base, network, self.grid, "jumps")
+
+    def export(self, out: Path) -> dict[str, Any]:
+        """Write the student's adapter; returns what a model card says of it."""
+        path = self.student.export(out)
+        seen, fakes, options = self.recipe.images_seen, self.options.fake_updates, self.options
+        guided = 1 if options.guidance == 1 else 2
+        solved = self.recipe.steps * options.pairs * options.pair_steps * guided
+        return {
+            "method": self.recipe.method, "base": self.recipe.base, "guidance": options.guidance,
+            "rank": options.rank, "start": options.start, "fake_updates": fakes,
+            "bytes": path.stat().st_size,
+            "unet_forwards": seen * (2 + guided + 2 * fakes) + (solved if options.mse else 0),
+            "unet_backwards": seen * (1 + fakes),
+        }  # fmt: skip
+
+    def _draw(self, step: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Text of the step's captions, pure noise for the student, noise to diffuse with."""
+        latents, captions = self.data.batch(step, self.recipe.batch, self.recipe.seed)
+        z, eps = (torch.randn(latents.shape, generator=rng).to(self.device) for _ in range(2))
+        return self.base.encode_prompts(captions), z, eps
+
+
+def build(recipe: Recipe, device: torch.device) -> DmdTask:
+    """The task of a recipe with `method: dmd`."""
+    return DmdTask(recipe, device)
