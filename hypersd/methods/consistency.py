@@ -68,6 +68,22 @@ class Method(ABC):
         """The consistency function: from x_t, with the network's eps, to the point at s."""
 
 
+@dataclass(frozen=True, eq=False)
+class Landing:
+    """Where the student landed from x_t, and where it should have: all of one step's samples.
+
+    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] timesteps landed on
+    and set out from.  text: [B, L, D].
+    """
+
+    prediction: Tensor
+    goal: Tensor
+    s: Tensor
+    x_t: Tensor
+    t: Tensor
+    text: Tensor
+
+
 def consistency_pair(
     x0: Tensor,
     draw: Draw,
@@ -84,14 +100,18 @@ def consistency_pair(
     x0: [B, C, H, W]; draw and s as drawn for it; everything on one device.
     Returns (prediction, goal), each [B, C, H, W]; the goal has no gradient.
     """
-    t, t_prev = (
-        column.to(x0.device)[draw.index] for column in (method.grid.timesteps, method.grid.previous)
-    )
-    x_t = schedule.diffuse(x0, draw.noise, t)
+    x_t, t = set_out(x0, draw, method.grid, schedule)
+    t_prev = method.grid.previous.to(x0.device)[draw.index]
     with torch.no_grad():
         x_prev = ode_step(teacher, x_t, t, t_prev, schedule)
         goal = method.land(x_prev, target(x_prev, t_prev), t_prev, s, schedule)
     return method.land(x_t, student(x_t, t), t, s, schedule), goal
+
+
+def set_out(x0: Tensor, draw: Draw, grid: SolverGrid, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """The noised latents x_t and their timesteps t."""
+    t = grid.timesteps.to(x0.device)[draw.index]
+    return schedule.diffuse(x0, draw.noise, t), t
 
 
 class ConsistencyTask(Task):
@@ -104,13 +124,20 @@ class ConsistencyTask(Task):
         self.base = load_base(recipe.base, device)
         self.schedule = self.base.schedule
         self.data = load_dataset(recipe.data, self.base)
-        adapters = ("student", "target") if self.options.target == "ema" else ("student",)
+        self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.networks()}
         self.student = Student(
             self.base.unet, self.schedule,
-            rank=self.options.rank, adapters=adapters, seed=recipe.seed,
+            rank=self.options.rank, adapters=self.adapters(), seed=recipe.seed,
         )  # fmt: skip
         self.empty = self.base.encode_prompts([""])
-        self.modules: dict[str, nn.Module] = {"unet": self.base.unet}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Further networks of a method, made while the UNet has no adapters yet."""
+        return {}
+
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the adapters, the student's first."""
+        return ("student", "target") if self.options.target == "ema" else ("student",)
 
     def groups(self) -> list[dict[str, Any]]:
         """One group: the student's adapter, found by name."""
@@ -121,11 +148,21 @@ class ConsistencyTask(Task):
         x0, captions = self.data.batch(step, self.recipe.batch, self.recipe.seed)
         draw = self._draw(x0.shape, rng)
         s = self.method.endpoint(step, draw)
-        prediction, goal = self._pair(x0, captions, draw, s)
-        distances = DISTANCES[self.options.distance](prediction, goal)
+        landing = self._land(step, x0, self.base.encode_prompts(captions), draw, s)
+        losses, scalars = self.compare(step, landing)
         noisy = (draw.index >= self.method.grid.points * 3 // 4).to(self.device)
-        scalars = {"loss_noisiest_quarter": float(distances.detach()[noisy].mean())}
-        return distances.mean(), scalars if noisy.any() else {}
+        if noisy.any():
+            scalars["loss_noisiest_quarter"] = float(losses.detach()[noisy].mean())
+        return losses.mean(), scalars
+
+    def compare(self, step: int, landing: Landing) -> tuple[Tensor, dict[str, float]]:
+        """How far the student landed from its goal, [B], and scalars to log."""
+        return DISTANCES[self.options.distance](landing.prediction, landing.goal), {}
+
+    def teacher_eps(self, step: int, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """The noise that the ODE is followed with: the base's, guided."""
+        network = self.student.network(TEACHER)
+        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
 
     def after_step(self, step: int) -> None:
         """Move the target's average, where there is one."""
@@ -161,21 +198,18 @@ class ConsistencyTask(Task):
             draw = Draw(draw.index, draw.noise + shift, draw.end)
         return draw
 
-    def _pair(
-        self, x0: Tensor, captions: list[str], draw: Draw, s: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        text = self.base.encode_prompts(captions)
+    def _land(self, step: int, x0: Tensor, text: Tensor, draw: Draw, s: Tensor) -> Landing:
         network = self.student.network
         target = "target" if self.options.target == "ema" else "student"
-        guidance, empty = self.options.guidance, self.empty
-        there = [v.to(self.device) for v in (draw.index, draw.noise, draw.end)]
-        return consistency_pair(
-            x0.to(self.device),
-            Draw(*there),
-            s.to(self.device),
-            teacher=lambda x, t: guided_eps(network(TEACHER), x, t, text, empty, guidance),
+        draw = Draw(*(v.to(self.device) for v in (draw.index, draw.noise, draw.end)))
+        x0, s = x0.to(self.device), s.to(self.device)
+        x_t, t = set_out(x0, draw, self.method.grid, self.schedule)
+        prediction, goal = consistency_pair(
+            x0, draw, s,
+            teacher=lambda x, t: self.teacher_eps(step, x, t, text),
             student=lambda x, t: network("student")(x, t, text),
             target=lambda x, t: network(target)(x, t, text),
             method=self.method,
             schedule=self.schedule,
-        )
+        )  # fmt: skip
+        return Landing(prediction, goal, s, x_t, t, text)

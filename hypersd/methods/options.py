@@ -18,7 +18,8 @@ class Options:
     points: N of the solver grid.  rank: of the adapters.  distance: "mse" or "huber".
     target: whose prediction is the goal, the "student" itself without gradient or its "ema".
     ema: rate of that average.  offset_noise: standard deviation of a shift per sample and
-    channel that is added to the noise.
+    channel that is added to the noise.  critic_lr: the critic's learning rate where a method has
+    one, the recipe's where 0.
     """
 
     guidance: float
@@ -28,6 +29,7 @@ class Options:
     target: str = "student"
     ema: float = 0.95
     offset_noise: float = 0.0
+    critic_lr: float = 0.0
 
 
 CHOICES = {"distance": tuple(DISTANCES), "target": ("student", "ema")}
@@ -37,6 +39,7 @@ RANGES = {
     "rank": (1, 1024),
     "ema": (0.0, 1.0),
     "offset_noise": (0.0, 1.0),
+    "critic_lr": (0.0, 1.0),
 }
 
 

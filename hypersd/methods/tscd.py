@@ -1,12 +1,15 @@
-"""TSCD, Hyper-SD's trajectory segmented consistency distillation (its MSE part).
+"""TSCD, Hyper-SD's trajectory segmented consistency distillation.
 
 As TCD, but consistency is asked within k segments of the trajectory, and k falls stage by stage
 (8, 4, 2, 1), each stage going on from the last: L = d(f(x_t, t, s), sg f_ema(x_prev, t_prev, s)),
 s uniform over the segment's solver points in [t_b, t_prev]. At k = 1 this is TCD's loss.
 Source: Hyper-SD (arXiv 2404.13686), Sec. 3.1, Eq. 11 and 12, Algorithm 1.
 
-# Differs from Hyper-SD: segments by solver index (see `SolverGrid.first`); no adversarial part;
-# the ODE teacher is the base in every stage (the paper's text and figure disagree).
+The distance is a squared error and SDXL-Lightning's adversarial loss, weighted stage by stage: the
+critic (`hypersd.critic`) tells the target's landings ("real") from the student's ("fake").
+
+# Differs from Hyper-SD: segments by solver index (see `SolverGrid.first`). The weights of the two
+# losses are not published; the ODE teacher of later stages is ambiguous there, so it is an option.
 """
 
 from __future__ import annotations
@@ -14,30 +17,41 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from hypersd.critic import Critic
 from hypersd.errors import UsageError, nearest
-from hypersd.methods.consistency import ConsistencyTask, Draw, Method
+from hypersd.loop import STUDENT
+from hypersd.losses import critic_loss, fooling_loss
+from hypersd.methods.consistency import ConsistencyTask, Draw, Landing, Method
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import SolverGrid
 
+CRITIC, PREVIOUS = "critic", "previous"
+
 
 @dataclass(frozen=True)
 class Stage:
-    """`steps` updates with the trajectory cut into `segments`."""
+    """`steps` updates with the trajectory cut into `segments`; weights of the two losses."""
 
     segments: int
     steps: int
+    distance: float = 1.0
+    adversarial: float = 0.0
 
 
 class Tscd(Method):
     """Land on a solver point of t's own segment, drawn from [t_b, t_prev]."""
 
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {"teacher": ("base",)}
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {
+        "teacher": ("base", "previous_stage"),  # of the ODE in stages after the first
+        "critic": ("copy", "frozen"),  # its trunk: a trained copy of the UNet's half, or frozen
+    }
 
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
         super().__init__(recipe, grid)
@@ -59,6 +73,89 @@ class Tscd(Method):
         return schedule.jump(x_t, eps, t, s)
 
 
+class TscdTask(ConsistencyTask):
+    """A `hypersd.loop.Task`; where a stage has an adversarial weight, the critic's turn follows the
+    student's and judges the same landings."""
+
+    method: Tscd
+    landing: Landing
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The critic, where a stage has one."""
+        if not any(stage.adversarial for stage in self.method.stages):
+            return {}
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipe.seed)
+            frozen = self.recipe.options.get("critic", "copy") == "frozen"
+            self.critic = Critic(self.base.unet, frozen=frozen).to(self.device)
+        return {"critic": self.critic}
+
+    def adapters(self) -> tuple[str, ...]:
+        """Also the previous stage's student, where it is the teacher."""
+        return super().adapters() + ((PREVIOUS,) if self._taught_by_previous else ())
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The student's adapter, and the critic's own parameters (betas as in Lightning)."""
+        groups = super().groups()
+        if "critic" in self.modules:
+            critic = {"role": CRITIC, "params": self.critic.trained(), "betas": (0.0, 0.99)}
+            groups.append(critic | {"lr": self.options.critic_lr or self.recipe.lr})
+        return groups
+
+    def turns(self, step: int) -> tuple[str, ...]:
+        """The student; then, in a stage with an adversarial weight, the critic."""
+        return (STUDENT, CRITIC) if self.method.stage(step).adversarial else (STUDENT,)
+
+    def turn_loss(
+        self, role: str, step: int, rng: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The student's loss, or the critic's on the landings that it has just made."""
+        if role == STUDENT:
+            return self.loss(step, rng)
+        at = self.landing
+        there = (at.s, at.text, at.x_t, at.t)
+        real, fake = self.critic(at.goal, *there), self.critic(at.prediction.detach(), *there)
+        right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+        return critic_loss(real, fake).mean(), {"right": float(right)}
+
+    def compare(self, step: int, landing: Landing) -> tuple[Tensor, dict[str, float]]:
+        """The stage's weighted sum of the distance and of what the critic makes of the landing."""
+        stage = self.method.stage(step)
+        distances, scalars = super().compare(step, landing)
+        scalars["distance"] = float(distances.detach().mean())
+        if not stage.adversarial:
+            return stage.distance * distances, scalars
+        self.landing, at = landing, landing
+        fooling = fooling_loss(self.critic(at.prediction, at.s, at.text, at.x_t, at.t))
+        scalars["fooling"] = float(fooling.detach().mean())
+        return stage.distance * distances + stage.adversarial * fooling, scalars
+
+    def teacher_eps(self, step: int, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+        """The base's, guided; or, after the first stage, the previous stage's student's."""
+        if self._taught_by_previous and step >= self.method.ends[0]:
+            return self.student.predict(PREVIOUS, x, t, text)
+        return super().teacher_eps(step, x, t, text)
+
+    def after_step(self, step: int) -> None:
+        """Move the target; at a stage's end keep its student as the next one's teacher."""
+        super().after_step(step)
+        if self._taught_by_previous and step + 1 in self.method.ends:
+            self.student.average(PREVIOUS, 0.0)
+
+    def export(self, out: Path) -> dict[str, Any]:
+        """As any consistency method's, with the critic's part of the cost."""
+        figures, batch = super().export(out), self.recipe.batch
+        stages = self.method.stages
+        judged = sum(stage.steps for stage in stages if stage.adversarial)
+        if self._taught_by_previous and self.options.guidance != 1:  # guidance is distilled then
+            figures["unet_forwards"] -= batch * sum(stage.steps for stage in stages[1:])
+        return figures | {"critic_updates": judged, "critic_images": 2 * judged * batch}
+
+    @property
+    def _taught_by_previous(self) -> bool:
+        return bool(self.recipe.options.get("teacher") == "previous_stage")
+
+
 def read_stages(recipe: Recipe) -> list[Stage]:
     """The recipe's stages: a list of {segments, steps} whose steps add up to the recipe's.
 
@@ -74,15 +171,19 @@ def read_stages(recipe: Recipe) -> list[Stage]:
 
 
 def _stage(where: str, given: dict[str, Any]) -> Stage:
-    valid = ("segments", "steps")
-    for key in (*given, *valid):
-        if key not in valid:
-            raise UsageError(f"{where}: unknown key {key!r}; {nearest(str(key), valid)}")
+    counts, weights = ("segments", "steps"), ("distance", "adversarial")
+    for key in given:
+        if key not in counts + weights:
+            raise UsageError(f"{where}: unknown key {key!r}; {nearest(str(key), counts + weights)}")
+    for key in counts:
         if not isinstance(given.get(key), int) or given[key] < 1:
             raise UsageError(f"{where}.{key}={given.get(key)!r}; valid: a whole number from 1")
-    return Stage(given["segments"], given["steps"])
+    for key in weights:
+        if not isinstance(given.get(key, 0.0), int | float) or given.get(key, 0.0) < 0:
+            raise UsageError(f"{where}.{key}={given[key]!r}; valid: a number from 0")
+    return Stage(**given)
 
 
-def build(recipe: Recipe, device: torch.device) -> ConsistencyTask:
+def build(recipe: Recipe, device: torch.device) -> TscdTask:
     """The task of a recipe with `method: tscd`."""
-    return ConsistencyTask(recipe, device, Tscd)
+    return TscdTask(recipe, device, Tscd)

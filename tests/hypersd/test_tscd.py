@@ -1,0 +1,137 @@
+"""TSCD whole: the adversarial part, its critic's turns, and who teaches the later stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hypersd import loop
+from hypersd.methods import METHODS
+from hypersd.methods.tscd import TscdTask
+from hypersd.recipe import Recipe
+
+RECIPE = Recipe(
+    name="trial", method="tscd", steps=4, batch=3, lr=5e-3, checkpoint_every=3,
+    data={"set": "shapes/train", "n": 6},
+    options={"guidance": 2.0, "rank": 4, "distance": "mse", "target": "ema"},
+    stages=[{"segments": 2, "steps": 2},
+            {"segments": 1, "steps": 2, "distance": 0.5, "adversarial": 0.2}],
+)  # fmt: skip
+
+
+@pytest.fixture
+def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
+    monkeypatch.setattr(TscdTask, "preview", lambda self, path: None)
+
+    def make(**options: Any) -> TscdTask:
+        recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
+        task = METHODS["tscd"](recipe, torch.device("cpu"))
+        assert isinstance(task, TscdTask)
+        return task
+
+    return make
+
+
+def rng(step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(step)
+
+
+def values(parameters: Any) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in parameters]
+
+
+def differ(now: Any, before: list[torch.Tensor]) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(now, before, strict=True))
+
+
+def test_the_critic_takes_its_turn_where_the_stage_has_a_weight(build: Any, tmp_path: Path) -> None:
+    task = build()
+    run = loop._Run(task.recipe, task, tmp_path)
+    assert [task.turns(step) for step in range(4)] == [("student",)] * 2 + [
+        ("student", "critic")
+    ] * 2
+    run.step = 2
+    student, critic = values(task.student.parameters("student")), values(task.critic.trained())
+    run.turn("student", 1.0, rng(2))
+    assert differ(task.student.parameters("student"), student)
+    assert not differ(task.critic.trained(), critic)
+    student = values(task.student.parameters("student"))
+    run.turn("critic", 1.0, rng(2))
+    assert differ(task.critic.trained(), critic)
+    assert not differ(task.student.parameters("student"), student)
+
+
+def test_the_loss_is_the_stages_weighted_sum(build: Any) -> None:
+    """0.5 MSE + 0.2 BCE(D(landing), 1), from the landing itself and torch's own losses."""
+    task = build()
+    total, scalars = task.loss(2, rng(2))
+    at = task.landing
+    logits = task.critic(at.prediction, at.s, at.text, at.x_t, at.t)
+    adversarial = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    expected = 0.5 * F.mse_loss(at.prediction, at.goal) + 0.2 * adversarial
+    torch.testing.assert_close(total, expected)
+    assert scalars["fooling"] == pytest.approx(adversarial.item(), rel=1e-5)
+    assert not at.goal.requires_grad
+
+
+def test_without_an_adversarial_weight_the_loss_is_the_distance_alone(build: Any) -> None:
+    total, scalars = build().loss(1, rng(1))
+    assert total.item() == pytest.approx(scalars["distance"], rel=1e-6)
+    assert "fooling" not in scalars
+
+
+def test_the_previous_stages_student_teaches_the_next(build: Any, tmp_path: Path) -> None:
+    task = build(teacher="previous_stage")
+    run = loop._Run(task.recipe, task, tmp_path)
+    for step in range(2):
+        run.step = step
+        run.update(rng(step))
+    kept = values(task.student.parameters("student"))
+    assert not differ(task.student.parameters("previous"), kept)
+    run.step = 2
+    run.update(rng(2))
+    assert not differ(task.student.parameters("previous"), kept)
+    x, t = torch.randn(2, 4, 16, 16, generator=rng(0)), torch.tensor([999, 500])
+    text = task.base.encode_prompts(["a red star", "a blue ring"])
+    with torch.no_grad():
+        assert torch.equal(
+            task.teacher_eps(2, x, t, text), task.student.predict("previous", x, t, text)
+        )
+        plain = build().teacher_eps(2, x, t, text)
+    torch.testing.assert_close(task.teacher_eps(1, x, t, text), plain)
+
+
+@pytest.mark.parametrize("critic", ["copy", "frozen"])
+def test_a_stopped_training_goes_on_with_its_critic(
+    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic: str
+) -> None:
+    from safetensors.torch import load_file
+
+    recipe = build(critic=critic).recipe
+    name = "pytorch_lora_weights.safetensors"
+    whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
+    real = TscdTask.loss
+
+    def stop(self: TscdTask, step: int, generator: torch.Generator) -> Any:
+        if step == 3:
+            raise KeyboardInterrupt
+        return real(self, step, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TscdTask, "loss", stop)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(recipe, tmp_path / "stopped")
+    again = load_file(loop.train(recipe, tmp_path / "stopped") / name)
+    assert all(torch.equal(again[key], value) for key, value in whole.items())
+
+
+def test_the_card_counts_what_the_critic_and_the_teacher_cost(build: Any, tmp_path: Path) -> None:
+    figures = build(teacher="previous_stage").export(tmp_path)
+    assert figures["unet_forwards"] == 2 * 3 * 4 + 2 * 3 * 3
+    assert (figures["critic_updates"], figures["critic_images"]) == (2, 12)
