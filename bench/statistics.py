@@ -174,9 +174,3 @@ def holm(p_values: ArrayLike) -> Array:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return adjusted
-
-
-def win_rate(a: ArrayLike, b: ArrayLike, *, higher_is_better: bool) -> float:
-    """Share of prompts on which `a` is better than `b`, a tie counting half. a, b: [G]."""
-    ahead = np.sign(np.asarray(a, np.float64) - np.asarray(b, np.float64))
-    return float(np.mean(0.5 + 0.5 * (ahead if higher_is_better else -ahead)))

@@ -63,6 +63,11 @@ def _run_folder(options: Options, suite: Suite | None) -> Path:
     plan = make(suite, options)
     if plan.missing:
         raise UsageError("; ".join(plan.missing))
+    if not plan.out.is_dir():
+        raise UsageError(
+            f"run={plan.out}: there is no such run yet; make it with: "
+            f"python bench.py suite={suite.name} out={plan.out}"
+        )
     return plan.out
 
 

@@ -130,12 +130,6 @@ def test_holm_worked_example() -> None:
     assert len(statistics.holm([])) == 0
 
 
-def test_win_rate_counts_a_tie_half_and_knows_the_direction() -> None:
-    a, b = [3.0, 1.0, 2.0, 2.0], [1.0, 3.0, 2.0, 1.0]
-    assert statistics.win_rate(a, b, higher_is_better=True) == 0.625
-    assert statistics.win_rate(a, b, higher_is_better=False) == 0.375
-
-
 def test_normal_p_is_scipys() -> None:
     assert statistics.normal_p(-2.3, 1.1) == pytest.approx(2 * stats.norm.sf(2.3 / 1.1))
     assert statistics.normal_p(0.0, 0.0) == 1.0
