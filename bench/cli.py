@@ -14,7 +14,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
   suite=NAME|PATH     {suites}, or a YAML file
   task=run            make what is missing, score, report (the default)
   task=plan           say what a run will do and what it lacks, and end
-  task=report         write the report of a finished run again (run=DIR, or the run's own words)
+  task=report         write the report of a finished run again (run=DIR, or the run's own words),
+                      or one of several runs (runs=[DIR,DIR]); makes no images
   task=check          compare a finished run with a baseline (baseline=NAME|DIR)
   task=study          let people choose between pictures of a finished run (run=DIR), blindly
 
@@ -86,11 +87,15 @@ def _dispatch(words: list[str]) -> int:
         from bench.check.task import check
 
         return check(chosen, suite)
+    if chosen.runs:
+        from bench.report.finished import compare
+
+        return compare(list(chosen.runs), chosen.out)
     finished = chosen.run or (chosen.out if chosen.task == "report" else None)
     if finished is not None:
-        from bench.run import report
+        from bench.report.finished import report
 
-        return report(finished)
+        return report(finished, chosen.out)
     assert suite is not None
     from bench.plan import make
 
@@ -98,6 +103,10 @@ def _dispatch(words: list[str]) -> int:
     if chosen.task == "plan":
         plan.show()
         return 0
-    from bench.run import report, run
+    if chosen.task == "report":
+        from bench.report.finished import report
 
-    return report(plan.out) if chosen.task == "report" else run(plan)
+        return report(plan.out)
+    from bench.run import run
+
+    return run(plan)

@@ -16,7 +16,7 @@ from bench.errors import UsageError, nearest
 
 TASKS = ("run", "plan", "report", "check", "study")
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PATHS = ("suite", "out", "cache", "images", "export", "run", "import")
+PATHS = ("suite", "out", "cache", "images", "export", "run", "import", "runs")
 DEFAULTS: dict[str, Any] = {
     "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
     "port": 8765, "host": "127.0.0.1", "token": None, "votes": 60, "simulate": None,
@@ -40,7 +40,7 @@ class Options:
     folder that competes as well.  precomputed: use shipped features where identities match.
     batch: images at once, None for the device's default.  export: a folder that receives this
     run's features as shipped ones, or (task=study) a static copy of the study.  run: a finished
-    run folder (task=report, task=study).
+    run folder (task=report, task=study).  runs: finished runs to compare (task=report).
 
     Of a check: baseline: a name, or a folder where it holds a slash.  update: write it.  pictures:
     the address at which the check's pictures will be published.
@@ -60,6 +60,7 @@ class Options:
     batch: int | None = None
     export: Path | None = None
     run: Path | None = None
+    runs: tuple[Path, ...] = ()
     port: int = 8765
     host: str = "127.0.0.1"
     token: str | None = None
@@ -78,20 +79,21 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
     """
     paths, overrides = _split(arguments)
     name = paths.pop("suite", None)
-    if name is None and "run" not in paths and "task=study" not in overrides:
+    runs = _runs(paths.pop("runs", None))
+    if name is None and "run" not in paths and not runs and "task=study" not in overrides:
         raise UsageError(f"suite=NAME is missing; there are {', '.join(suite.names())}")
     values = _compose(name, overrides)
     given = {key: values.pop(key) for key in DEFAULTS}
     _study_keys(given["task"], paths, overrides)
     _check_keys(given)
     places = {"import": "imported"}
-    options = _options(given, {places.get(k, k): Path(value) for k, value in paths.items()})
+    options = _options(given, runs, {places.get(k, k): Path(value) for k, value in paths.items()})
     if name is None:
         return options, None
     return options, suite.read(Path(name).stem, values, options.images)
 
 
-def _options(given: dict[str, Any], paths: dict[str, Any]) -> Options:
+def _options(given: dict[str, Any], runs: tuple[Path, ...], paths: dict[str, Any]) -> Options:
     limit, batch = given["limit"], given["batch"]
     options = Options(
         task=fields.choice("task", given["task"], TASKS),
@@ -99,6 +101,7 @@ def _options(given: dict[str, Any], paths: dict[str, Any]) -> Options:
         device=fields.choice("device", given["device"], DEVICES),
         precomputed=fields.flag("precomputed", given["precomputed"]),
         batch=None if batch in (None, "auto") else fields.integer("batch", batch, 1, 4096),
+        runs=runs,
         **_study(given),
         **_check(given),
         **paths,
@@ -109,7 +112,19 @@ def _options(given: dict[str, Any], paths: dict[str, Any]) -> Options:
         raise UsageError(f"export={options.export}: needs the whole prompt set; leave limit out")
     if options.run is not None and options.task not in ("report", "check", "study"):
         raise UsageError(f"run={options.run}: goes with task=report, task=check or task=study")
+    if options.runs and options.task != "report":
+        raise UsageError("runs=[...]: goes with task=report")
     return options
+
+
+def _runs(value: str | None) -> tuple[Path, ...]:
+    """The folders of `runs=[a,b]`, as they stand; none where it is not given."""
+    if value is None:
+        return ()
+    found = [part.strip() for part in value.removeprefix("[").removesuffix("]").split(",")]
+    if len(found) < 2 or not all(found):
+        raise UsageError(f"runs={value}: expected two run folders or more, as runs=[a,b]")
+    return tuple(Path(part) for part in found)
 
 
 def _study(given: dict[str, Any]) -> dict[str, Any]:

@@ -17,13 +17,14 @@ from rich.console import Console
 
 from bench import precomputed, runfolder, summary
 from bench.errors import UsageError
-from bench.keys import Key
-from bench.plan import SHOWN, Plan, Planned, references
+from bench.keys import Key, slice_key
+from bench.plan import Plan, Planned, references
 from bench.progress import Reporter, console, show_plan
 from bench.store import Arrays, Store
 
 if TYPE_CHECKING:
     from bench.contestants import Source
+    from bench.report.forms import Written
     from bench.work import Done, Worker
 
 FAILURES = ("not_finite", "black")
@@ -56,38 +57,28 @@ def run(plan: Plan) -> int:
         _export(plan, outcomes)
         found = _summary(plan, outcomes, worker, train_seconds, folder)
         _remember_costs(plan, worker, outcomes)
-        _show(found, _write(found, folder), out)
+        _show(found, _write(found, folder), folder, out)
     return 4 if any(found.ledger.get(name) for name in FAILURES) else 0
 
 
-def report(folder: Path) -> int:
-    """Write the report of a finished run again, from its result.json. Raises UsageError."""
-    from bench.report.html import render
-
-    found = summary.read(folder / "result.json")
-    _show(found, render(found, folder), console())
-    return 0
-
-
-def _write(found: summary.Summary, folder: Path) -> Path:
-    """result.json and report.html, whose path is returned; result.json once more, to hold the
-    seconds that the report took."""
-    from bench.report.html import render
+def _write(found: summary.Summary, folder: Path) -> Written:
+    """result.json and the report in all its forms; result.json once more, to hold the seconds
+    that the report took."""
+    from bench.report import forms
 
     began = time.perf_counter()
     summary.write(found, folder / "result.json")
-    path = render(found, folder)
+    written = forms.render(found, folder)
     found.seconds["report"] = round(time.perf_counter() - began, 2)
     summary.write(found, folder / "result.json")
-    return path
+    return written
 
 
-def _show(found: summary.Summary, report: Path, out: Console) -> None:
-    from bench.report.terminal import table
+def _show(found: summary.Summary, written: Written, folder: Path, out: Console) -> None:
+    from bench.report.finished import show
 
-    out.print(table(found))
-    out.print(f"report: {report}", highlight=False, soft_wrap=True)
-    out.print(f"result: {report.parent / 'result.json'}", highlight=False, soft_wrap=True)
+    show(found, written, out)
+    out.print(f"result: {folder / 'result.json'}", highlight=False, soft_wrap=True)
 
 
 def _worker(plan: Plan) -> Worker:
@@ -139,15 +130,23 @@ def _row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folde
                 piece,
                 source,
                 advance,
-                show=number == 0,
+                show=_wanted(planned, number, worker, plan.suite.size),
                 score=shipped is None,
                 keep=planned.row.settings.source != "images",
             )
-            if one.images is not None and number == 0:
+            if one.images is not None:
                 runfolder.write_images(folder, name, _shown(plan, piece, one.images))
             done.append((piece, one))
     features = shipped if shipped is not None else _scored(plan, done)
     return Outcome(planned, features, [(piece, one.record) for piece, one in done])
+
+
+def _wanted(planned: Planned, number: int, worker: Worker, size: int) -> bool:
+    """Whether a slice's pictures go into the run folder: the first ones, and all that are there
+    anyway. Those that only the cache of features remembers are not drawn again for it."""
+    piece = planned.pieces[number]
+    there = worker.store.has("images", slice_key(planned.identity, piece, size))
+    return number == 0 or there or piece in planned.make
 
 
 def _shown(
@@ -156,8 +155,7 @@ def _shown(
     """The pictures that a report may show, by prompt: scored ones of the first seed."""
     first, limit = plan.suite.seeds[0], plan.options.limit or len(plan.prompts.texts)
     pairs = zip(piece, images, strict=True)
-    found = {k.index: image for k, image in pairs if k.seed == first and k.index < limit}
-    return {index: found[index] for index in sorted(found)[:SHOWN]}
+    return {k.index: image for k, image in pairs if k.seed == first and k.index < limit}
 
 
 def _source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]:

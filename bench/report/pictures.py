@@ -1,91 +1,68 @@
-"""The page's picture grid: the same prompts and seeds across contestants, as data URIs."""
+"""Thumbnails for a report: as many of the chosen prompts as a number of bytes allows."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.report.words import groups
-from bench.summary import Contestant, Summary
+from bench.report.runfiles import RunFiles
 
-PROMPTS = 10
-TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-LARGEST_BYTES = 48_000  # a larger file is shown as a thumbnail
-THUMBNAIL = 256
+THUMBNAIL, QUALITY = 256, 86
 
 
 @dataclass(frozen=True)
-class Grid:
-    """contestants: columns.  rows: (prompt text, one data URI or None per column)."""
+class Thumbnails:
+    """cells[prompt][contestant]: a picture as base64 of WebP.  size: characters of all of them."""
 
-    contestants: list[Contestant]
-    rows: list[tuple[str, list[str | None]]]
+    cells: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    size: int = 0
+
+    def within(self, most: int) -> Thumbnails:
+        """The first prompts of these, as many as `most` characters hold."""
+        cells, size = {}, 0
+        for prompt, row in self.cells.items():
+            size += sum(map(len, row.values()))
+            if size > most:
+                break
+            cells[prompt] = row
+        return Thumbnails(cells, sum(len(t) for row in cells.values() for t in row.values()))
 
 
-def grid(summary: Summary, run: Path, most: int = PROMPTS) -> Grid:
-    """Images from `run`/images/<contestant>/<prompt index>.png, texts from prompts.jsonl.
+def thumbnails(files: RunFiles, prompts: Iterable[int], most: int) -> Thumbnails:
+    """The pictures of `prompts` in their order, whole prompts, as long as `most` characters last.
 
-    The prompts that most contestants have come first; contestants without images are left out.
+    A picture that is missing or unreadable is left out.
     """
-    columns = [c for _, members in groups(summary) for c in members]
-    found = {c.name: _files(run / "images" / c.name) for c in columns}
-    columns = [c for c in columns if found[c.name]]
-    counts = Counter(index for c in columns for index in found[c.name])
-    chosen = sorted(sorted(counts, key=lambda i: (-counts[i], i))[:most])
-    texts = _texts(run / "prompts.jsonl")
-    rows: list[tuple[str, list[str | None]]] = [
-        (texts.get(i, f"prompt {i}"), [_uri(found[c.name].get(i)) for c in columns]) for i in chosen
-    ]
-    return Grid(columns, rows)
+    cells: dict[int, dict[str, str]] = {}
+    size = 0
+    for prompt in prompts:
+        row = {
+            name: text
+            for name, found in files.pictures.items()
+            if prompt in found and (text := encoded(found[prompt])) is not None
+        }
+        length = sum(map(len, row.values()))
+        if size + length > most:
+            break
+        if row:
+            cells[prompt] = row
+            size += length
+    return Thumbnails(cells, size)
 
 
-def _files(folder: Path) -> dict[int, Path]:
-    """Image files by prompt index."""
-    if not folder.is_dir():
-        return {}
-    return {
-        int(path.stem): path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in TYPES and path.stem.isdecimal()
-    }
-
-
-def _texts(path: Path) -> dict[int, str]:
-    """Prompt texts by index; a missing or damaged file gives none."""
-    texts: dict[int, str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        for line in lines:
-            row = json.loads(line)
-            texts[int(row["index"])] = str(row["text"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return texts
-    return texts
-
-
-def _uri(path: Path | None) -> str | None:
-    """The file itself as a data URI, or a thumbnail of a large one; None where unreadable."""
-    if path is None:
-        return None
-    try:
-        data, kind = path.read_bytes(), TYPES[path.suffix.lower()]
-        if len(data) > LARGEST_BYTES:
-            data, kind = _thumbnail(data), "jpeg"
-    except OSError:
-        return None
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _thumbnail(data: bytes) -> bytes:
+def encoded(path: Path) -> str | None:
+    """A thumbnail of at most 256 pixels as base64 of WebP; None where the file is unreadable."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as image:
-        small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        out = io.BytesIO()
-        small.save(out, "JPEG", quality=88)
-    return out.getvalue()
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+            small.thumbnail((THUMBNAIL, THUMBNAIL))
+            out = io.BytesIO()
+            small.save(out, "WEBP", quality=QUALITY, method=2)
+    except Exception:  # Pillow raises many kinds for a damaged file
+        return None
+    return base64.b64encode(out.getvalue()).decode("ascii")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 from PIL import Image
 
 from bench.comparisons import Scored, compare
@@ -137,3 +138,10 @@ def run_folder(tmp_path: Path, summary: Summary) -> Path:
     """A run folder with pictures and prompts for `summary`."""
     _write_pictures(summary, tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Summary]:
+    """(run folder, Summary) of a made-up run with scores and pictures; read only."""
+    folder = tmp_path_factory.mktemp("made") / "up"
+    return folder, synthetic.write(folder, 40)

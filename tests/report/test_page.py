@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +18,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.report import html, pictures, plots, terminal
+from bench.report import gallery, html, pictures, plots, runfiles, scatters, terminal
 from bench.summary import Summary
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
@@ -49,9 +52,10 @@ def test_page_holds_everything_and_asks_for_nothing(summary: Summary, run_folder
     path = html.render(summary, run_folder)
     reader = Reader(path.read_text(encoding="utf-8"))
     assert path == run_folder / "report.html"
-    assert "script" not in reader.tags
-    assert all(address.startswith("data:") for address in reader.addresses)
-    assert reader.tags.count("img") == pictures.PROMPTS * len(summary.contestants)
+    assert reader.tags.count("script") == 2  # the gallery's data, and the page's own
+    assert all(address.startswith(("data:", "#")) for address in reader.addresses)
+    shown = min(12, gallery.SHOWN_WITHOUT_SCRIPT) * len(summary.contestants)
+    assert reader.tags.count("img") == shown + 2  # and the two of the slider
     words = " ".join(" ".join(reader.words).split())
     for expected in (
         "One step on shapes", "tscd-1step is best on FID", "shuffled_captions", "FID to teacher",
@@ -73,6 +77,7 @@ def test_page_without_pictures_comparisons_or_speed(summary: Summary, tmp_path: 
     assert 'class="best"' not in page
     assert "Quality and speed" not in page
     assert "Same prompts" not in page
+    assert "Who wins" not in page
 
 
 def test_page_of_an_empty_run(tmp_path: Path) -> None:
@@ -80,11 +85,11 @@ def test_page_of_an_empty_run(tmp_path: Path) -> None:
 
 
 def test_bold_only_where_the_test_supports_it(summary: Summary, tmp_path: Path) -> None:
-    assert html.page(summary, tmp_path).count('<td class="best">') == 6
+    results = html.page(summary, tmp_path).partition('id="intervals"')[0]
+    assert results.count('class="best"') == 6
     open_question = [replace(c, p_adjusted=0.2) for c in summary.comparisons]
-    assert "best" not in re.findall(
-        r'<td class="(\w+)">', html.page(replace(summary, comparisons=open_question), tmp_path)
-    )
+    page = html.page(replace(summary, comparisons=open_question), tmp_path)
+    assert 'class="best"' not in page.partition('id="intervals"')[0]
 
 
 def test_a_quick_run_and_shipped_rows_are_marked(
@@ -121,8 +126,9 @@ def test_text_from_outside_is_escaped(summary: Summary, run_folder: Path) -> Non
         ledger={"failures": [evil]},
     )
     page = html.page(changed, run_folder)
-    assert "<script" not in page
+    assert page.count("<script") == 2
     assert "&lt;script&gt;" in page
+    assert "\\u003cscript\\u003e" in page  # in the gallery's data
 
 
 def test_a_failed_render_leaves_the_old_page(
@@ -141,19 +147,7 @@ def test_a_failed_render_leaves_the_old_page(
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_grid_prefers_prompts_that_all_have(
-    summary: Summary, tmp_path: Path, write_pictures: Callable[..., None]
-) -> None:
-    write_pictures(summary, tmp_path, prompts=14)
-    for index in range(14):
-        if index not in (3, 11, 13):  # the teacher was drawn live for a few only
-            (tmp_path / f"images/teacher-25step/{index:05d}.png").unlink()
-    grid = pictures.grid(summary, tmp_path, most=4)
-    column = [c.name for c in grid.contestants].index("teacher-25step")
-    assert [row[1][column] is not None for row in grid.rows] == [False, True, True, True]
-
-
-def test_grid_thumbnails_large_files_and_skips_broken_ones(
+def test_thumbnails_keep_to_their_bytes_and_skip_broken_files(
     summary: Summary, tmp_path: Path
 ) -> None:
     folder = tmp_path / "images" / "real"
@@ -161,12 +155,50 @@ def test_grid_thumbnails_large_files_and_skips_broken_ones(
     noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "00000.png")
     (folder / "00001.png").write_bytes(b"broken" * 20_000)
-    grid = pictures.grid(summary, tmp_path)
-    (_, [large]), (text, [broken]) = grid.rows
-    assert large is not None
-    assert large.startswith("data:image/jpeg;base64,")
-    assert len(large) < 100_000
-    assert (text, broken) == ("prompt 1", None)
+    Image.fromarray(noise[:64, :64]).save(folder / "00002.png")
+    files = runfiles.read(summary, tmp_path)
+    made = pictures.thumbnails(files, [0, 1, 2], 10**6)
+    assert list(made.cells) == [0, 2]
+    assert made.size == sum(len(t) for row in made.cells.values() for t in row.values())
+    assert made.size < 150_000
+    with Image.open(io.BytesIO(base64.b64decode(made.cells[0]["real"]))) as image:
+        assert (image.format, image.size) == ("WEBP", (256, 256))
+    assert list(pictures.thumbnails(files, [2, 0], made.size - 1).cells) == [2]
+
+
+def test_the_page_stays_small_however_much_there_is(
+    made_up: tuple[Path, Summary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, summary = made_up
+    whole = html.page(summary, run)
+    most = len(whole.encode()) - 200_000
+    monkeypatch.setattr(html, "MOST_BYTES", most)
+    cut = html.page(summary, run)
+    assert len(cut.encode()) <= most
+    assert gallery_of(whole)["prompts"] == gallery_of(cut)["prompts"]
+    assert 0 < len(gallery_of(cut)["pictures"]) < len(gallery_of(whole)["pictures"])
+
+
+def gallery_of(page: str) -> Any:
+    """The gallery's data in a page."""
+    found = re.search(r'id="gallery-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_gallery_holds_scores_and_links_to_files_that_exist(
+    made_up: tuple[Path, Summary],
+) -> None:
+    run, summary = made_up
+    data = gallery_of(html.page(summary, run))
+    assert [c["name"] for c in data["contestants"]][:2] == ["lcm-1step", "tcd-1step"]
+    for entry in data["contestants"]:
+        for folder, suffix, digits, ranges in entry["files"]:
+            assert ranges == [[0, 39]]
+            assert (run / folder / f"{39:0{digits}d}{suffix}").is_file()
+    for row, entry in zip(data["scores"]["hps"], data["contestants"], strict=True):
+        mean = summary.contestant(entry["name"]).metrics["hps"].value
+        assert np.mean(row) == pytest.approx(mean, abs=0.005)
 
 
 def test_figures_are_well_formed_and_place_values_in_order(summary: Summary) -> None:
@@ -176,7 +208,7 @@ def test_figures_are_well_formed_and_place_values_in_order(summary: Summary) -> 
     values = [c.metrics["faithful"].value for c in summary.contestants[:3]]
     assert np.argsort(students).tolist() == np.argsort(values).tolist()
     assert len(root.findall(".//{*}text[@class='edge']")) == 1  # shuffled captions, off the axis
-    ElementTree.fromstring(str(plots.latency(summary, "fid")))
+    ElementTree.fromstring(str(scatters.latency(summary, "fid")))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (23.4, 23.9), (-3.0, 170.0), (5.0, 5.0)])

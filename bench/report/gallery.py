@@ -1,0 +1,141 @@
+"""The gallery's data: thumbnails of a selection, words and scores of all prompts, links to files.
+
+The page's script makes everything from this; without it the page shows `fallback`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from markupsafe import Markup
+
+from bench.report.pictures import Thumbnails
+from bench.report.plots import colour_class
+from bench.report.runfiles import RunFiles, ranges
+from bench.report.selection import RANDOM, headline
+from bench.report.view import any_value
+from bench.report.words import decimals, groups, metric_words
+from bench.summary import Contestant, Summary
+
+WORDS_MOST = 3_000_000  # characters that words and scores of prompts may take
+SHOWN_WITHOUT_SCRIPT = 6
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A few random prompts for a page without its script: [(words, [base64 or None])]."""
+
+    contestants: list[Contestant]
+    rows: list[tuple[str, list[str | None]]]
+
+
+def contestants(summary: Summary, files: RunFiles) -> list[Contestant]:
+    """Those with pictures, in the table's order."""
+    return [c for _, members in groups(summary) for c in members if c.name in files.pictures]
+
+
+def fallback(summary: Summary, files: RunFiles, thumbs: Thumbnails) -> Fallback:
+    """The first random prompts with all their pictures."""
+    shown = contestants(summary, files)
+    rows: list[tuple[str, list[str | None]]] = [
+        (files.text(prompt), [cells.get(c.name) for c in shown])
+        for prompt, cells in list(thumbs.cells.items())[:SHOWN_WITHOUT_SCRIPT]
+    ]
+    return Fallback(shown, rows)
+
+
+def data(summary: Summary, files: RunFiles, thumbs: Thumbnails) -> Markup:
+    """The gallery's data as JSON that is safe inside a script element; "" without pictures."""
+    shown = contestants(summary, files)
+    if not shown:
+        return Markup("")
+    metrics = [m for m in files.scores if m in summary.metric_names()]
+    prompts = _prompts(files, list(thumbs.cells), len(metrics) * len(shown))
+    first = next(((r.a, r.b) for r in summary.comparisons), ())
+    found: dict[str, Any] = {
+        "contestants": [_contestant(summary, files, c) for c in shown],
+        "metrics": [_metric(summary, files, m) for m in metrics],
+        "headline": metrics.index(head) if (head := headline(files)) in metrics else 0,
+        "pair": list(first),
+        "prompts": [[index, files.text(index)] for index in prompts],
+        "random": list(thumbs.cells)[:RANDOM],
+        "scores": {m: _scores(files, m, shown, prompts) for m in metrics},
+        "pictures": {
+            str(index): [cells.get(c.name) for c in shown] for index, cells in thumbs.cells.items()
+        },
+        "all": len(_known(files)),
+    }
+    return _script(found)
+
+
+def _known(files: RunFiles) -> list[int]:
+    """Every prompt that has a picture of somebody."""
+    return sorted({index for found in files.pictures.values() for index in found})
+
+
+def _prompts(files: RunFiles, embedded: Sequence[int], scores: int) -> list[int]:
+    """Prompts in ascending order: the embedded ones, then as many others as words' bytes allow."""
+    kept, left = set(embedded), WORDS_MOST
+    for index in _known(files):
+        left -= len(files.text(index)) + 12 + 7 * scores
+        if left < 0:
+            break
+        kept.add(index)
+    return sorted(kept)
+
+
+def _contestant(summary: Summary, files: RunFiles, contestant: Contestant) -> dict[str, Any]:
+    """files: [folder, extension, digits, ranges of prompts] for every kind of file there is."""
+    kinds: dict[tuple[str, str, int], list[int]] = {}
+    for index, path in files.pictures[contestant.name].items():
+        folder = os.path.relpath(path.parent, files.folder)
+        kinds.setdefault((folder, path.suffix, len(path.stem)), []).append(index)
+    return {
+        "name": contestant.name,
+        "style": colour_class(summary, contestant.method),
+        "files": [
+            [quote(folder.replace(os.sep, "/")), suffix, digits, ranges(found)]
+            for (folder, suffix, digits), found in kinds.items()
+        ],
+    }
+
+
+def _metric(summary: Summary, files: RunFiles, metric: str) -> dict[str, Any]:
+    return {
+        "key": metric,
+        "title": metric_words(metric).title,
+        "higher": any_value(summary, metric).higher_is_better,
+        "places": decimals(summary, metric),
+        "spread": float(f"{files.spread(metric):.6g}"),
+    }
+
+
+def _scores(
+    files: RunFiles, metric: str, shown: Sequence[Contestant], prompts: Sequence[int]
+) -> list[list[float | None]]:
+    """[contestants][prompts], four figures; None where there is none."""
+    columns = np.searchsorted(files.ids, prompts)
+    there = columns < len(files.ids)
+    there[there] = files.ids[columns[there]] == np.asarray(prompts)[there]
+    rows = []
+    for contestant in shown:
+        values = np.full(len(prompts), np.nan)
+        if contestant.name in files.names:
+            values[there] = files.scores[metric][files.names.index(contestant.name)][columns[there]]
+        rows.append([None if math.isnan(v) else float(f"{v:.4g}") for v in values.tolist()])
+    return rows
+
+
+def _script(value: Any) -> Markup:
+    """JSON in which nothing can end the script element or start another."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)

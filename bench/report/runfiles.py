@@ -1,0 +1,148 @@
+"""What a report reads from a run folder besides result.json: prompts, pictures, per-prompt scores.
+
+Everything is optional: what is absent or damaged is left out, and damage is noted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.store import read_entry
+from bench.summary import Summary
+
+TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+Array = NDArray[np.float64]
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run's files, by contestant name and prompt index.
+
+    folder: where the report goes; links are relative to it.  ids: prompts with a score [P].
+    scores: by metric, one row per contestant of `names` [C, P]; nan where there is none.
+    source: the run folder itself; None where the files come from several.
+    """
+
+    folder: Path
+    prompts: Mapping[int, str]
+    pictures: Mapping[str, Mapping[int, Path]]
+    names: Sequence[str] = ()
+    ids: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
+    scores: Mapping[str, Array] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    source: Path | None = None
+
+    def difference(self, a: str, b: str, metric: str) -> Array | None:
+        """Scores of a minus those of b [P], nan where one lacks; None without this metric."""
+        if metric not in self.scores or a not in self.names or b not in self.names:
+            return None
+        rows = self.scores[metric]
+        return np.asarray(rows[self.names.index(a)] - rows[self.names.index(b)])
+
+    def spread(self, metric: str) -> float:
+        """Standard deviation of a metric's scores over everything; 1 where it is 0."""
+        values = self.scores[metric]
+        found = float(np.nanstd(values)) if np.isfinite(values).any() else 0.0
+        return found or 1.0
+
+    def text(self, prompt: int) -> str:
+        """The words of a prompt, or its number."""
+        return self.prompts.get(prompt, f"prompt {prompt}")
+
+
+def read(summary: Summary, run: Path, out: Path | None = None) -> RunFiles:
+    """The files of run folder `run`, for a report that is written into `out` (default: `run`)."""
+    names = [c.name for c in summary.contestants]
+    pictures = {name: found for name in names if (found := _files(run / "images" / name))}
+    columns, notes = _columns(names, run)
+    prompts, more = _texts(run / "prompts.jsonl")
+    ids, scores = table(names, columns)
+    return RunFiles(out or run, prompts, pictures, names, ids, scores, [*notes, *more], run)
+
+
+def table(
+    names: Sequence[str], columns: Mapping[str, Mapping[str, tuple[Ids, Array]]]
+) -> tuple[Ids, dict[str, Array]]:
+    """(all prompts [P], scores [C, P] by metric) of columns[contestant][metric] = (ids, scores)."""
+    parts = [ids for found in columns.values() for ids, _ in found.values()]
+    ids = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    metrics = dict.fromkeys(m for found in columns.values() for m in found)
+    scores = {metric: np.full((len(names), len(ids)), np.nan) for metric in metrics}
+    for row, name in enumerate(names):
+        for metric, (own, values) in columns.get(name, {}).items():
+            scores[metric][row, np.searchsorted(ids, own)] = values
+    return ids, scores
+
+
+def ranges(indices: Iterable[int]) -> list[list[int]]:
+    """Ascending [first, last] runs: [0, 1, 2, 5] -> [[0, 2], [5, 5]]."""
+    ordered = sorted(indices)
+    if not ordered:
+        return []
+    cuts = [i for i, (a, b) in enumerate(pairwise(ordered), 1) if b != a + 1]
+    starts, ends = [0, *cuts], [*cuts, len(ordered)]
+    return [[ordered[s], ordered[e - 1]] for s, e in zip(starts, ends, strict=True)]
+
+
+def _columns(
+    names: Sequence[str], run: Path
+) -> tuple[dict[str, dict[str, tuple[Ids, Array]]], list[str]]:
+    """Per-prompt scores of scores/<contestant>.safetensors, and what is damaged."""
+    found: dict[str, dict[str, tuple[Ids, Array]]] = {}
+    notes = []
+    for name in names:
+        path = run / "scores" / f"{name}.safetensors"
+        try:
+            arrays = read_entry(path).arrays
+        except FileNotFoundError:
+            continue
+        except ValueError as error:
+            notes.append(f"scores/{path.name} is damaged and was left out: {error}")
+            continue
+        found[name] = {
+            metric: (np.asarray(arrays[f"{metric}.prompts"], np.int64), np.asarray(values, float))
+            for metric, values in arrays.items()
+            if f"{metric}.prompts" in arrays and len(values) == len(arrays[f"{metric}.prompts"])
+        }
+    return found, notes
+
+
+def _files(folder: Path) -> dict[int, Path]:
+    """Image files by prompt index."""
+    try:
+        names = [entry.name for entry in os.scandir(folder)]
+    except OSError:
+        return {}
+    found = {}
+    for name in sorted(names):
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in TYPES and stem.isdecimal():
+            found[int(stem)] = folder / name
+    return found
+
+
+def _texts(path: Path) -> tuple[dict[int, str], list[str]]:
+    """Prompt texts by index, up to the first damaged line, which is noted."""
+    texts: dict[int, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}, []
+    except ValueError:
+        return {}, [f"{path.name} is not UTF-8 and was left out"]
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            texts[int(row["index"])] = str(row["text"])
+        except (ValueError, KeyError, TypeError):
+            return texts, [f"{path.name} is damaged from line {number} on"]
+    return texts, []

@@ -1,0 +1,159 @@
+"""The result's tables as Markdown, CSV and LaTeX, in the folder `tables` of a run.
+
+results.md, results.csv, results.tex      contestants by metrics, with intervals
+comparisons.csv                           every comparison, with full figures
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.report import view
+from bench.report.words import metric_words
+from bench.summary import Comparison, Contestant, Summary
+
+LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
+         "\u2212": "$-$", "\u2013": "--", "\u2020": r"\dag", "\u2021": r"\ddag"}  # fmt: skip
+COMPARISON = ("a", "b", "metric", "delta", "low", "high", "p", "p_adjusted", "win_rate", "n",
+              "detectable", "prompts_needed")  # fmt: skip
+
+
+def write(summary: Summary, out: Path) -> list[Path]:
+    """Write all tables into out/tables. Raises OSError where that cannot be written."""
+    folder = out / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {
+        "results.md": markdown(summary),
+        "results.csv": results_csv(summary),
+        "results.tex": latex(summary),
+        "comparisons.csv": comparisons_csv(summary),
+    }
+    for name, text in made.items():
+        beside = folder / f".{name}.{os.getpid()}.part"
+        try:
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, folder / name)
+        finally:
+            beside.unlink(missing_ok=True)
+    return [folder / name for name in made]
+
+
+def markdown(summary: Summary) -> str:
+    """A pipe table: value and interval; bold as in the report."""
+    heads = ["contestant", *_titles(summary), "ms / image"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    for _, rows in view.table(summary):
+        for row in rows:
+            cells = [_markdown_cell(cell) for cell in row.cells]
+            words = [_pipe(row.contestant.name), *cells, row.milliseconds or "\u2013"]
+            lines.append("| " + " | ".join(words) + " |")
+    return "\n".join([*lines, "", f"{_caption(summary)}", ""])
+
+
+def _markdown_cell(cell: view.Cell | None) -> str:
+    if cell is None:
+        return "\u2013"
+    value = f"**{cell.value}**" if cell.best else cell.value
+    return f"{value}{cell.mark} [{_between(cell)}]"
+
+
+def _between(cell: view.Cell) -> str:
+    return cell.interval.replace(" \u2013 ", ", ")
+
+
+def _pipe(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
+def latex(summary: Summary) -> str:
+    """A booktabs table, ready for \\input; needs the packages booktabs and (for marks) textcomp."""
+    metrics = _titles(summary, up=r"$\uparrow$", down=r"$\downarrow$")
+    heads = ["Contestant", *metrics, "ms / image"]
+    blocks = ["\n".join(_latex_row(row) for row in rows) for _, rows in view.table(summary)]
+    return "\n".join([
+        r"% Needs \usepackage{booktabs}.",
+        r"\begin{table}[t]", r"\centering\small", rf"\caption{{{_escaped(_caption(summary))}}}",
+        r"\begin{tabular}{l" + "r" * (len(heads) - 1) + "}", r"\toprule",
+        " & ".join(heads) + r" \\", r"\midrule", "\n\\midrule\n".join(blocks), r"\bottomrule",
+        r"\end{tabular}", r"\end{table}", "",
+    ])  # fmt: skip
+
+
+def _latex_row(row: view.Row) -> str:
+    cells = [
+        "--" if c is None else
+        (rf"\textbf{{{_escaped(c.value)}}}" if c.best else _escaped(c.value))
+        + (f"${_escaped(c.mark)}$" if c.mark else "")
+        + rf" {{\scriptsize [{_escaped(_between(c))}]}}"
+        for c in row.cells
+    ]  # fmt: skip
+    words = [_escaped(row.contestant.name), *cells, row.milliseconds or "--"]
+    return " & ".join(words) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def _titles(summary: Summary, up: str = "\u2191", down: str = "\u2193") -> list[str]:
+    return [
+        f"{metric_words(m).title} {up if view.any_value(summary, m).higher_is_better else down}"
+        for m in summary.metric_names()
+    ]
+
+
+def _caption(summary: Summary) -> str:
+    n = max((c.n for c in summary.contestants), default=0)
+    cut = f" Quick run, cut to {summary.limit} prompts." if summary.limit is not None else ""
+    return (
+        f"{summary.title or summary.suite}: N = {n:,}, 95 % intervals, bold where paired tests "
+        f"show the best of its step count (Holm, p < 0.05). Protocol {summary.protocol[:12]}.{cut}"
+    )
+
+
+def results_csv(summary: Summary) -> str:
+    """One line per contestant and metric, numbers in full."""
+    return _csv(
+        ("contestant", "method", "steps", "metric", "value", "low", "high", "n",
+         "higher_is_better", "trained_on", "ms_per_image", "precomputed", "identity"),
+        (_results_line(r.contestant, m) for _, rows in view.table(summary) for r in rows
+         for m in r.contestant.metrics),
+    )  # fmt: skip
+
+
+def _results_line(contestant: Contestant, metric: str) -> list[object]:
+    value, speed = contestant.metrics[metric], contestant.seconds_per_image
+    milliseconds = "" if speed is None else 1000 * speed.median
+    return [contestant.name, contestant.method, contestant.steps, metric, value.value, value.low,
+            value.high, value.n, value.higher_is_better, value.trained_on, milliseconds,
+            contestant.precomputed, value.identity]  # fmt: skip
+
+
+def comparisons_csv(summary: Summary) -> str:
+    """One line per comparison, numbers in full."""
+    return _csv(COMPARISON, (_comparison_line(row) for row in summary.comparisons))
+
+
+def _comparison_line(row: Comparison) -> list[object]:
+    return [getattr(row, name) for name in COMPARISON]
+
+
+def _csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV in which no text is a formula to a spreadsheet: those are led by an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(heads)
+    for row in rows:
+        writer.writerow(["" if v is None else _safe(v) for v in row])
+    return out.getvalue()
+
+
+def _safe(value: object) -> object:
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
+        return "'" + value
+    return value

@@ -1,0 +1,146 @@
+"""What the page and the PDF both say: rows, notes and lists, as text that needs no more thought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.report.findings import leader
+from bench.report.words import decimals, groups, metric_words, number
+from bench.summary import Claim, Contestant, MetricValue, Summary
+
+ATTRIBUTES = "faithful"
+MARKS = {"network": "\u2021", "labels": "\u2020", "no": ""}
+SECTIONS_WITHOUT_BEST = ("Teacher", "Anchors")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of the table; mark is a dagger where the metric's network or labels were used."""
+
+    value: str
+    interval: str
+    best: bool
+    mark: str
+    raw: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One contestant of the table; cells follow the metrics."""
+
+    contestant: Contestant
+    cells: list[Cell | None]
+    milliseconds: str
+
+
+def table(summary: Summary) -> list[tuple[str, list[Row]]]:
+    """Headings, each with its rows."""
+    return [
+        (heading, [_row(summary, heading, members, c) for c in members])
+        for heading, members in groups(summary)
+    ]
+
+
+def _row(summary: Summary, heading: str, members: list[Contestant], contestant: Contestant) -> Row:
+    ranked = [] if heading in SECTIONS_WITHOUT_BEST else members
+    cells = [
+        _cell(summary, contestant, metric, leader(summary, ranked, metric))
+        for metric in summary.metric_names()
+    ]
+    speed = contestant.seconds_per_image
+    return Row(contestant, cells, "" if speed is None else f"{1000 * speed.median:.1f}")
+
+
+def _cell(summary: Summary, contestant: Contestant, metric: str, best: str | None) -> Cell | None:
+    if metric not in contestant.metrics:
+        return None
+    value, places = contestant.metrics[metric], decimals(summary, metric)
+    return Cell(
+        number(value.value, places),
+        f"{number(value.low, places)} \u2013 {number(value.high, places)}",
+        best == contestant.name,
+        MARKS[value.trained_on],
+        value.value,
+    )
+
+
+def any_value(summary: Summary, metric: str) -> MetricValue:
+    """Some contestant's value, for what all values of a metric share."""
+    return next(c.metrics[metric] for c in summary.contestants if metric in c.metrics)
+
+
+def marks(summary: Summary) -> set[str]:
+    """Which notes below the table are needed: labels, network, precomputed."""
+    found = {m.trained_on for c in summary.contestants for m in c.metrics.values()} - {"no"}
+    shipped = {"precomputed"} if any(c.precomputed for c in summary.contestants) else set()
+    return {str(mark) for mark in found} | shipped
+
+
+def attributes(summary: Summary) -> tuple[list[str], list[tuple[Contestant, list[str]]]]:
+    """(attribute names, rows of shares) of the metric that has a breakdown."""
+    rows = [
+        (c, c.metrics[ATTRIBUTES].parts)
+        for _, members in groups(summary)
+        for c in members
+        if ATTRIBUTES in c.metrics and c.metrics[ATTRIBUTES].parts
+    ]
+    names = list(dict.fromkeys(name for _, parts in rows for name in parts))
+    return names, [
+        (c, [number(parts[n], 3) if n in parts else "" for n in names]) for c, parts in rows
+    ]
+
+
+def sensitivities(summary: Summary) -> list[tuple[str, str]]:
+    """(metric, sentence): how small a difference could have been found, and what it would take."""
+    found = []
+    for metric, known in summary.sensitivity.items():
+        places = decimals(summary, metric) + 1
+        text = (
+            f"a true difference of {number(known.detectable, places)} would have been found with "
+            f"80 % probability at {known.prompts:,} prompts"
+        )
+        if known.margin is not None:
+            text += f"; the smallest that matters is {number(known.margin, places)}"
+            if known.prompts_needed is not None:
+                text += f", which would take {known.prompts_needed:,} prompts"
+        found.append((metric_words(metric).title, text))
+    return found
+
+
+def claim_numbers(summary: Summary, claim: Claim) -> str:
+    """A claim's difference, interval and p, where they are known; else ""."""
+    if claim.delta is None or claim.low is None or claim.high is None:
+        return ""
+    places = decimals(summary, claim.metric) + 1 if claim.metric else 3
+    delta, low, high = (number(v, places) for v in (claim.delta, claim.low, claim.high))
+    text = f"difference {delta} [{low}, {high}]"
+    return text if claim.p_adjusted is None else f"{text}, adjusted p {claim.p_adjusted:.3g}"
+
+
+def equivalence_words(summary: Summary) -> list[str]:
+    """Pairs shown to differ by less than the smallest difference that matters."""
+    found = []
+    for row in summary.comparisons:
+        test = row.equivalence
+        if test is not None and test.p_equivalent_adjusted < 0.05:
+            places = decimals(summary, row.metric) + 1
+            found.append(
+                f"{row.a} and {row.b} are equivalent on {metric_words(row.metric).title}: they "
+                f"differ by less than {number(test.margin, places)}."
+            )
+    return found
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Nested mappings as ("versions torch", "2.11") lines; empty values are left out."""
+    for key, value in values.items():
+        name = f"{prefix} {key}".strip().replace("_", " ")
+        if isinstance(value, dict):
+            yield from flat(value, name)
+        elif isinstance(value, list):
+            if value:
+                yield name, "\n".join(str(v) for v in value)
+        elif value not in (None, ""):
+            yield name, str(value)

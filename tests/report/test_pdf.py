@@ -1,0 +1,90 @@
+"""The PDF, read by another library: words, pages, fonts, and that pages are not blank."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.report import pdf
+from bench.report.runfiles import RunFiles
+from bench.summary import Claim, Summary
+
+pdfium = pytest.importorskip("pypdfium2")
+EVIL = '#panic("x") $a_b$ *c* <d> @e //f'
+
+
+@pytest.fixture(scope="module")
+def document(
+    made_up: tuple[Path, Summary], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A report with a hostile title, prompt and claim."""
+    run, summary = made_up
+    from bench.report import runfiles
+
+    found = runfiles.read(summary, run)
+    prompts = {i: f"{EVIL} {text}" for i, text in found.prompts.items()}
+    files = replace(found, prompts=prompts)
+    claim = Claim(f"claim {EVIL}", "undecided", "too few seeds", 1)
+    path = pdf.render(
+        replace(summary, title=EVIL, claims=[claim]), tmp_path_factory.mktemp("pdf"), files
+    )
+    opened = pdfium.PdfDocument(path)
+    yield opened
+    opened.close()
+
+
+def text_of(document: Any) -> list[str]:
+    return [page.get_textpage().get_text_bounded() for page in document]
+
+
+def test_findings_tables_and_plates_are_there(document: Any) -> None:
+    pages = text_of(document)
+    words = " ".join(" ".join(pages).split())
+    for expected in ("Findings", "Results", "teacher-25step", "Pareto front", "Figure 1.",
+                     "Table 1.", "Quality over steps", "How it was run",
+                     "claim #panic"):  # fmt: skip
+        assert expected in words
+    for number, page in enumerate(pages, 1):
+        assert f"{number} / {len(pages)}" in page
+    assert document.get_metadata_dict()["Title"] == EVIL
+
+
+def test_words_from_outside_are_printed_as_they_are(document: Any) -> None:
+    assert EVIL.replace(" ", "") in "".join(text_of(document)[0].split())
+
+
+def test_fonts_are_embedded_and_figures_are_vectors(
+    made_up: tuple[Path, Summary], tmp_path: Path
+) -> None:
+    from bench.report import charts
+
+    _, summary = made_up
+    drawn = charts.draw(summary, tmp_path)
+    assert set(drawn) == {"intervals", "steps", "speed"}
+    for name in drawn.values():
+        data = (tmp_path / name).read_bytes()
+        assert b"/FontFile2" in data  # TrueType, inside
+        assert b"/Subtype /Image" not in data
+
+
+def test_no_page_is_blank_and_nothing_runs_over_the_margin(document: Any) -> None:
+    for page in document:
+        grey = np.asarray(page.render(scale=0.6, grayscale=True).to_pil())
+        assert (grey < 128).sum() > 60
+        edge = round(0.6 * 72 * 12 / 25.4)  # 12 mm; margins are 20 mm
+        assert grey[:, :edge].min() > 240
+        assert grey[:, -edge:].min() > 240
+
+
+def test_an_empty_run_has_a_pdf_too(tmp_path: Path) -> None:
+    summary = Summary("empty", "p", {}, {}, [])
+    path = pdf.render(summary, tmp_path, RunFiles(tmp_path, {}, {}))
+    with pdfium.PdfDocument(path) as opened:
+        assert re.search("No two contestants", opened[0].get_textpage().get_text_bounded())
+    assert [p.name for p in tmp_path.iterdir()] == ["report.pdf"]

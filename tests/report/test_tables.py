@@ -1,0 +1,60 @@
+"""Tables read back by other readers hold the Summary's numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.report import tables
+from bench.summary import Summary
+
+
+def test_csv_reads_back_in_full(summary: Summary) -> None:
+    rows = list(csv.DictReader(io.StringIO(tables.results_csv(summary))))
+    assert len(rows) == sum(len(c.metrics) for c in summary.contestants)
+    for row in rows:
+        value = summary.contestant(row["contestant"]).metrics[row["metric"]]
+        assert (float(row["value"]), float(row["low"])) == (value.value, value.low)
+    lines = list(csv.DictReader(io.StringIO(tables.comparisons_csv(summary))))
+    assert [float(line["delta"]) for line in lines] == [r.delta for r in summary.comparisons]
+
+
+def test_a_name_is_no_formula(summary: Summary) -> None:
+    first = replace(summary.contestants[0], name='=HYPERLINK("x")')
+    text = tables.results_csv(replace(summary, contestants=[first], comparisons=[]))
+    row = next(csv.DictReader(io.StringIO(text)))
+    assert row["contestant"] == '\'=HYPERLINK("x")'
+
+
+def test_markdown_has_a_cell_for_everything(summary: Summary) -> None:
+    lines = [li for li in tables.markdown(summary).splitlines() if li.startswith("|")]
+    assert {li.count("|") for li in lines} == {len(summary.metric_names()) + 3}
+    assert len(lines) == len(summary.contestants) + 2
+    best = next(li for li in lines if li.startswith("| tscd-1step"))
+    assert best.count("**") == 2 * 6
+
+
+def test_latex_is_balanced_and_escaped(summary: Summary) -> None:
+    first = replace(summary.contestants[0], name="50%_a & b\\input{x}")
+    text = tables.latex(replace(summary, contestants=[first, *summary.contestants[1:]]))
+    assert r"50\%\_a \& b\textbackslash{}input\{x\} &" in text
+    plain = re.sub(r"\\[{}]", "", text)
+    assert plain.count("{") == plain.count("}")
+    rows = [li for li in text.splitlines() if li.endswith(r"\\")]
+    separators = {len(re.findall(r"(?<!\\)&", row)) for row in rows}
+    assert separators == {len(summary.metric_names()) + 1}
+    assert "_" not in re.sub(r"\\_", "", text)
+
+
+def test_written_files(summary: Summary, tmp_path: Path) -> None:
+    written = tables.write(summary, tmp_path)
+    names = ["comparisons.csv", "results.csv", "results.md", "results.tex"]
+    assert sorted(path.name for path in written) == names
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == names
+    with pytest.raises(OSError, match="Not a directory"):
+        tables.write(summary, tmp_path / "tables" / "results.md")
