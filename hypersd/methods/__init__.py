@@ -31,6 +31,7 @@ METHODS: dict[str, Build] = {
     "lcm": _lazy("hypersd.methods.lcm"),
     "tcd": _lazy("hypersd.methods.tcd"),
     "tscd": _lazy("hypersd.methods.tscd"),
+    "lightning": _lazy("hypersd.methods.lightning"),
     "dmd": _lazy("hypersd.methods.dmd"),
     **TASKS,
 }

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from numpy.typing import NDArray
+from rich.progress import track
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +28,7 @@ from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import COLOURS, SHAPES, SIZES, Spec, Thing, sample_scene
+from hypersd.shapes.vae import to_uint8, to_unit
 
 COLUMNS = ("right", "shape", "colour", "size", "relation", "count")
 STRIDE = 4  # pixels a cell spans
@@ -168,15 +171,21 @@ def targets(split: str, start: int, count: int) -> dict[str, Tensor]:
 
 
 class OracleTask(Task):
-    """Train the detector on renders of its own, disturbed as a decoder might. See `loop.Task`."""
+    """Train the detector on renders of its own, so that it reads drawn pictures too: every second
+    one decoded from noised latents, all of them disturbed. See `loop.Task`.
+
+    data: start, n, vae (folder of the autoencoder), latent_noise (largest standard deviation of
+    the noise on a decoded picture's latents).  options: width.
+    """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, data = recipe, device, recipe.data
         self.net = OracleNet(recipe.options["width"]).to(device).train()
         self.modules: dict[str, nn.Module] = {"net": self.net}
-        start, n = recipe.data["start"], recipe.data["n"]
-        self.pictures = pictures("train", start, n)
-        self.targets = targets("train", start, n)
+        self.pictures = np.array(pictures("train", data["start"], data["n"]))
+        vae = AutoencoderKL.from_pretrained(data["vae"], torch_dtype=torch.float32).eval()
+        self.pictures[::2] = decoded(vae, self.pictures[::2], data["latent_noise"])
+        self.targets = targets("train", data["start"], data["n"])
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": self.net.parameters()}]
@@ -195,6 +204,19 @@ class OracleTask(Task):
         )
         figures: dict[str, Any] = {"width": self.recipe.options["width"]}
         return figures | {"parameters": nets.parameters(self.net)} | accuracy(Oracle(self.net))
+
+
+@torch.no_grad()
+def decoded(vae: AutoencoderKL, images: NDArray[np.uint8], largest: float) -> NDArray[np.uint8]:
+    """Pictures through the autoencoder with noise on their latents, as a diffusion model's are
+    never exactly right: [N, 64, 64, 3] uint8. Each one's noise has a deviation up to `largest`."""
+    rng, parts = torch.Generator().manual_seed(0), []
+    for i in track(range(0, len(images), 100), "decoding noised latents"):
+        mean = vae.encode(to_unit(images[i : i + 100])).latent_dist.mean
+        deviation = largest * torch.rand(len(mean), 1, 1, 1, generator=rng)
+        noise = torch.randn(mean.shape, generator=rng) / vae.config.scaling_factor
+        parts.append(to_uint8(vae.decode(mean + deviation * noise).sample))
+    return np.concatenate(parts)
 
 
 def detection_loss(maps: Tensor, where: Tensor, values: Tensor) -> tuple[Tensor, dict[str, float]]:

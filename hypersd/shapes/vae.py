@@ -58,8 +58,9 @@ class VaeTask(Task):
     """Reconstruct: mean |x - y| and squared error, a small KL term. A `hypersd.loop.Task`.
 
     options: widths, groups (of the group norms), kl (weight per latent value), bf16; or, to tune
-    the decoder alone for squared error as sd-vae-ft-mse was, decoder_of (a trained folder): the
-    latents, and all that was trained on them, stay as they are.
+    the decoder alone for squared error as sd-vae-ft-mse was, decoder_of (a trained folder), and
+    latent_noise, so that it mends what a diffusion model gets nearly right: the latents, and all
+    that was trained on them, stay as they are.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -79,7 +80,7 @@ class VaeTask(Task):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             posterior = self.vae.encode(x).latent_dist
             if self.tuned:
-                error = self.vae.decode(posterior.mean).sample.float() - x
+                error = self.vae.decode(self._noised(posterior.mean, rng)).sample.float() - x
                 squared = error.square().mean()
                 return squared, {"psnr": float(10 * torch.log10(4.0 / squared.detach()))}
             noise = torch.randn(posterior.mean.shape, generator=rng).to(self.device)
@@ -92,6 +93,13 @@ class VaeTask(Task):
             "psnr": float(10 * torch.log10(4.0 / squared.detach())),
             "kl": float(kl.detach()),
         }
+
+    def _noised(self, mean: Tensor, rng: torch.Generator) -> Tensor:
+        """Half of the latents with noise of a deviation up to `latent_noise` of their own."""
+        largest = self.recipe.options["latent_noise"] / self.vae.config.scaling_factor
+        share = (2 * torch.rand(len(mean), 1, 1, 1, generator=rng) - 1).clamp(min=0)
+        noise = torch.randn(mean.shape, generator=rng)
+        return mean + largest * (share * noise).to(self.device)
 
     def preview(self, path: Path) -> None:
         shown = pictures("validation", 0, HELD_OUT)[:12]

@@ -1,0 +1,183 @@
+"""SDXL-Lightning: its moves against diffusers' DDIM, its stages, its critics' turns, its resume."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from gaussians import SCALED_LINEAR
+from torch.nn import functional as F
+
+from hypersd import loop
+from hypersd.errors import UsageError
+from hypersd.methods import METHODS
+from hypersd.methods.lightning import LightningTask
+from hypersd.recipe import Recipe
+
+STAGES = [
+    {"from": 8, "to": 4, "steps": 2},
+    {"from": 4, "to": 2, "steps": 1, "critic": "pair"},
+    {"from": 4, "to": 1, "steps": 1, "critic": "single", "noised": True},
+]
+RECIPE = Recipe(
+    name="trial", method="lightning", steps=4, batch=3, lr=5e-3, checkpoint_every=3,
+    data={"set": "shapes/train", "n": 6}, options={"guidance": 2.0, "rank": 4}, stages=STAGES,
+)  # fmt: skip
+
+
+@pytest.fixture
+def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
+    monkeypatch.setattr(LightningTask, "preview", lambda self, path: None)
+
+    def make(**changes: Any) -> LightningTask:
+        recipe = replace(RECIPE, base=str(tiny_base), **changes)
+        task = METHODS["lightning"](recipe, torch.device("cpu"))
+        assert isinstance(task, LightningTask)
+        return task
+
+    return make
+
+
+def rng(step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(step)
+
+
+def values(parameters: Any) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in parameters]
+
+
+def differ(now: Any, before: list[torch.Tensor]) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(now, before, strict=True))
+
+
+def test_the_goal_is_two_guided_ddim_moves(build: Any) -> None:
+    from diffusers import DDIMScheduler
+
+    task = build()
+    task.loss(0, rng(0))
+    at = task.move
+    ddim = DDIMScheduler(**SCALED_LINEAR, clip_sample=False, set_alpha_to_one=False,
+                         timestep_spacing="trailing")  # fmt: skip
+    ddim.set_timesteps(8)
+    grid = ddim.timesteps.tolist()
+    assert set(at.t.tolist()) <= {999, 749, 499, 249}
+    for i in range(3):
+        x, text = at.x_t[i : i + 1], at.text[i : i + 1]
+        first = grid.index(int(at.t[i]))
+        for t in grid[first : first + 2]:
+            with torch.no_grad():
+                both = [task.student.predict("teacher", x, torch.tensor([t]), e)
+                        for e in (task.empty, text)]  # fmt: skip
+                x = ddim.step(both[0] + 2.0 * (both[1] - both[0]), t, x).prev_sample
+        torch.testing.assert_close(at.goal[i : i + 1], x, rtol=1e-4, atol=1e-4)
+        assert int(at.s[i]) == [*grid, 0][first + 2]
+
+
+def test_the_first_stage_asks_for_the_squared_error_alone(build: Any) -> None:
+    task = build()
+    total, _ = task.loss(1, rng(1))
+    torch.testing.assert_close(total, F.mse_loss(task.move.landed, task.move.goal))
+    assert task.turns(1) == ("student",)
+    assert not task.move.goal.requires_grad
+
+
+def test_each_stage_has_a_critic_of_its_own(build: Any, tmp_path: Path) -> None:
+    task = build()
+    run = loop._Run(task.recipe, task, tmp_path)
+    assert [task.turns(step)[1:] for step in range(4)] == [
+        (), (), ("critic_4to2_pair",), ("critic_4to1_single",)
+    ]  # fmt: skip
+    run.step = 2
+    student = values(task.student.parameters("student"))
+    pair = values(task.critics["critic_4to2_pair"].trained())
+    single = values(task.critics["critic_4to1_single"].trained())
+    run.update(rng(2))
+    assert differ(task.student.parameters("student"), student)
+    assert differ(task.critics["critic_4to2_pair"].trained(), pair)
+    assert not differ(task.critics["critic_4to1_single"].trained(), single)
+
+
+def test_a_later_stage_follows_the_student_of_an_earlier_one(build: Any, tmp_path: Path) -> None:
+    """It may skip a level: 4 -> 1 is taught by the four-step student, not by the two-step one."""
+    task = build()
+    run = loop._Run(task.recipe, task, tmp_path)
+    for step in range(2):
+        run.step = step
+        run.update(rng(step))
+    kept = values(task.student.parameters("student"))
+    run.step = 2
+    run.update(rng(2))
+    assert task.student.adapters == ("student", "4step")
+    assert not differ(task.student.parameters("4step"), kept)
+    x, t = torch.randn(2, 4, 16, 16, generator=rng(0)), torch.tensor([999, 499])
+    text = task.base.encode_prompts(["a red star", "a blue ring"])
+    with torch.no_grad():
+        found = task.teacher_eps(task.stages[2], x, t, text)
+        assert torch.equal(found, task.student.predict("4step", x, t, text))
+
+
+def test_a_noised_critic_sees_the_landing_with_noise_up_to_its_level(build: Any) -> None:
+    """s = 0 after one step: the critic's input is diffused from there to t*."""
+    task = build()
+    task.loss(3, rng(3))
+    at, seen = task.move, []
+    critic = task.critics["critic_4to1_single"]
+    critic.register_forward_pre_hook(lambda module, args: seen.append(args))
+    task._judged(task.stages[3 - 1], at.landed)
+    x, s = seen[0][:2]
+    assert set(s.tolist()) <= {10, 250, 500, 750}
+    assert len(seen[0]) == 3  # no x_t: the second critic judges pictures alone
+    ratio = (task.schedule.alpha[s] / task.schedule.alpha[0]).view(-1, 1, 1, 1)
+    expected = ratio * at.landed + (1 - ratio**2).sqrt() * at.noise
+    torch.testing.assert_close(x, expected.float(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_stopped_training_goes_on_with_critics_and_kept_students(
+    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    recipe, name = build().recipe, "pytorch_lora_weights.safetensors"
+    whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
+    real = LightningTask.loss
+
+    def stop(self: LightningTask, step: int, generator: torch.Generator) -> Any:
+        if step == 3:
+            raise KeyboardInterrupt
+        return real(self, step, generator)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LightningTask, "loss", stop)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(recipe, tmp_path / "stopped")
+    again = load_file(loop.train(recipe, tmp_path / "stopped") / name)
+    assert all(torch.equal(again[key], value) for key, value in whole.items())
+
+
+def test_the_card_counts_forward_passes(build: Any, tmp_path: Path) -> None:
+    """Two guided moves and the student's in stage one; then two and four of a distilled one."""
+    figures = build().export(tmp_path)
+    assert figures["unet_forwards"] == 3 * (2 * 5 + 1 * 3 + 1 * 5)
+    assert figures["critic_updates"] == 2
+
+
+@pytest.mark.parametrize(
+    ("stages", "says"),
+    [
+        ([{"from": 8, "to": 3, "steps": 4}], "8 to 3 on 40 points"),
+        ([{"from": 7, "to": 1, "steps": 4}], "7 to 1 on 40 points"),
+        ([{"from": 8, "to": 4, "step": 4}], "did you mean 'steps'"),
+        ([{"from": 8, "to": 4, "steps": 4, "critic": "triple"}], "valid: none, pair, single"),
+        ([{"from": 8, "to": 4, "steps": 4, "noised": 1}], "valid: true or false"),
+        ([{"from": 8, "to": 4, "steps": 2}, {"from": 8, "to": 2, "steps": 2}], "valid: 4"),
+        ([{"from": 8, "to": 4, "steps": 2}], "2 steps; valid: steps=4"),
+        ([{"from": 8, "to": 4, "steps": 2}] * 2, "the same from, to and critic"),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(build: Any, stages: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        build(stages=stages)
