@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +55,7 @@ def _about(plan: Plan) -> dict[str, Any]:
         "contestants": plan.contestants,
         "parts": _parts(plan),
         "limit": plan.options.limit,
+        "command": " ".join(["python", *map(shlex.quote, sys.argv)]),
         "resolved": dataclasses.asdict(plan.suite),
     }
 

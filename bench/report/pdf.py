@@ -23,7 +23,7 @@ from bench.report.words import decimals, metric_words, number, p_words
 from bench.summary import Comparison, Summary
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
-PLATE_PROMPTS, PLATE_COLUMNS, PAIRS, EXTREMES = 6, 8, 6, 4
+PLATE_PROMPTS, PLATE_COLUMNS, PAIRS, EXTREMES = 6, 8, 4, 6
 COMPARISONS_MOST, SENTENCES_MOST, LEDGER_MOST = 240, 60, 40
 PICTURE = 384  # pixels; a larger picture is made smaller
 
@@ -85,6 +85,7 @@ def _content(summary: Summary, files: RunFiles, scratch: Path) -> dict[str, Any]
         "figures": charts.draw(summary, scratch),
         "wins": [_wins(w) for m in metrics if (w := figures.wins(summary, files, m)) is not None],
         "plates": _plates(summary, files, scratch),
+        "strip": EXTREMES,
         "extremes": _extremes(summary, files, scratch),
         "attributes": _attributes(summary),
         "published": [_beside(summary, row) for row in published.beside(summary)],
