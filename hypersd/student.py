@@ -1,4 +1,4 @@
-"""One resident, frozen UNet and named LoRA adapters on it.
+"""One resident, frozen UNet and named LoRA adapters on it; whole copies where a method needs one.
 
 Roles: "teacher" is the bare base; every other role is the adapter of that name, such as "student"
 and "target" (an average of the student). Which role a forward pass plays is decided by a context
@@ -9,6 +9,7 @@ forward and backward gives a gradient of 0 without a word.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,6 +32,7 @@ from hypersd.solver import Network
 
 TEACHER = "teacher"
 WEIGHT_NAME = "pytorch_lora_weights.safetensors"
+UNET_NAME = "diffusion_pytorch_model.safetensors"
 LEFT_ALONE = ("conv_in", "conv_out", "time_embedding", "add_embedding")
 
 
@@ -40,6 +42,8 @@ class Student:
     Each adapter is a LoRA of `rank` with alpha = rank (another alpha would be lost on export) on
     every linear and convolution but the first and last one and the shared time embedding, as
     SDXL-Lightning (arXiv 2402.13929, Sec. 3.7). All start equal: B = 0, so as the teacher.
+
+    full: roles that are whole copies of the UNet instead, all weights trained, in `copies`.
     """
 
     def __init__(
@@ -49,10 +53,12 @@ class Student:
         *,
         rank: int = 8,
         adapters: Sequence[str] = ("student",),
+        full: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         self.unet, self.schedule = unet, schedule
-        self.adapters, self.role = tuple(adapters), adapters[0]
+        self.adapters, self.role = tuple(adapters), (*adapters, TEACHER)[0]
+        self.copies = {name: copy.deepcopy(unet).requires_grad_(True) for name in full}
         unet.requires_grad_(False)
         targets = adaptable(unet)
         for name in self.adapters:
@@ -84,8 +90,10 @@ class Student:
 
     def predict(self, role: str, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
         """eps of a role: x [B, C, H, W], t [B], text [B, L, D] -> [B, C, H, W], at least fp32."""
-        with self.using(role):
-            output = self.unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
+        own = self.copies.get(role)
+        with nullcontext() if own is not None else self.using(role):
+            unet = self.unet if own is None else own
+            output = unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
         return self.schedule.eps_from_output(output, x, t)
 
     def network(self, role: str) -> Network:
@@ -93,7 +101,9 @@ class Student:
         return lambda x, t, text: self.predict(role, x, t, text)
 
     def parameters(self, name: str) -> list[nn.Parameter]:
-        """An adapter's parameters by its name, in a fixed order: what an optimizer is given."""
+        """A role's parameters by its name, in a fixed order: what an optimizer is given."""
+        if name in self.copies:
+            return list(self.copies[name].parameters())
         mark = f".{name}."
         return [p for key, p in self.unet.named_parameters() if "lora_" in key and mark in key]
 
@@ -106,19 +116,21 @@ class Student:
 
     @torch.no_grad()
     def load(self, name: str, folder: Path) -> None:
-        """Give an adapter the weights that `export` wrote.
+        """Give a role the weights that `export` wrote; a whole copy also takes an adapter's, added
+        to its own.
 
         Raises UsageError where the file is missing, damaged or of another shape.
         """
-        path = folder / WEIGHT_NAME
+        own = self.copies.get(name)
         try:
-            state = {key.removeprefix("unet."): value for key, value in load_file(path).items()}
-            found = set_peft_model_state_dict(self.unet, state, adapter_name=name)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise UsageError(f"adapter {path}: {str(error).splitlines()[0]}") from None
-        wrong = [key for key in found.unexpected_keys if "lora_" in key]
-        if wrong or not state:
-            raise UsageError(f"adapter {path}: not of this base: {(wrong or ['it is empty'])[0]}")
+            if own is not None and (folder / UNET_NAME).is_file():
+                own.load_state_dict(load_file(folder / UNET_NAME))
+            elif own is not None:
+                _merge(own, _adapter_state(folder))
+            else:
+                _fill(self.unet, _adapter_state(folder), name)
+        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+            raise UsageError(f"weights in {folder}: {str(error).splitlines()[0]}") from None
 
     def enable_checkpointing(self) -> None:
         """Recompute activations in backward, each segment in the role it had in forward."""
@@ -131,7 +143,11 @@ class Student:
     def export(
         self, folder: Path, name: str = "student", dtype: torch.dtype = torch.float16
     ) -> Path:
-        """Write an adapter so that `StableDiffusionPipeline.load_lora_weights(folder)` reads it."""
+        """Write an adapter so that `StableDiffusionPipeline.load_lora_weights(folder)` reads it, or
+        a whole copy so that `UNet2DConditionModel.from_pretrained(folder)` does."""
+        if name in self.copies:
+            copy.deepcopy(self.copies[name]).to("cpu", dtype).save_pretrained(folder)
+            return folder / UNET_NAME
         state = get_peft_model_state_dict(self.unet, adapter_name=name)
         state = {key: value.detach().to("cpu", dtype) for key, value in state.items()}
         StableDiffusionPipeline.save_lora_weights(
@@ -148,6 +164,31 @@ class Student:
             layer._disable_adapters = role == TEACHER
             if role != TEACHER:
                 layer._active_adapter = [role]
+
+
+def _adapter_state(folder: Path) -> dict[str, Tensor]:
+    state = load_file(folder / WEIGHT_NAME)
+    if not state:
+        raise ValueError(f"{WEIGHT_NAME} is empty")
+    return {key.removeprefix("unet."): value for key, value in state.items()}
+
+
+def _fill(unet: Any, state: dict[str, Tensor], name: str) -> None:
+    """Load an adapter's state. Raises ValueError for keys that the UNet does not have."""
+    found = set_peft_model_state_dict(unet, state, adapter_name=name)
+    wrong = [key for key in found.unexpected_keys if "lora_" in key]
+    if wrong:
+        raise ValueError(f"not of this base: {wrong[0]}")
+
+
+def _merge(unet: Any, state: dict[str, Tensor]) -> None:
+    """Add an adapter to a UNet's own weights."""
+    rank = next(len(value) for key, value in state.items() if "lora_A" in key)
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=adaptable(unet)))
+    _fill(unet, state, "default")
+    unet.fuse_lora()
+    unet.unload_lora()
+    unet.requires_grad_(True)
 
 
 def adaptable(unet: nn.Module) -> list[str]:

@@ -45,7 +45,8 @@ class DmdOptions:
     with pure noise.  fake_updates: of the fake score model per student update.  fake_lr: its
     learning rate, the recipe's where 0.  mse: weight of the squared error to the teacher's ODE.
     pairs: how many samples of a batch have one.  pair_steps: DDIM steps of that ODE.  rank: of both
-    adapters.  init: a folder with the adapter that the student starts from, "" for none.
+    adapters.  init: a folder with the weights that the student starts from, "" for none.  full: the
+    student is a whole UNet instead of an adapter (Hyper-SD's dedicated one-step model).
     """
 
     guidance: float
@@ -58,6 +59,7 @@ class DmdOptions:
     rank: int = 8
     points: int = 40
     init: str = ""
+    full: bool = False
 
 
 RANGES = {
@@ -82,15 +84,17 @@ class DmdTask(Task):
         self.data = load_dataset(recipe.data, self.base)
         self.student = Student(
             self.base.unet, self.schedule,
-            rank=self.options.rank, adapters=(STUDENT, FAKE), seed=recipe.seed,
+            rank=self.options.rank, seed=recipe.seed,
+            adapters=(FAKE,) if self.options.full else (STUDENT, FAKE),
+            full=(STUDENT,) if self.options.full else (),
         )  # fmt: skip
         if self.options.init:
             self.student.load(STUDENT, Path(self.options.init))
         self.empty = self.base.encode_prompts([""])
-        self.modules: dict[str, nn.Module] = {"unet": self.base.unet}
+        self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.student.copies}
 
     def groups(self) -> list[dict[str, Any]]:
-        """Each adapter by its name."""
+        """Each role's parameters by its name."""
         fake: dict[str, Any] = {"role": FAKE, "params": self.student.parameters(FAKE)}
         if self.options.fake_lr:
             fake["lr"] = self.options.fake_lr
@@ -153,7 +157,7 @@ class DmdTask(Task):
         write_preview(path, self.base, network, self.grid, "jumps")
 
     def export(self, out: Path) -> dict[str, Any]:
-        """Write the student's adapter; returns what a model card says of it."""
+        """Write the student's weights; returns what a model card says of them."""
         path = self.student.export(out)
         seen, fakes, options = self.recipe.images_seen, self.options.fake_updates, self.options
         guided = 1 if options.guidance == 1 else 2

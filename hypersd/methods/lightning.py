@@ -45,13 +45,16 @@ NOISE_LEVELS = (10, 250, 500, 750)  # t* of the critic's inputs, as in the paper
 class LightningOptions:
     """A recipe's `options`: guidance of the base in the first stage; points of the solver grid;
     rank of the adapters; critic_lr, the recipe's learning rate where 0; trunk of the critics, a
-    trained "copy" of the UNet's half or that "frozen"."""
+    trained "copy" of the UNet's half or that "frozen"; full, a whole UNet instead of an adapter;
+    init, a folder with the weights that the student starts from, "" for none."""
 
     guidance: float
     points: int = 40
     rank: int = 8
     critic_lr: float = 0.0
     trunk: str = "copy"
+    full: bool = False
+    init: str = ""
 
 
 RANGES = {"guidance": (1.0, 100.0), "points": (1, 1000), "rank": (1, 1024), "critic_lr": (0.0, 1.0)}
@@ -105,12 +108,18 @@ class LightningTask(Task):
                 s.role: self._critic(s) for s in self.stages if s.critic != "none"
             }
         self.kept = sorted({s.teacher for s in self.stages} & {s.to for s in self.stages})
+        roles = (STUDENT, *(f"{steps}step" for steps in self.kept))
+        full = self.options.full
         self.student = Student(
             self.base.unet, self.schedule, rank=self.options.rank, seed=recipe.seed,
-            adapters=(STUDENT, *(f"{steps}step" for steps in self.kept)),
+            adapters=() if full else roles, full=roles if full else (),
         )  # fmt: skip
+        if self.options.init:
+            self.student.load(STUDENT, Path(self.options.init))
         self.empty = self.base.encode_prompts([""])
-        self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.critics}
+        self.modules: dict[str, nn.Module] = {
+            "unet": self.base.unet, **self.critics, **self.student.copies,
+        }  # fmt: skip
 
     def _critic(self, stage: Stage) -> Critic:
         frozen = self.options.trunk == "frozen"

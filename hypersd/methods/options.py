@@ -74,7 +74,9 @@ def read(
             raise UsageError(f"{where}.{key}={value!r}; {nearest(str(value), choices[key])}")
         if key in ranges:
             _check_number(f"{where}.{key}", value, known[key], ranges[key])
-        elif key not in choices and not isinstance(value, str):
+        elif known.get(key) == "bool" and not isinstance(value, bool):
+            raise UsageError(f"{where}.{key}={value!r}; valid: true or false")
+        elif known.get(key) == "str" and not isinstance(value, str):
             raise UsageError(f"{where}.{key}={value!r}; valid: a text")
     if "guidance" in known and "guidance" not in recipe.options:
         raise UsageError(f"{where}: 'guidance' is missing; valid: a number, 1 = none")

@@ -99,7 +99,8 @@ class VaeTask(Task):
         largest = self.recipe.options["latent_noise"] / self.vae.config.scaling_factor
         share = (2 * torch.rand(len(mean), 1, 1, 1, generator=rng) - 1).clamp(min=0)
         noise = torch.randn(mean.shape, generator=rng)
-        return mean + largest * (share * noise).to(self.device)
+        noised: Tensor = mean + largest * (share * noise).to(self.device)
+        return noised
 
     def preview(self, path: Path) -> None:
         shown = pictures("validation", 0, HELD_OUT)[:12]

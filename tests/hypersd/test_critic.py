@@ -57,7 +57,7 @@ def test_it_learns_to_tell_two_kinds_apart(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     moved = any(not torch.equal(critic.trunk.state_dict()[k], v) for k, v in trunk.items())
     assert moved is not frozen

@@ -17,6 +17,7 @@ from hypersd.methods import METHODS
 from hypersd.methods.dmd import DmdTask
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
+from hypersd.student import UNET_NAME, WEIGHT_NAME
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
 RECIPE = Recipe(
@@ -26,10 +27,14 @@ RECIPE = Recipe(
 )  # fmt: skip
 
 
-@pytest.fixture
-def task(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DmdTask:
+@pytest.fixture(params=[False, True], ids=["adapter", "full"])
+def task(
+    request: pytest.FixtureRequest, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> DmdTask:
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    built = METHODS["dmd"](replace(RECIPE, base=str(tiny_base)), torch.device("cpu"))
+    options = {**RECIPE.options, "full": request.param}
+    recipe = replace(RECIPE, base=str(tiny_base), options=options)
+    built = METHODS["dmd"](recipe, torch.device("cpu"))
     assert isinstance(built, DmdTask)
     return built
 
@@ -130,15 +135,17 @@ def test_the_pair_is_the_teachers_own_ode(task: DmdTask) -> None:
     torch.testing.assert_close(task.solve(z, text), x, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("full", [False, True])
 def test_a_stopped_training_goes_on_with_both_roles(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, "fake_updates": 1})
+    options = {**RECIPE.options, "fake_updates": 1, "full": full}
+    recipe = replace(RECIPE, base=str(tiny_base), options=options)
     monkeypatch.setattr(DmdTask, "preview", lambda self, path: None)
     from safetensors.torch import load_file
 
-    name = "pytorch_lora_weights.safetensors"
+    name = UNET_NAME if full else WEIGHT_NAME
     whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
     real = DmdTask.loss
 

@@ -16,6 +16,7 @@ from hypersd.errors import UsageError
 from hypersd.methods import METHODS
 from hypersd.methods.lightning import LightningTask
 from hypersd.recipe import Recipe
+from hypersd.student import UNET_NAME, WEIGHT_NAME
 
 STAGES = [
     {"from": 8, "to": 4, "steps": 2},
@@ -136,12 +137,14 @@ def test_a_noised_critic_sees_the_landing_with_noise_up_to_its_level(build: Any)
     torch.testing.assert_close(x, expected.float(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("full", [False, True])
 def test_a_stopped_training_goes_on_with_critics_and_kept_students(
-    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
     from safetensors.torch import load_file
 
-    recipe, name = build().recipe, "pytorch_lora_weights.safetensors"
+    recipe = build(options={**RECIPE.options, "full": full}).recipe
+    name = UNET_NAME if full else WEIGHT_NAME
     whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
     real = LightningTask.loss
 

@@ -184,3 +184,55 @@ def test_a_pipeline_loads_the_export(
         got, expected = call(pipe.unet, x, t, text), ours.predict("student", x, t, text)
         assert not torch.allclose(expected, call(bare, x, t, text), atol=0.1)
     torch.testing.assert_close(got, expected, rtol=0, atol=within * float(expected.abs().max()))
+
+
+def test_a_whole_copy_trains_as_a_copy_does_and_the_base_stays(bare: UNet2DConditionModel) -> None:
+    student = Student(copy.deepcopy(bare), SCHEDULE, adapters=("fake",), full=("student",))
+    x, t, text = inputs()
+    frozen = {k: v.clone() for k, v in student.unet.state_dict().items()}
+    with student.using("teacher"), torch.no_grad():
+        teacher = student.unet(x, t, encoder_hidden_states=text).sample
+    loss = (student.predict("student", x, t, text) - 0.5 * teacher).square().mean()
+    loss.backward()
+    reference = copy.deepcopy(bare).requires_grad_(True)
+    (call(reference, x, t, text) - 0.5 * teacher).square().mean().backward()
+    found = {id(p) for p in student.parameters("student")}
+    assert found == {id(p) for p in student.copies["student"].parameters()}
+    for mine, theirs in zip(student.parameters("student"), reference.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+    assert all(p.grad is None for p in student.unet.parameters())
+    assert all(torch.equal(v, frozen[k]) for k, v in student.unet.state_dict().items())
+
+
+def test_a_whole_copy_begins_as_an_adapter_and_its_export_is_a_unet(
+    bare: UNet2DConditionModel, tmp_path: Path
+) -> None:
+    x, t, text = inputs()
+    adapted = make(bare)
+    adapted.export(tmp_path / "lora", dtype=torch.float32)
+    whole = Student(copy.deepcopy(bare), SCHEDULE, adapters=(), full=("student",))
+    whole.load("student", tmp_path / "lora")
+    with torch.no_grad():
+        expected = adapted.predict("student", x, t, text)
+        found = whole.predict("student", x, t, text)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        whole.export(tmp_path / "unet", dtype=torch.float32)
+        loaded = UNet2DConditionModel.from_pretrained(tmp_path / "unet")
+        torch.testing.assert_close(call(loaded, x, t, text), found)
+        again = Student(copy.deepcopy(bare), SCHEDULE, adapters=(), full=("student",))
+        again.load("student", tmp_path / "unet")
+        torch.testing.assert_close(again.predict("student", x, t, text), found)
+    assert all(p.requires_grad for p in whole.parameters("student"))
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_weights_that_do_not_fit_are_one_line(
+    bare: UNet2DConditionModel, tmp_path: Path, full: bool
+) -> None:
+    roles = {"adapters": (), "full": ("student",)} if full else {}
+    student = Student(copy.deepcopy(bare), SCHEDULE, rank=4, **roles)
+    (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(b"damaged")
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match="weights in") as caught:
+            student.load("student", folder)
+        assert "\n" not in str(caught.value)
