@@ -85,7 +85,7 @@ def judged(run: Folder, base: Folder, name: str, suite: Suite | None = None) -> 
     bounds: Mapping[str, Any] = suite.limits if suite else run.resolved.get("limits") or {}
     rows = [*verdicts.judge(run, base, margins), *limits.judge(run, base, bounds)]
     changed = {
-        c.name: protocol.changes(run, base, c.name)
+        c.name: protocol.changes(run, base, c.name) or _silent(run, base, c.name)
         for c in base.summary.contestants
         if c.name in names
     }
@@ -99,6 +99,16 @@ def judged(run: Folder, base: Folder, name: str, suite: Suite | None = None) -> 
         added=limits.added(run, base),
         worst=pictures.worst(rows, run, base, run.path / "check" / "pictures"),
     )
+
+
+def _silent(run: Folder, base: Folder, name: str) -> list[str]:
+    """A clause where an unchanged contestant drew other pictures than the baseline's."""
+    mine, theirs = run.features(name), base.features(name)
+    if not (mine.keys() & theirs.keys()) - {"index", "seed"}:
+        return []
+    if verdicts.same_pictures(mine, theirs, folder.aligned(run, base)):
+        return []
+    return ["no setting and no weight, but its pictures are others (a library? the machine?)"]
 
 
 def overall(rows: Sequence[Verdict]) -> str:

@@ -26,7 +26,9 @@ Coverage of that expected value at N = 1,000, d = 64, by `tests/metrics/test_cov
 correlated Gaussian features 93.2, 93.6, 93.4 %, rectified mixtures 95.5, 96.1, 95.7 %; paired
 difference of two models 94.6 and 95.8 %. For a model equal to the reference 98.4 and 96.0 %: the
 first-order term vanishes there and the interval is too wide. (Its expected value is all bias: 2.4
-and 0.5 where the value at infinite N is 0.)
+and 0.5 where the value at infinite N is 0.) The extrapolated value (`at_infinity`, `fid_inf`)
+covers that of infinitely many images in 93.2, 94.3, 95.1 and 94.9 % (a small and a large change,
+either kind of features, 1,000 runs each).
 """
 
 from __future__ import annotations

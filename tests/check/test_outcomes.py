@@ -197,6 +197,16 @@ def test_what_changed_in_a_contestant_is_named(made: Made, write_run: Write, che
     )
 
 
+def test_other_pictures_of_an_unchanged_contestant_are_named(
+    made: Made, write_run: Write, check: Check
+) -> None:
+    base = write_run("base", made)
+    run = write_run("run", made, pictures=changed(made, lcm=drawn(made.prompts, seed=6)))
+    _, said, _ = check(run, base)
+    assert "changed  lcm-1step: no setting and no weight, but its pictures are others" in said
+    assert "changed  tcd-1step" not in said
+
+
 def test_junit_counts_what_the_check_says(made: Made, write_run: Write, check: Check) -> None:
     base = write_run("base", made)
     worse = changed(made, lcm=drawn(made.prompts, noise=0.35))

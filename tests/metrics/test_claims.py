@@ -35,7 +35,9 @@ def test_trainings_that_differ_by_a_constant_are_welchs_test() -> None:
     d = method_difference(a[:, None] + prompts, b[:, None] + prompts)
     theirs = stats.ttest_ind(a, b, equal_var=False)
     interval = theirs.confidence_interval()
-    assert d.freedom == pytest.approx(theirs.df)
+    assert d.trainings[1] == pytest.approx(theirs.df)
+    assert 2 * d.p_above(0.0) == pytest.approx(theirs.pvalue, rel=1e-6)
+    assert d.p_above(0.0) + d.p_below(0.0) == pytest.approx(1.0)
     assert (d.low, d.high) == pytest.approx((interval.low, interval.high))
 
 
