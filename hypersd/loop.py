@@ -10,6 +10,7 @@ import copy
 import json
 import math
 import platform
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,8 +30,8 @@ STUDENT = "student"
 
 
 class Task(Protocol):
-    """One trainable thing; whoever inherits may leave out `turns`, `turn_loss`, `after_step` and
-    `preview`.
+    """One trainable thing; whoever inherits must have `groups`, `loss` (or `turn_loss`) and
+    `export`.
 
     modules: all that a checkpoint must hold (trained parameters and buffers).
     """
@@ -62,8 +63,16 @@ class Task(Protocol):
         """Write a picture of what the model does on validation data, where that makes sense."""
         return
 
+    def snapshot(self, step: int) -> str | None:
+        """The name of a folder to export to after a step, besides the final weights, or None."""
+        return None
+
+    def cost(self, steps: int) -> dict[str, int]:
+        """What so many steps cost, for the model card: network passes by name."""
+        return {}
+
     def export(self, out: Path) -> dict[str, Any]:
-        """Write the final weights into a folder; returns figures for the model card."""
+        """Write the weights into a folder; returns figures for the model card."""
 
 
 def build(recipe: Recipe, device: torch.device) -> Task:
@@ -176,6 +185,8 @@ class _Run:
                     log.flush()
                     for name, value in scalars.items():
                         writer.add_scalar(name, value, self.step)
+                if kept := self.task.snapshot(self.step - 1):
+                    self.publish(self.out / kept)
                 if self.step % recipe.checkpoint_every == 0 and self.step < recipe.steps:
                     self.save()
                     self.task.preview(self.out / f"preview-{self.step:06d}.png")
@@ -220,19 +231,25 @@ class _Run:
                 for parameter, average in zip(self.parameters, self.average, strict=True):
                     parameter.copy_(average)
         self.task.preview(self.out / f"preview-{self.step:06d}.png")
-        beside = final.with_name("final.writing")
-        beside.mkdir(exist_ok=True)
+        return self.publish(final)
+
+    def publish(self, folder: Path) -> Path:
+        """Export the weights as they are, with their card: whole, or not at all."""
+        beside = folder.with_name(f"{folder.name}.writing")
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
         figures = self.task.export(beside)
         facts = {
             "recipe": self.recipe.name, "identity": self.recipe.identity, "seed": self.recipe.seed,
-            "steps": self.recipe.steps, "images_seen": self.recipe.images_seen,
+            "steps": self.step, "images_seen": self.step * self.recipe.batch,
             "seconds": round(self.seconds, 1), "hardware": hardware(), "torch": torch.__version__,
-            **figures,
+            **self.task.cost(self.step), **figures,
         }  # fmt: skip
         (beside / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
         (beside / "README.md").write_text(model_card(facts))
-        beside.rename(final)
-        return final
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+        return folder
 
 
 @contextmanager

@@ -178,7 +178,6 @@ class ConsistencyTask(Task):
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's adapter; returns what a model card says of it."""
         path = self.student.export(out)
-        forwards = 3 if self.options.guidance == 1 else 4
         return {
             "method": self.recipe.method,
             "base": self.recipe.base,
@@ -187,8 +186,14 @@ class ConsistencyTask(Task):
             "rank": self.options.rank,
             "parameters": sum(p.numel() for p in self.student.parameters("student")),
             "bytes": path.stat().st_size,
-            "unet_forwards": forwards * self.recipe.images_seen,
-            "unet_backwards": self.recipe.images_seen,
+        }
+
+    def cost(self, steps: int) -> dict[str, int]:
+        """Student, target and the teacher's one or two passes, per picture."""
+        seen = steps * self.recipe.batch
+        return {
+            "unet_forwards": seen * (3 if self.options.guidance == 1 else 4),
+            "unet_backwards": seen,
         }
 
     def _draw(self, shape: torch.Size, rng: torch.Generator) -> Draw:

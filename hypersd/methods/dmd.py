@@ -158,17 +158,23 @@ class DmdTask(Task):
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's weights; returns what a model card says of them."""
-        path = self.student.export(out)
-        seen, fakes, options = self.recipe.images_seen, self.options.fake_updates, self.options
-        guided = 1 if options.guidance == 1 else 2
-        solved = self.recipe.steps * options.pairs * options.pair_steps * guided
+        path, options = self.student.export(out), self.options
         return {
             "method": self.recipe.method, "base": self.recipe.base, "guidance": options.guidance,
-            "rank": options.rank, "start": options.start, "fake_updates": fakes,
+            "rank": options.rank, "start": options.start, "fake_updates": options.fake_updates,
             "bytes": path.stat().st_size,
-            "unet_forwards": seen * (2 + guided + 2 * fakes) + (solved if options.mse else 0),
-            "unet_backwards": seen * (1 + fakes),
         }  # fmt: skip
+
+    def cost(self, steps: int) -> dict[str, int]:
+        """Two passes a picture in each fake update; in the student's, its own, both scores' and
+        those of the ODE."""
+        options, seen = self.options, steps * self.recipe.batch
+        guided = 1 if options.guidance == 1 else 2
+        solved = steps * options.pairs * options.pair_steps * guided if options.mse else 0
+        return {
+            "unet_forwards": seen * (2 + guided + 2 * options.fake_updates) + solved,
+            "unet_backwards": seen * (1 + options.fake_updates),
+        }
 
     def _draw(self, step: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Text of the step's captions, pure noise for the student, noise to diffuse with."""

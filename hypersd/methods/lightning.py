@@ -195,17 +195,31 @@ class LightningTask(Task):
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's adapter; returns what a model card says of it."""
-        path, batch = self.student.export(out), self.recipe.batch
-        guided = 1 if self.options.guidance == 1 else 2
-        moves = [s.teacher // s.to * (1 if s.teacher in self.kept else guided) + 1
-                 for s in self.stages]  # fmt: skip
-        forwards = sum(s.steps * n for s, n in zip(self.stages, moves, strict=True))
-        judged = sum(s.steps for s in self.stages if s.critic != "none")
+        path = self.student.export(out)
         return {
             "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
             "guidance": self.options.guidance, "solver_points": self.options.points,
-            "bytes": path.stat().st_size, "unet_forwards": forwards * batch,
-            "unet_backwards": self.recipe.images_seen,
+            "bytes": path.stat().st_size,
+        }  # fmt: skip
+
+    def snapshot(self, step: int) -> str | None:
+        """The student of every number of steps, when no later stage has that number."""
+        number = bisect_right(self.ends, step)
+        if step + 1 != self.ends[number] or step + 1 == self.recipe.steps:
+            return None
+        to = self.stages[number].to
+        return None if to in [s.to for s in self.stages[number + 1 :]] else f"{to}step"
+
+    def cost(self, steps: int) -> dict[str, int]:
+        """The teacher's moves and the student's own, per picture; the critics' part."""
+        guided, batch = 1 if self.options.guidance == 1 else 2, self.recipe.batch
+        forwards = judged = 0
+        for stage in map(self.stage, range(steps)):
+            distilled = stage.teacher in self.kept
+            forwards += stage.teacher // stage.to * (1 if distilled else guided) + 1
+            judged += stage.critic != "none"
+        return {
+            "unet_forwards": forwards * batch, "unet_backwards": steps * batch,
             "critic_updates": judged, "critic_images": 2 * judged * batch,
         }  # fmt: skip
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -142,13 +141,18 @@ class TscdTask(ConsistencyTask):
         if self._taught_by_previous and step + 1 in self.method.ends:
             self.student.average(PREVIOUS, 0.0)
 
-    def export(self, out: Path) -> dict[str, Any]:
-        """As any consistency method's, with the critic's part of the cost."""
-        figures, batch = super().export(out), self.recipe.batch
-        stages = self.method.stages
-        judged = sum(stage.steps for stage in stages if stage.adversarial)
+    def snapshot(self, step: int) -> str | None:
+        """Every stage's student is a model of its own."""
+        if step + 1 in self.method.ends[:-1]:
+            return f"{self.method.stage(step).segments}segments"
+        return None
+
+    def cost(self, steps: int) -> dict[str, int]:
+        """As any consistency method's, with the critic's part."""
+        figures, batch = super().cost(steps), self.recipe.batch
         if self._taught_by_previous and self.options.guidance != 1:  # guidance is distilled then
-            figures["unet_forwards"] -= batch * sum(stage.steps for stage in stages[1:])
+            figures["unet_forwards"] -= batch * max(0, steps - self.method.ends[0])
+        judged = sum(bool(self.method.stage(step).adversarial) for step in range(steps))
         return figures | {"critic_updates": judged, "critic_images": 2 * judged * batch}
 
     @property

@@ -161,9 +161,13 @@ def test_a_stopped_training_goes_on_with_critics_and_kept_students(
     assert all(torch.equal(again[key], value) for key, value in whole.items())
 
 
-def test_the_card_counts_forward_passes(build: Any, tmp_path: Path) -> None:
+def test_students_of_each_number_of_steps_are_kept(build: Any) -> None:
+    assert [build().snapshot(step) for step in range(4)] == [None, "4step", "2step", None]
+
+
+def test_the_cost_counts_forward_passes(build: Any) -> None:
     """Two guided moves and the student's in stage one; then two and four of a distilled one."""
-    figures = build().export(tmp_path)
+    figures = build().cost(4)
     assert figures["unet_forwards"] == 3 * (2 * 5 + 1 * 3 + 1 * 5)
     assert figures["critic_updates"] == 2
 

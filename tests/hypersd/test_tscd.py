@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,25 @@ def test_a_stopped_training_goes_on_with_its_critic(
     assert all(torch.equal(again[key], value) for key, value in whole.items())
 
 
-def test_the_card_counts_what_the_critic_and_the_teacher_cost(build: Any, tmp_path: Path) -> None:
-    figures = build(teacher="previous_stage").export(tmp_path)
-    assert figures["unet_forwards"] == 2 * 3 * 4 + 2 * 3 * 3
-    assert (figures["critic_updates"], figures["critic_images"]) == (2, 12)
+def test_the_cost_counts_what_the_critic_and_the_teacher_take(build: Any) -> None:
+    task = build(teacher="previous_stage")
+    assert task.cost(4) == {
+        "unet_forwards": 2 * 3 * 4 + 2 * 3 * 3, "unet_backwards": 12,
+        "critic_updates": 2, "critic_images": 12,
+    }  # fmt: skip
+    assert task.cost(2)["unet_forwards"] == 2 * 3 * 4
+
+
+def test_every_stage_leaves_its_student(build: Any, tmp_path: Path) -> None:
+    """A snapshot is what the stage ended with, and its card counts its own pictures."""
+    from safetensors.torch import load_file
+
+    recipe, name = build().recipe, "pytorch_lora_weights.safetensors"
+    final = loop.train(recipe, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "2segments" / "training.json").read_text())
+    assert (facts["steps"], facts["images_seen"], facts["unet_backwards"]) == (2, 6, 6)
+    short = replace(recipe, steps=2, stages=recipe.stages[:1])
+    alone = load_file(loop.train(short, tmp_path / "short") / name)
+    kept = load_file(tmp_path / "run" / "2segments" / name)
+    assert all(torch.equal(kept[key], value) for key, value in alone.items())
+    assert json.loads((final / "training.json").read_text())["steps"] == 4
