@@ -19,6 +19,7 @@ from bench.study.choose import Item
 
 FOLDER = "study"  # inside the run folder
 QUESTION = "Which picture do you prefer for this text?"
+MOST_PROMPTS = 200  # more would be asked about too seldom, and make a static copy large
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CHECK_SOURCES = ("real", "vae_round_trip")  # whose pictures attention checks show, best first
 
@@ -109,17 +110,27 @@ def read(run: Path) -> Material:
     if not _connected(len(names), chosen):
         chosen = list(combinations(range(len(names)), 2))
     both = sorted({(min(pair), max(pair)) for pair in chosen})
-    prompts = {
-        index: text
-        for index, text in texts.items()
-        if any((names[a], index) in files and (names[b], index) in files for a, b in both)
-    }
+    prompts = _prompts(texts, names, both, files)
     if not prompts:
         raise UsageError(
             f"run={run}: a study needs pictures of two contestants for one prompt in {run}/images; "
             f"it has pictures of {', '.join(sorted(seen)) or 'none'}"
         )
+    files = {key: path for key, path in files.items() if key[1] in prompts}
     return Material(run, found.title or found.suite, tuple(names), tuple(both), prompts, files)
+
+
+def _prompts(
+    texts: dict[int, str], names: list[str], pairs: list[tuple[int, int]],
+    files: dict[tuple[str, int], Path],
+) -> dict[int, str]:  # fmt: skip
+    """The first prompts of the set, those that most pairs have pictures of before all others."""
+    there = {
+        index: sum((names[a], index) in files and (names[b], index) in files for a, b in pairs)
+        for index in texts
+    }
+    ranked = sorted((index for index in texts if there[index]), key=lambda i: (-there[i], i))
+    return {index: texts[index] for index in sorted(ranked[:MOST_PROMPTS])}
 
 
 def _connected(count: int, pairs: list[tuple[int, int]]) -> bool:

@@ -8,7 +8,7 @@ import math
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,6 +25,9 @@ from bench.study.desk import Desk
 from bench.study.material import QUESTION
 from bench.study.pictures import Album
 from bench.study.store import Rater, Refused, Trial
+
+if TYPE_CHECKING:
+    import uvicorn
 
 PAGE = Path(__file__).parent / "page"
 POLICY = (
@@ -232,10 +235,15 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(site: ASGIApp, waiting: socket.socket) -> None:
     """Answer until the process is interrupted."""
+    server(site).run(sockets=[waiting])
+
+
+def server(site: ASGIApp) -> uvicorn.Server:
+    """What answers; its headers say neither what it is nor the time."""
     import uvicorn
 
     config = uvicorn.Config(
         site, log_level="warning", access_log=False, server_header=False, date_header=False,
         lifespan="off", timeout_graceful_shutdown=3,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[waiting])
+    return uvicorn.Server(config)

@@ -145,8 +145,8 @@ def _errors(influence: Array, ballots: Ballots) -> tuple[Array, Array]:
         total = np.maximum(summed, np.maximum(by_rater, by_prompt))
     spread = sum(part**2 / max(1, free) for part, free in parts)
     whole = sum(part for part, _ in parts) ** 2
-    least = float(min(free for _, free in parts))
-    freedom = np.divide(whole, spread, where=spread > 0, out=np.full(len(total), max(1.0, least)))
+    even = len(parts) ** 2 / sum(1 / max(1, free) for _, free in parts)  # as if parts were equal
+    freedom = np.divide(whole, spread, where=spread > 0, out=np.full(len(total), float(even)))
     return np.sqrt(total), freedom
 
 
