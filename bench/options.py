@@ -89,6 +89,8 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
     places = {"import": "imported"}
     options = _options(given, runs, {places.get(k, k): Path(value) for k, value in paths.items()})
     if name is None:
+        for key in values:
+            raise UsageError(f"{key}=...: is a key of a suite; give suite=NAME as well")
         return options, None
     return options, suite.read(Path(name).stem, values, options.images)
 

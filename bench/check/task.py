@@ -65,8 +65,8 @@ def _run_folder(options: Options, suite: Suite | None) -> Path:
         raise UsageError("; ".join(plan.missing))
     if not plan.out.is_dir():
         raise UsageError(
-            f"run={plan.out}: there is no such run yet; make it with: "
-            f"python bench.py suite={suite.name} out={plan.out}"
+            f"run={plan.out}: there is no such run yet; make it first, by the same words without "
+            "task, baseline and update"
         )
     return plan.out
 

@@ -186,6 +186,21 @@ def test_keys_of_a_check_elsewhere_are_refused(capsys: pytest.CaptureFixture[str
     assert main(["task=check", "run=x", "baseline=./y", "update=maybe"]) == 2
 
 
+def test_margins_on_the_command_line_need_the_suite(
+    made: Made, write_run: Write, check: Check, tmp_path: Path
+) -> None:
+    run, base = write_run("run", made), write_run("base", made)
+    refused(check(run, base, "margins.clip=0.5"), "margins=...: is a key of a suite")
+    suite = tmp_path / "tiny.yaml"
+    suite.write_text("title: T\nversion: 1\nsteps: [1]\nprompts: {set: shapes/test, n: 9}\n"
+                     "metrics: [clip]\ncontestants: {lcm: {}}\n")  # fmt: skip
+    worse = {**made.pictures, "lcm-1step": drawn(made.prompts, noise=0.26)}
+    run = write_run("worse", made, pictures=worse)
+    strict, loose = "margins.clip=0.01", ("margins.clip=50", "margins.fid=900%")
+    assert check(run, base, f"suite={suite}", strict)[0] == 1
+    assert check(run, base, f"suite={suite}", *loose, "margins.faithful=0.9")[0] == 0
+
+
 def test_any_finished_run_is_a_baseline(made: Made, write_run: Write, check: Check) -> None:
     run = write_run("run", made)
     shutil.copytree(run, run.parent / "copy")
