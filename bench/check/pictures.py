@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ def worst(verdicts: Sequence[Verdict], run: Folder, base: Folder, out: Path) -> 
     both sides come first; without any, the worst prompts are told in words.
     """
     found = []
+    shutil.rmtree(out, ignore_errors=True)  # those of an earlier check
     for name in dict.fromkeys(v.contestant for v in verdicts):
         told = _speaker([v for v in verdicts if v.contestant == name], base)
         if told is not None:
