@@ -84,7 +84,7 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
         raise UsageError(f"suite=NAME is missing; there are {', '.join(suite.names())}")
     values = _compose(name, overrides)
     given = {key: values.pop(key) for key in DEFAULTS}
-    _study_keys(given["task"], paths, overrides)
+    _study_keys(given["task"], [*paths, *(["suite"] if name else [])], overrides)
     _check_keys(given)
     places = {"import": "imported"}
     options = _options(given, runs, {places.get(k, k): Path(value) for k, value in paths.items()})
@@ -163,7 +163,7 @@ def _check_keys(given: dict[str, Any]) -> None:
         raise UsageError(f"baseline=NAME is missing; {there} a folder with a slash")
 
 
-def _study_keys(task: Any, paths: dict[str, str], overrides: list[str]) -> None:
+def _study_keys(task: Any, paths: list[str], overrides: list[str]) -> None:
     """Refuse a study without a run, two things to do at once, and a study's keys elsewhere."""
     keys = {override.lstrip("+").split("=")[0] for override in overrides} | set(paths)
     if task == "study":
