@@ -29,6 +29,7 @@ from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes.layout import LayoutHead, labels, layout_loss
 from hypersd.shapes.pictures import pictures, texts
+from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
 from hypersd.shapes.vae import to_unit
 
 TEXT_LENGTH = 32
@@ -115,12 +116,12 @@ def noise_weight(acp: Tensor) -> Tensor:
 
 
 class TeacherTask(Task):
-    """Predict the noise: squared error weighted by `noise_weight`, and `layout.layout_loss` on the
-    features that leave the first up block. A `hypersd.loop.Task`.
+    """Predict the noise: squared error weighted by `noise_weight`; beside it `layout_loss` on the
+    features that leave the first up block and `spec_loss` on the pooled text. A `loop.Task`.
 
     data: n, vae (folder of the trained autoencoder).  options: widths, text_width, text_layers,
-    layout (weight of the layout loss), guidance (for the previews); or, to train a teacher on,
-    init (its exported folder).
+    layout and spec (weights of those losses, spec 0 where left out), guidance (for the previews);
+    or, to train a teacher on, init (its exported folder).
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -131,13 +132,15 @@ class TeacherTask(Task):
         self.text, self.unet = (part.to(device) for part in self._networks(options))
         self.head = LayoutHead(options["widths"][-1]).to(device)
         self.unet.up_blocks[0].register_forward_hook(self._keep)
+        self.reader = SpecHead(self.text.config.hidden_size).to(device)
         self.modules: dict[str, nn.Module] = {
-            "unet": self.unet, "text": self.text, "head": self.head,
+            "unet": self.unet, "text": self.text, "head": self.head, "reader": self.reader,
         }  # fmt: skip
         self.scheduler = DDIMScheduler(
             **SCHEDULE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"
         )
         self.latents, self.ids, self.layouts = self._data(recipe.data["n"])
+        self.specs = torch.from_numpy(spec_labels("train", 0, recipe.data["n"]))
         self.empty = token_ids(self.tokenizer, [""])[0]
 
     def _networks(self, options: dict[str, Any]) -> tuple[CLIPTextModel, UNet2DConditionModel]:
@@ -174,18 +177,25 @@ class TeacherTask(Task):
         rows = torch.randint(len(self.latents), (size,), generator=rng)
         x0 = self.latents[rows].float().to(self.device)
         ids = self.ids[rows].long()
-        ids[torch.rand(size, generator=rng) < DROPPED] = self.empty
+        dropped = torch.rand(size, generator=rng) < DROPPED
+        ids[dropped] = self.empty
         eps = torch.randn(x0.shape, generator=rng).to(self.device)
         t = torch.randint(1000, (size,), generator=rng).to(self.device)
         x_t = self.scheduler.add_noise(x0, eps, t)
-        states = self.text(ids.to(self.device)).last_hidden_state
-        error = F.mse_loss(self.unet(x_t, t, states).sample.float(), eps, reduction="none")
+        text = self.text(ids.to(self.device))
+        error = F.mse_loss(
+            self.unet(x_t, t, text.last_hidden_state).sample.float(), eps, reduction="none"
+        )
         plain = error.mean(dim=(1, 2, 3))
         acp = self.scheduler.alphas_cumprod.to(self.device)[t]
         denoising = (noise_weight(acp) * plain).mean()
         placing, scalars = layout_loss(self.head(self.features), self.layouts[rows].to(self.device))
+        said = self.specs[rows][~dropped].to(self.device)
+        reading, read = spec_loss(self.reader(text.pooler_output[~dropped.to(self.device)]), said)
         scalars |= {"mse": float(plain.mean().detach()), "layout": float(placing.detach())}
-        return denoising + self.recipe.options["layout"] * placing, scalars
+        weights = self.recipe.options
+        loss = denoising + weights["layout"] * placing + weights.get("spec", 0.0) * reading
+        return loss, scalars | read
 
     def pipeline(self) -> StableDiffusionPipeline:
         """The parts as the pipeline a user loads."""
