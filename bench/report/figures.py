@@ -9,8 +9,10 @@ import numpy as np
 
 from bench.report.findings import ALPHA
 from bench.report.runfiles import Array, RunFiles
+from bench.report.words import groups
 from bench.summary import Contestant, MetricValue, Summary
 
+MATRIX_MOST = 40  # contestants; a larger matrix is neither readable nor small
 LATENCY_METRICS = ("fid", "faithful", "hps")
 
 
@@ -87,13 +89,15 @@ def frontier(rows: Sequence[Contestant], metric: str) -> list[Contestant]:
 
 
 def wins(summary: Summary, files: RunFiles, metric: str) -> Wins | None:
-    """Who wins against whom on a metric with scores of single images; None without.
+    """Who wins against whom on a metric with scores of single images; None without, or for
+    more than 40 contestants.
 
     From the run's per-prompt scores; where those are gone, from the comparisons alone.
     """
-    rivals = [c for c in summary.contestants if not c.is_anchor and metric in c.metrics]
+    ordered = (c for _, members in groups(summary) for c in members)
+    rivals = [c for c in ordered if not c.is_anchor and metric in c.metrics]
     names = [c.name for c in rivals]
-    if len(names) < 2:
+    if not 2 <= len(names) <= MATRIX_MOST:
         return None
     higher = rivals[0].metrics[metric].higher_is_better
     rates = np.full((len(names), len(names)), np.nan)

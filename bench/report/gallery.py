@@ -21,7 +21,7 @@ from bench.report.plots import colour_class
 from bench.report.runfiles import RunFiles, ranges
 from bench.report.selection import RANDOM, headline
 from bench.report.view import any_value
-from bench.report.words import decimals, groups, metric_words
+from bench.report.words import groups, metric_words
 from bench.summary import Contestant, Summary
 
 WORDS_MOST = 3_000_000  # characters that words and scores of prompts may take
@@ -112,9 +112,14 @@ def _metric(summary: Summary, files: RunFiles, metric: str) -> dict[str, Any]:
         "key": metric,
         "title": metric_words(metric).title,
         "higher": any_value(summary, metric).higher_is_better,
-        "places": decimals(summary, metric),
+        "places": _places(files.spread(metric)),
         "spread": float(f"{files.spread(metric):.6g}"),
     }
+
+
+def _places(spread: float) -> int:
+    """Decimals that tell single pictures apart: three figures of their spread, at most two."""
+    return min(2, max(0, 2 - math.floor(math.log10(spread))))
 
 
 def _scores(

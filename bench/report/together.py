@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.comparisons import Scored, compare
+from bench.comparisons import Scored, compare, refused, sensitivity
 from bench.errors import UsageError
 from bench.keys import digest
 from bench.metrics.base import Result
@@ -53,17 +53,22 @@ def merge(runs: Runs, out: Path | None) -> tuple[Summary, RunFiles, Path]:
     target = out or Path("runs") / f"compare-{digest([str(r.resolve()) for r, _ in runs])[:8]}"
     entrants = _entrants(runs)
     scored = [_scored(entrant) for entrant in entrants]
-    first = runs[0][1]
+    first, margins = runs[0][1], _resolved(runs[0][0]).get("margins")
+    comparisons = compare(scored, margins if isinstance(margins, dict) else None)
     merged = Summary(
         suite=first.suite,
         protocol=first.protocol,
         environment={_label(runs, run): found.environment for run, found in runs},
         seconds={},
         contestants=[entrant.contestant for entrant in entrants],
-        comparisons=compare(scored),
-        ledger={_label(runs, run): found.ledger for run, found in runs},
+        comparisons=comparisons,
+        ledger={
+            **{_label(runs, run): found.ledger for run, found in runs},
+            "not_compared": refused(scored),
+        },
         title=f"{first.title or first.suite}: {names}",
         limit=first.limit,
+        sensitivity=sensitivity(comparisons),
     )
     return merged, _files(entrants, runs, target), target
 

@@ -102,7 +102,7 @@ def sensitivities(summary: Summary) -> list[tuple[str, str]]:
             f"80 % probability at {known.prompts:,} prompts"
         )
         if known.margin is not None:
-            text += f"; the smallest that matters is {number(known.margin, places)}"
+            text += f"; the smallest that matters is {known.margin:.3g}"
             if known.prompts_needed is not None:
                 text += f", which would take {known.prompts_needed:,} prompts"
         found.append((metric_words(metric).title, text))
@@ -125,10 +125,9 @@ def equivalence_words(summary: Summary) -> list[str]:
     for row in summary.comparisons:
         test = row.equivalence
         if test is not None and test.p_equivalent_adjusted < 0.05:
-            places = decimals(summary, row.metric) + 1
             found.append(
                 f"{row.a} and {row.b} are equivalent on {metric_words(row.metric).title}: they "
-                f"differ by less than {number(test.margin, places)}."
+                f"differ by less than {test.margin:.3g}."
             )
     return found
 

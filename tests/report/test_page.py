@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from bench.report import gallery, html, pictures, plots, runfiles, scatters, terminal
-from bench.summary import Summary
+from bench.summary import Claim, Summary
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
 
@@ -145,6 +145,17 @@ def test_a_failed_render_leaves_the_old_page(
         html.render(summary, tmp_path)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_claims_stand_with_verdict_and_numbers(summary: Summary, tmp_path: Path) -> None:
+    claim = Claim(
+        "TSCD beats TCD", "does not hold", "too small", 3, metric="clip", delta=0.25, low=-0.5,
+        high=1.0, p_adjusted=0.31,
+    )  # fmt: skip
+    page = html.page(replace(summary, claims=[claim]), tmp_path)
+    assert '<span class="verdict does-not-hold">does not hold</span>' in page
+    assert "difference 0.250 [\u22120.500, 1.000], adjusted p 0.31" in page
+    assert "Claims</h3>" not in html.page(summary, tmp_path)
 
 
 def test_thumbnails_keep_to_their_bytes_and_skip_broken_files(

@@ -73,6 +73,16 @@ def test_fonts_are_embedded_and_figures_are_vectors(
         assert b"/Subtype /Image" not in data
 
 
+def test_every_font_of_the_document_is_embedded(document: Any) -> None:
+    raw = pytest.importorskip("pypdfium2.raw")
+    seen = 0
+    for page in document:
+        for text in page.get_objects(filter=[raw.FPDF_PAGEOBJ_TEXT], max_depth=4):
+            assert raw.FPDFFont_GetIsEmbedded(raw.FPDFTextObj_GetFont(text.raw)) == 1
+            seen += 1
+    assert seen > 500
+
+
 def test_no_page_is_blank_and_nothing_runs_over_the_margin(document: Any) -> None:
     for page in document:
         grey = np.asarray(page.render(scale=0.6, grayscale=True).to_pil())

@@ -123,7 +123,7 @@
   const score = (metric, who, at) => data.scores[metric.key][who][at];
   const words = (value, metric) =>
     value === null || value === undefined ? "\u2013"
-      : value.toFixed(Math.min(metric.places, 2)).replace("-", "\u2212");
+      : value.toFixed(metric.places).replace("-", "\u2212");
   const chosen = () => [Number(pickA.value), Number(pickB.value)];
   const metric = () => metrics[Number(pickMetric.value)];
 
