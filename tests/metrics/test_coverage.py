@@ -221,7 +221,8 @@ def test_coverage_of_fid_inf_as_documented(
         a: infinite_runs(features, d=64, n=1_000, runs=500, amount=a) for a in (0.0, 0.3, 1.0)
     }
     print(features.__name__, figures)
-    assert all(0.91 <= held <= 0.99 for held, _ in figures.values())
+    assert figures.pop(0.0)[0] >= 0.94  # the first-order term vanishes there: too wide
+    assert all(0.91 <= held <= 0.98 for held, _ in figures.values())
 
 
 @pytest.mark.slow
