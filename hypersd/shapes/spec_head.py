@@ -77,5 +77,8 @@ def spec_loss(found: Tensor, truth: Tensor) -> tuple[Tensor, dict[str, float]]:
     aims = truth[:, 1 + len(parts) :]
     there = ~aims.isnan()
     error = (places - aims.nan_to_num())[there].square().mean()
-    scalars = {"read": float(torch.stack(right).all(0).float().mean()), "place": float(error.detach())}
+    scalars = {
+        "read": float(torch.stack(right).all(0).float().mean()),
+        "place": float(error.detach()),
+    }
     return loss + error, scalars

@@ -18,6 +18,7 @@ _PLACES = {
     "shapes_hps": ("hypersd.shapes.preference", "PreferenceTask"),
     "shapes_aesthetic": ("hypersd.shapes.aesthetic", "AestheticTask"),
     "shapes_features": ("hypersd.shapes.features", "FeaturesTask"),
+    "shapes_segmenter": ("hypersd.shapes.segmenter", "SegmenterTask"),
     "shapes_oracle": ("hypersd.shapes.oracle", "OracleTask"),
 }
 
