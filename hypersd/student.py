@@ -181,12 +181,22 @@ def _fill(unet: Any, state: dict[str, Tensor], name: str) -> None:
         raise ValueError(f"not of this base: {wrong[0]}")
 
 
-def _merge(unet: Any, state: dict[str, Tensor]) -> None:
-    """Add an adapter to a UNet's own weights."""
+def add_adapter_to(unet: Any, folder: Path, weight: float = 1.0) -> None:
+    """Add an exported adapter, times `weight`, to a UNet's own weights.
+
+    Raises UsageError where the file is missing, damaged or of another base.
+    """
+    try:
+        _merge(unet, _adapter_state(folder), weight)
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise UsageError(f"weights in {folder}: {str(error).splitlines()[0]}") from None
+
+
+def _merge(unet: Any, state: dict[str, Tensor], weight: float = 1.0) -> None:
     rank = next(len(value) for key, value in state.items() if "lora_A" in key)
     unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=adaptable(unet)))
     _fill(unet, state, "default")
-    unet.fuse_lora()
+    unet.fuse_lora(lora_scale=weight)
     unet.unload_lora()
     unet.requires_grad_(True)
 

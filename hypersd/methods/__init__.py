@@ -33,5 +33,6 @@ METHODS: dict[str, Build] = {
     "tscd": _lazy("hypersd.methods.tscd"),
     "lightning": _lazy("hypersd.methods.lightning"),
     "dmd": _lazy("hypersd.methods.dmd"),
+    "feedback": _lazy("hypersd.methods.feedback"),
     **TASKS,
 }

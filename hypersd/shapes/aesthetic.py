@@ -49,7 +49,7 @@ class AestheticTask(Task):
         self.recipe, self.device = recipe, device
         model = open_clip.create_model(f"local-dir:{recipe.data['clip']}", precision="fp32")
         self.clip = model.to(device).eval()
-        self.head = AestheticHead(self.clip.visual.output_dim).to(device)
+        self.head = AestheticHead(self.clip.text_projection.shape[1]).to(device)
         self.modules: dict[str, nn.Module] = {"head": self.head}
         start, n = recipe.data["start"], recipe.data["n"]
         self.embeddings = self.embed(pictures("train", start, n))
