@@ -1,0 +1,50 @@
+"""The kohya form of a LoRA: diffusers reads it back to the same network."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from gaussians import SCALED_LINEAR
+from safetensors.torch import load_file
+
+from hypersd import kohya
+from hypersd.schedule import Schedule
+from hypersd.student import Student
+
+
+def test_a_pipeline_loads_the_kohya_form_to_the_same_network(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    bare = UNet2DConditionModel.from_pretrained(tiny_base, subfolder="unet").eval()
+    student = Student(copy.deepcopy(bare), Schedule.from_config(SCALED_LINEAR), rank=4)
+    rng = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in student.parameters("student"):
+            parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
+    student.export(tmp_path, dtype=torch.float32)
+    assert kohya.main([str(tmp_path)]) == 0
+    state = load_file(tmp_path / kohya.NAME)
+    kinds = {key.split(".", 1)[1] for key in state}
+    assert kinds == {"lora_down.weight", "lora_up.weight", "alpha"}
+    assert all(key.startswith("lora_unet_") and key.count(".") <= 2 for key in state)
+    assert {int(v) for k, v in state.items() if k.endswith("alpha")} == {4}
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_base, local_files_only=True)
+    pipe.load_lora_weights(tmp_path, weight_name=kohya.NAME)
+    x, t = torch.randn(2, 4, 16, 16, generator=rng), torch.tensor([999, 300])
+    text = torch.randn(2, 24, 32, generator=rng)
+    with torch.no_grad():
+        found = pipe.unet(x, t, encoder_hidden_states=text).sample
+        expected = student.predict("student", x, t, text)
+        assert not torch.allclose(expected, bare(x, t, encoder_hidden_states=text).sample, atol=0.1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("arguments", [[], ["no/where"], ["-h"]])
+def test_bad_input_is_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert kohya.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
