@@ -126,7 +126,7 @@ def panel(material: Material, votes: Sequence[Vote], known: dict[str, Any]) -> P
     counted = [v for v in votes if v.trial.kind != "check" and v.rater.name in trusted]
     ballots = ballots_of(material, counted)
     sided = [v for v in counted if v.choice in ("left", "right")]
-    pairs = _pairs(material, counted, ballots, known.get("shares", {}))
+    pairs, effect = _pairs(material, counted, ballots, known.get("shares", {}))
     return Panel(
         simulated=votes[0].rater.simulated,
         votes=len(counted),
@@ -135,7 +135,7 @@ def panel(material: Material, votes: Sequence[Vote], known: dict[str, Any]) -> P
         strengths=_strengths(material, ballots, known.get("strengths", {})),
         agreement=agreement(counted),
         left=sum(v.choice == "left" for v in sided) / len(sided) if sided else None,
-        example=_votes_for(EXAMPLE, 0.25 * _design_effect(pairs), len(material.pairs)),
+        example=_example(effect, len(material.pairs)),
         first=min(v.at for v in votes),
         last=max(v.at for v in votes),
     )
@@ -207,22 +207,26 @@ def krippendorff(counts: NDArray[np.int64]) -> float:
 
 def _pairs(
     material: Material, votes: Sequence[Vote], ballots: Ballots, known: dict[str, float]
-) -> list[PairLine]:
-    lines = []
+) -> tuple[list[PairLine], float]:
+    """(one line per pair, by how much votes are worth less than independent ones)."""
+    lines, estimates = [], []
     for a, b in material.pairs:
         mine = (ballots.first == a) & (ballots.second == b)
-        found = [v for v, m in zip(votes, mine, strict=True) if m]
+        winners = [v.winner for v, m in zip(votes, mine, strict=True) if m]
         names = material.contestants[a], material.contestants[b]
-        truth = known.get("|".join(names))
-        lines.append(_pair(names, [v.winner for v in found], ballots.where(mine), truth))
+        estimates.append(share(ballots.where(mine)) if len(winners) > 1 else None)
+        lines.append(_pair(names, winners, estimates[-1], known.get("|".join(names))))
     adjusted = holm([line.p for line in lines])
-    return [_judged(line, float(p), len(lines)) for line, p in zip(lines, adjusted, strict=True)]
+    judged = [
+        _judged(line, one, float(p), len(lines))
+        for line, one, p in zip(lines, estimates, adjusted, strict=True)
+    ]
+    return judged, _design_effect(lines, estimates)
 
 
 def _pair(
-    names: tuple[str, str], winners: list[str], ballots: Ballots, known: float | None
+    names: tuple[str, str], winners: list[str], found: Estimate | None, known: float | None
 ) -> PairLine:
-    found = share(ballots) if len(winners) > 1 else None
     return PairLine(
         a=names[0], b=names[1], votes=len(winners), a_wins=winners.count("a"),
         b_wins=winners.count("b"), ties=winners.count("tie"), both_bad=winners.count("both_bad"),
@@ -232,45 +236,38 @@ def _pair(
     )  # fmt: skip
 
 
-def _judged(line: PairLine, p: float, family: int) -> PairLine:
-    if line.share is None or line.low is None or line.high is None:
+def _judged(line: PairLine, found: Estimate | None, p: float, family: int) -> PairLine:
+    """The line with what Holm's p says of it, and how many votes are missing."""
+    if found is None or found.value == 0.5:
         return replace(line, p_adjusted=p)
-    ahead = line.a if line.share > 0.5 else line.b
-    preferred = ahead if p < LEVEL and line.share != 0.5 else None
-    variance = _variance(line) * line.votes
-    needed = _votes_for(line.share, variance, family) - line.votes if line.share != 0.5 else None
-    if preferred is not None:
-        needed = 0
-    elif needed is not None:
-        needed = max(1, needed)
-    return replace(line, p_adjusted=p, preferred=preferred, needed=needed)
+    if p < LEVEL:
+        ahead = line.a if found.value > 0.5 else line.b
+        return replace(line, p_adjusted=p, preferred=ahead, needed=0)
+    reach = _student(1 - LEVEL / 2 / family, found.freedom) + quantile_of_normal(2 * POWER - 1)
+    times = (reach * found.error / (found.value - 0.5)) ** 2
+    return replace(line, p_adjusted=p, needed=max(1, math.ceil(line.votes * (times - 1))))
 
 
-def _variance(line: PairLine) -> float:
-    """Variance of the share, from its interval, and at least that of independent votes."""
-    assert line.low is not None
-    assert line.high is not None
-    reach = (line.high - line.low) / 2 / quantile_of_normal()
-    return max(reach**2, 1e-6)
+def _student(level: float, freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, level))
 
 
-def _design_effect(pairs: Sequence[PairLine]) -> float:
-    """By how much votes are worth less than independent ones, at least 1: median over pairs."""
+def _design_effect(lines: Sequence[PairLine], estimates: Sequence[Estimate | None]) -> float:
+    """At least 1; median over pairs."""
     ratios = [
-        _variance(line) * line.votes / max(0.05, line.share * (1 - line.share))
-        for line in pairs
-        if line.share is not None and line.votes > 9
+        line.votes * one.error**2 / 0.25
+        for line, one in zip(lines, estimates, strict=True)
+        if one is not None and line.votes > 9
     ]
     return max(1.0, float(np.median(ratios))) if ratios else 1.0
 
 
-def _votes_for(preference: float, variance: float, family: int) -> int:
-    """Votes on a pair that show a preference with a chance of 80 %, at 5 % over all pairs.
-
-    variance: of one vote, what its rater and prompt share with others included.
-    """
+def _example(effect: float, family: int) -> int:
+    """Votes on a pair that show a preference of 60 % with a chance of 80 %, by many raters."""
     reach = quantile_of_normal(1 - LEVEL / family) + quantile_of_normal(2 * POWER - 1)
-    return math.ceil(variance * (reach / (preference - 0.5)) ** 2)
+    return math.ceil(effect * 0.25 * (reach / (EXAMPLE - 0.5)) ** 2)
 
 
 def _strengths(material: Material, ballots: Ballots, known: dict[str, float]) -> list[StrengthLine]:

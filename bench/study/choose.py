@@ -51,5 +51,5 @@ def next_item(
     if not open_items:
         return None
     errors = uncertainty(wins, pairs).round(6)
-    order = [open_items[i] for i in rng.permutation(len(open_items))]
+    order: list[Item] = [open_items[i] for i in rng.permutation(len(open_items))]
     return min(order, key=lambda item: (-float(errors[item.a, item.b]), seen.get(item, 0)))

@@ -116,7 +116,7 @@ def share(ballots: Ballots) -> Estimate:
     worth = min(n, p * (1 - p) / error**2) if error > 0 else n
     middle = (p + t * t / (2 * worth)) / (1 + t * t / worth)
     half = t / (1 + t * t / worth) * math.sqrt(p * (1 - p) / worth + (t / (2 * worth)) ** 2)
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    low, high = max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))
     return Estimate(p, math.sqrt(0.25 / worth), float(freedom[0]), low, high)
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from bench import summary
 from bench.report import html, study
-from bench.study.analysis import panel, panels
+from bench.study.analysis import _example, _judged, _pair, panel, panels
 from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.panel import run as let_vote
 from bench.study.panel import truth, utilities
 from bench.study.store import Store
+from bench.study.strengths import Estimate
 
 WORTH = ("lcm-1step", "tcd-1step", "tscd-1step", "teacher-25step", "real")
 
@@ -108,3 +109,15 @@ def test_the_report_holds_the_study(desk: Desk, store: Store, run: Path) -> None
     assert "is preferred to" in text
     shown = re.search(r"teacher-25step is preferred to lcm-1step: (\d+) %", text)
     assert shown is not None and int(shown[1]) == 100
+
+
+def test_votes_still_needed_are_those_of_a_power_analysis() -> None:
+    """Every rater once, on their own prompt: the textbook's sample size for a share."""
+    from scipy.stats import norm
+
+    effect, family = 1.0, 6
+    reach = norm.ppf(1 - 0.05 / 2 / family) + norm.ppf(0.8)
+    assert _example(effect, family) == pytest.approx(0.25 * (reach / 0.1) ** 2, abs=1)
+    few = Estimate(0.6, (0.25 / 100) ** 0.5, 1e6, 0.5, 0.7)
+    line = _judged(_pair(("a", "b"), ["a"] * 60 + ["b"] * 40, few, None), few, 0.3, family)
+    assert line.needed == pytest.approx(0.25 * (reach / 0.1) ** 2 - 100, abs=1)
