@@ -58,6 +58,7 @@ class Opened:
 
     def __init__(self, browser: Any, path: Path, **settings: Any) -> None:
         self.page = browser.new_page(**settings)
+        self.page.set_default_timeout(120_000)  # a busy machine is no failure
         self.said: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.said.append(message.text))
