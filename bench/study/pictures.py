@@ -12,6 +12,8 @@ import shutil
 import struct
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +76,7 @@ class Album:
 
     def _size(self) -> tuple[int, int]:
         """The commonest size, made smaller where a side is too long."""
-        sizes = Counter(_read(path).size for path in self.material.files.values())
+        sizes = Counter(map(_dimensions, self.material.files.values()))
         width, height = sizes.most_common(1)[0][0]
         factor = min(1.0, SIDE / max(width, height))
         return max(1, round(width * factor)), max(1, round(height * factor))
@@ -117,9 +119,21 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def _read(path: Path) -> Image.Image:
+    with _opened(path) as image:
+        return image.convert("RGB")
+
+
+def _dimensions(path: Path) -> tuple[int, int]:
+    """Width and height, from the file's head alone."""
+    with _opened(path) as image:
+        return image.size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            yield image
     except Exception as error:  # Pillow raises many kinds for a damaged file
         words = " ".join(str(error).split())[:120]
         raise UsageError(f"{path}: is unreadable ({words})") from None
