@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from gaussians import SCALED_LINEAR, Gaussian
+from trainings import assert_resumes_exactly, differ, rng, values
 
 from hypersd import loop
 from hypersd.errors import UsageError
@@ -37,10 +38,6 @@ def task(
     built = METHODS["dmd"](recipe, torch.device("cpu"))
     assert isinstance(built, DmdTask)
     return built
-
-
-def rng() -> torch.Generator:
-    return torch.Generator().manual_seed(4)
 
 
 def test_the_gradient_is_the_normalised_gap_per_sample() -> None:
@@ -98,13 +95,10 @@ def test_each_turn_moves_its_own_adapter_and_the_base_stays(task: DmdTask, tmp_p
     base = {k: v.clone() for k, v in task.base.unet.state_dict().items() if ".lora_" not in k}
     assert task.turns(0) == ("fake", "fake", "student")
     for role, other in (("fake", "student"), ("student", "fake")):
-        kept = [p.detach().clone() for p in task.student.parameters(other)]
-        was = [p.detach().clone() for p in task.student.parameters(role)]
+        kept, was = (values(task.student.parameters(name)) for name in (other, role))
         run.turn(role, 1.0, rng())
-        for now, before in zip(task.student.parameters(other), kept, strict=True):
-            assert torch.equal(now, before)
-        pairs = zip(task.student.parameters(role), was, strict=True)
-        assert any(not torch.equal(now, before) for now, before in pairs)
+        assert not differ(task.student.parameters(other), kept)
+        assert differ(task.student.parameters(role), was)
     now = task.base.unet.state_dict()
     assert all(torch.equal(now[key], value) for key, value in base.items())
 
@@ -140,26 +134,11 @@ def test_a_stopped_training_goes_on_with_both_roles(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
 ) -> None:
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
+    monkeypatch.setattr(DmdTask, "preview", lambda self, path: None)
     options = {**RECIPE.options, "fake_updates": 1, "full": full}
     recipe = replace(RECIPE, base=str(tiny_base), options=options)
-    monkeypatch.setattr(DmdTask, "preview", lambda self, path: None)
-    from safetensors.torch import load_file
-
     name = UNET_NAME if full else WEIGHT_NAME
-    whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
-    real = DmdTask.loss
-
-    def stop(self: DmdTask, step: int, generator: torch.Generator) -> Any:
-        if step == 2:
-            raise KeyboardInterrupt
-        return real(self, step, generator)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(DmdTask, "loss", stop)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(recipe, tmp_path / "stopped")
-    again = load_file(loop.train(recipe, tmp_path / "stopped") / name)
-    assert all(torch.equal(again[key], value) for key, value in whole.items())
+    assert_resumes_exactly(recipe, DmdTask, 2, name, tmp_path)
 
 
 @pytest.mark.parametrize(

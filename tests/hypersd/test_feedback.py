@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from trainings import rng
 
 from hypersd import loop, rewards
 from hypersd.errors import UsageError
@@ -51,10 +52,6 @@ def segmenter(tmp_path: Path) -> Path:
     (tmp_path / "segmenter").mkdir()
     save_file({k: v.half() for k, v in state.items()}, tmp_path / "segmenter/model.safetensors")
     return tmp_path / "segmenter"
-
-
-def rng(step: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(step)
 
 
 def test_the_hinge_leaves_good_pictures_alone() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from gaussians import SCALED_LINEAR
 from torch.nn import functional as F
+from trainings import assert_resumes_exactly, differ, rng, values
 
 from hypersd import loop
 from hypersd.errors import UsageError
@@ -41,18 +42,6 @@ def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
         return task
 
     return make
-
-
-def rng(step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(step)
-
-
-def values(parameters: Any) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in parameters]
-
-
-def differ(now: Any, before: list[torch.Tensor]) -> bool:
-    return any(not torch.equal(a, b) for a, b in zip(now, before, strict=True))
 
 
 def test_the_goal_is_two_guided_ddim_moves(build: Any) -> None:
@@ -139,26 +128,11 @@ def test_a_noised_critic_sees_the_landing_with_noise_up_to_its_level(build: Any)
 
 @pytest.mark.parametrize("full", [False, True])
 def test_a_stopped_training_goes_on_with_critics_and_kept_students(
-    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+    build: Any, tmp_path: Path, full: bool
 ) -> None:
-    from safetensors.torch import load_file
-
     recipe = build(options={**RECIPE.options, "full": full}).recipe
     name = UNET_NAME if full else WEIGHT_NAME
-    whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
-    real = LightningTask.loss
-
-    def stop(self: LightningTask, step: int, generator: torch.Generator) -> Any:
-        if step == 3:
-            raise KeyboardInterrupt
-        return real(self, step, generator)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(LightningTask, "loss", stop)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(recipe, tmp_path / "stopped")
-    again = load_file(loop.train(recipe, tmp_path / "stopped") / name)
-    assert all(torch.equal(again[key], value) for key, value in whole.items())
+    assert_resumes_exactly(recipe, LightningTask, 3, name, tmp_path)
 
 
 def test_students_of_each_number_of_steps_are_kept(build: Any) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
+from trainings import assert_resumes_exactly, differ, rng, values
 
 from hypersd import loop
 from hypersd.methods import METHODS
 from hypersd.methods.tscd import TscdTask
 from hypersd.recipe import Recipe
+from hypersd.student import WEIGHT_NAME
 
 RECIPE = Recipe(
     name="trial", method="tscd", steps=4, batch=3, lr=5e-3, checkpoint_every=3,
@@ -37,18 +40,6 @@ def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
         return task
 
     return make
-
-
-def rng(step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(step)
-
-
-def values(parameters: Any) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in parameters]
-
-
-def differ(now: Any, before: list[torch.Tensor]) -> bool:
-    return any(not torch.equal(a, b) for a, b in zip(now, before, strict=True))
 
 
 def test_the_critic_takes_its_turn_where_the_stage_has_a_weight(build: Any, tmp_path: Path) -> None:
@@ -110,26 +101,9 @@ def test_the_previous_stages_student_teaches_the_next(build: Any, tmp_path: Path
 
 @pytest.mark.parametrize("critic", ["copy", "frozen"])
 def test_a_stopped_training_goes_on_with_its_critic(
-    build: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, critic: str
+    build: Any, tmp_path: Path, critic: str
 ) -> None:
-    from safetensors.torch import load_file
-
-    recipe = build(critic=critic).recipe
-    name = "pytorch_lora_weights.safetensors"
-    whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
-    real = TscdTask.loss
-
-    def stop(self: TscdTask, step: int, generator: torch.Generator) -> Any:
-        if step == 3:
-            raise KeyboardInterrupt
-        return real(self, step, generator)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TscdTask, "loss", stop)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(recipe, tmp_path / "stopped")
-    again = load_file(loop.train(recipe, tmp_path / "stopped") / name)
-    assert all(torch.equal(again[key], value) for key, value in whole.items())
+    assert_resumes_exactly(build(critic=critic).recipe, TscdTask, 3, WEIGHT_NAME, tmp_path)
 
 
 def test_the_cost_counts_what_the_critic_and_the_teacher_take(build: Any) -> None:
@@ -143,9 +117,7 @@ def test_the_cost_counts_what_the_critic_and_the_teacher_take(build: Any) -> Non
 
 def test_every_stage_leaves_its_student(build: Any, tmp_path: Path) -> None:
     """A snapshot is what the stage ended with, and its card counts its own pictures."""
-    from safetensors.torch import load_file
-
-    recipe, name = build().recipe, "pytorch_lora_weights.safetensors"
+    recipe, name = build().recipe, WEIGHT_NAME
     final = loop.train(recipe, tmp_path / "run")
     facts = json.loads((tmp_path / "run" / "2segments" / "training.json").read_text())
     assert (facts["steps"], facts["images_seen"], facts["unet_backwards"]) == (2, 6, 6)
