@@ -95,11 +95,11 @@ def test_intervals_hold_the_truth_in_a_few_studies() -> None:
 @pytest.mark.parametrize(
     ("study", "least", "most"),
     [
-        (Study(raters=3), 0.92, 0.98),
-        (Study(raters=5), 0.92, 0.97),
-        (Study(raters=10), 0.92, 0.97),
-        (Study(raters=10, taste=0.0, fit=0.0), 0.94, 0.99),
-        (Study(raters=20, votes=30), 0.92, 0.97),
+        (Study(raters=3), 0.90, 0.98),
+        (Study(raters=5), 0.90, 0.98),
+        (Study(raters=10), 0.90, 0.98),
+        (Study(raters=10, taste=0.0, fit=0.0), 0.92, 0.99),
+        (Study(raters=20, votes=30), 0.90, 0.98),
     ],
     ids=str,
 )
@@ -107,7 +107,7 @@ def test_intervals_hold_the_truth(study: Study, least: float, most: float) -> No
     strength, pair, off = coverage(study, 400)
     print(f"{study}: strengths {strength:.3f}, shares {pair:.3f}, largest bias {off:.3f}")
     assert least <= strength <= most
-    assert least <= pair <= 0.99
+    assert least <= pair <= 0.995
     assert off < 0.06
 
 
