@@ -127,17 +127,17 @@ def sensitivity(comparisons: Sequence[Comparison]) -> dict[str, Sensitivity]:
     """What the comparisons of each metric could have found, alone, at their number of prompts."""
     found = {}
     for metric in dict.fromkeys(row.metric for row in comparisons):
-        rows = [row for row in comparisons if row.metric == metric and row.detectable is not None]
-        seen = [row.detectable for row in rows if row.detectable is not None]
-        needed = [row.prompts_needed for row in rows if row.prompts_needed is not None]
-        sizes = [row.equivalence.margin for row in rows if row.equivalence is not None]
-        if seen:
+        rows = [(row.detectable, row) for row in comparisons
+                if row.metric == metric and row.detectable is not None]  # fmt: skip
+        if rows:
+            rows.sort(key=lambda pair: pair[0])
+            detectable, typical = rows[(len(rows) - 1) // 2]
             found[metric] = Sensitivity(
-                prompts=min(row.prompts for row in rows),
-                detectable=float(np.median(seen)),
-                worst=max(seen),
-                margin=max(sizes, default=None),
-                prompts_needed=int(np.median(needed)) if needed else None,
+                prompts=min(row.prompts for _, row in rows),
+                detectable=detectable,
+                worst=rows[-1][0],
+                margin=None if typical.equivalence is None else typical.equivalence.margin,
+                prompts_needed=typical.prompts_needed,
             )
     return found
 

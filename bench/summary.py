@@ -187,8 +187,8 @@ class Sensitivity:
 
     detectable: the true difference that the typical (median) comparison finds with 80 %
     probability; worst: that of the least sensitive.  margin: the smallest difference that matters
-    (the largest one, where it is relative).  prompts_needed: at which the typical comparison would
-    find a difference as large as the margin; None without a margin.
+    in the typical comparison.  prompts_needed: at which that one would find a difference as large
+    as the margin; None without a margin.
     """
 
     prompts: int
