@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.comparisons import Entry, Scored, compare, pairs, score
+from bench.comparisons import Entry, Scored, compare, pairs, score, sensitivity
 from bench.metrics.base import Metric
 from bench.metrics.clip import ClipScore
 from bench.metrics.frechet import FrechetDistance, Reference
@@ -123,3 +123,13 @@ def test_other_prompts_are_paired_where_they_meet_and_frechet_is_left_out() -> N
     )
     rows = compare([a, score(half, metrics())])
     assert [(r.metric, r.n) for r in rows] == [("clip", 200)]
+
+
+def test_what_could_have_been_found_is_of_one_comparison() -> None:
+    """More prompts are needed exactly where the threshold lies above what matters; with a margin
+    of the comparison's own value a mixture of two comparisons would contradict itself."""
+    rows = compare(field(), {"fid": "20%", "clip": 0.05})
+    for metric, known in sensitivity(rows).items():
+        assert known.margin is not None and known.prompts_needed is not None, metric
+        assert (known.prompts_needed > known.prompts) == (known.detectable > known.margin), metric
+        assert known.worst >= known.detectable
