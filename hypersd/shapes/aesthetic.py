@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
-from hypersd.shapes import nets, raters
+from hypersd.shapes import nets, raters, tower  # noqa: F401  (tower registers with timm)
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import generator, sample_scene
 
