@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -21,9 +20,8 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer
 
 from hypersd.errors import UsageError, nearest
-from hypersd.shapes import tower  # noqa: F401  (registers the picture tower with timm)
 from hypersd.shapes.aesthetic import AestheticHead
-from hypersd.shapes.clip import encode_text, token_ids, trimmed
+from hypersd.shapes.clip import encode_text, load, token_ids, trimmed
 
 Reward = Callable[[Tensor, Sequence[str]], Tensor]
 
@@ -113,7 +111,7 @@ def hinge(reward: Tensor, target: float) -> Tensor:
 
 def _open_clip(folder: str, device: torch.device) -> Any:
     try:
-        model = open_clip.create_model(f"local-dir:{folder}", precision="fp32")
+        model = load(folder)
     except Exception as error:  # its loader raises many kinds
         raise UsageError(f"reward {folder!r}: {str(error).splitlines()[0]}") from None
     return model.to(device).eval().requires_grad_(False)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
-from hypersd.shapes import nets, raters, tower  # noqa: F401  (tower registers with timm)
+from hypersd.shapes import clip, nets, raters
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import generator, sample_scene
 
@@ -47,8 +46,7 @@ class AestheticTask(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        model = open_clip.create_model(f"local-dir:{recipe.data['clip']}", precision="fp32")
-        self.clip = model.to(device).eval()
+        self.clip = clip.load(recipe.data["clip"]).to(device).eval()
         self.head = AestheticHead(self.clip.text_projection.shape[1]).to(device)
         self.modules: dict[str, nn.Module] = {"head": self.head}
         start, n = recipe.data["start"], recipe.data["n"]

@@ -49,6 +49,11 @@ def build(cfg: dict[str, Any]) -> open_clip.CLIP:
     return open_clip.CLIP(**cfg)
 
 
+def load(folder: Path | str) -> open_clip.CLIP:
+    """The trained model of a folder that `save` wrote, fp32. Raises whatever open_clip's loader does."""
+    return open_clip.create_model(f"local-dir:{folder}", precision="fp32")
+
+
 def token_ids(tokenizer: Any, said: list[str]) -> Tensor:
     """[B, CONTEXT] int64; what is too long is cut, the end token kept."""
     options = {"padding": "max_length", "truncation": True, "max_length": CONTEXT}

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 from hypersd.errors import UsageError
 from hypersd.shapes import nets
 from hypersd.shapes.aesthetic import AestheticHead
-from hypersd.shapes.clip import CONTEXT, encode_text, token_ids, trimmed
+from hypersd.shapes.clip import CONTEXT, encode_text, load, token_ids, trimmed
 from hypersd.shapes.features import FeatureNet
 from hypersd.shapes.oracle import Oracle, OracleNet
 from hypersd.shapes.weights import evaluator_file, weights_path, weights_sha256
@@ -53,7 +53,7 @@ def load_clip(name: str, device: torch.device | str = "cpu") -> ClipModel:
     """The evaluator "clip" or "hps". Raises UsageError where its files are missing or damaged."""
     folder = evaluator_file(name).parent
     try:
-        model = open_clip.create_model(f"local-dir:{folder}", precision="fp32")
+        model = load(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # loaders of three parts raise many kinds
         raise _damaged(name, folder, error) from None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open_clip
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from transformers import AutoTokenizer
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
-from hypersd.shapes.clip import ATTRIBUTES, encode_text, save, token_ids, trimmed
+from hypersd.shapes.clip import ATTRIBUTES, encode_text, load, save, token_ids, trimmed
 from hypersd.shapes.raters import POOLS, Pool, probability, utility
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import Scene, Spec, choose, generator, sample_places, sample_scene
@@ -88,8 +87,7 @@ class PreferenceTask(Task):
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         folder = Path(recipe.data["clip"])
-        model = open_clip.create_model(f"local-dir:{folder}", precision="fp32")
-        self.model = model.to(device).train()
+        self.model = load(folder).to(device).train()
         self.config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.modules: dict[str, nn.Module] = {"hps": self.model}
