@@ -31,9 +31,10 @@ SHIP = python -m hypersd.shapes.ship
 
 weights:
 	$(TRAIN) recipe=shapes_vae
+	$(TRAIN) recipe=shapes_vae_robust
 	$(TRAIN) recipe=shapes_vae_decoder
+	$(TRAIN) recipe=shapes_text
 	$(TRAIN) recipe=shapes_teacher
-	$(TRAIN) recipe=shapes_teacher_longer
 	$(SHIP) base
 	$(TRAIN) recipe=shapes_clip
 	$(TRAIN) recipe=shapes_hps

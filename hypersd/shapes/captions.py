@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hypersd.shapes.raters import qualities
 from hypersd.shapes.scenes import (
     BACKGROUNDS,
     COLOURS,
@@ -84,7 +85,8 @@ def with_style_words(phrasing: Phrasing, rng: np.random.Generator, scene: Scene)
     first = int(rng.random() * 4)
     names = tuple(STYLE_WORDS)
     chosen = (names[first], names[(first + 1 + int(rng.random() * 3)) % 4])
-    words = tuple(STYLE_WORDS[name][getattr(scene.style, name) > 0.5] for name in chosen)
+    found = qualities(scene)
+    words = tuple(STYLE_WORDS[name][found[name] > 0.5] for name in chosen)
     return replace(phrasing, style=words)
 
 

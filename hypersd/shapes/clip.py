@@ -1,8 +1,9 @@
-"""CLIP of the embedded world: a small open_clip model (ResNet picture tower, causal text tower)
+"""CLIP of the embedded world: a small open_clip model (hybrid picture tower, causal text tower)
 trained on scenes and captions of its own, with captions that differ in one value as negatives.
 
-Web captions tell a large CLIP where things are and how a picture looks; here two small heads, used
-in training alone, say so: the layout from the tower's features, the look from the embedding.
+Web captions tell a large CLIP what is where and how a picture looks; here small heads, used in
+training alone, say so: the things' places from the stem's features, facts and look from the
+embeddings.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets, raters, tower
+from hypersd.shapes.facts import FactsHead, facts_loss, facts_of
 from hypersd.shapes.oracle import PER_SIZE, detection_loss, targets
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import SIZES, Scene, Spec, generator, sample_scene
@@ -29,6 +31,7 @@ from hypersd.shapes.teacher import END, build_tokenizer
 
 CONTEXT = 36
 NEGATIVES = 5  # captions with one wrong value, per picture and step
+CELLS = f"{tower.STEM}.5"  # the part of the picture tower that learns where things are
 ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
@@ -37,8 +40,8 @@ def config(options: dict[str, Any], vocabulary: int, end: int) -> dict[str, Any]
     """The open_clip model config. Pooling goes by the end token's id, not by the highest id."""
     return {
         "embed_dim": options["embed"],
-        "vision_cfg": {"image_size": 64, "timm_model_name": tower.NAME, "timm_pool": "abs_attn",
-                       "timm_proj": None},
+        "vision_cfg": {"image_size": 64, "timm_model_name": tower.NAME, "timm_pool": "map",
+                       "timm_proj": "linear"},
         "text_cfg": {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 96, "heads": 3,
                      "layers": 2, "pool_type": "eos", "eos_id": end, "hf_tokenizer_name": "."},
     }  # fmt: skip
@@ -50,7 +53,7 @@ def build(cfg: dict[str, Any]) -> open_clip.CLIP:
 
 
 def load(folder: Path | str) -> open_clip.CLIP:
-    """The trained model of a folder that `save` wrote, fp32. Raises whatever open_clip's loader does."""
+    """The trained model of a folder that `save` wrote, fp32. Raises what its loader does."""
     return open_clip.create_model(f"local-dir:{folder}", precision="fp32")
 
 
@@ -62,17 +65,20 @@ def token_ids(tokenizer: Any, said: list[str]) -> Tensor:
 
 
 def encode_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
-    """Normalised text embeddings [B, D] of ids [B, L], L at most CONTEXT.
+    """Normalised text embeddings [B, D] of ids [B, L], L at most CONTEXT."""
+    return F.normalize(pooled_text(model, ids), dim=-1)
 
-    Equal to open_clip's own `encode_text`, without the padding: under a causal mask nothing after
-    the end token reaches it.
-    """
+
+def pooled_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
+    """Text embeddings, not normalised: equal to open_clip's own `encode_text`, without the padding,
+    since under a causal mask nothing after the end token reaches it."""
     length = ids.shape[1]
     x = model.token_embedding(ids) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
     ends = (ids == model.text_eos_id).int().argmax(dim=1)
     pooled = x[torch.arange(len(ids), device=ids.device), ends]
-    return F.normalize(pooled @ model.text_projection, dim=-1)
+    projected: Tensor = pooled @ model.text_projection
+    return projected
 
 
 def trimmed(ids: Tensor, end: int) -> Tensor:
@@ -109,10 +115,10 @@ class Pairs:
 
 
 class ClipTask(Task):
-    """Contrast within the batch, and against captions with one wrong value; the picture tower's
-    inner features learn to name the things in their places and the look. See `loop.Task`.
+    """Contrast within the batch, and against captions with one wrong value; the stem's features
+    learn to name the things in their places, the embeddings to hold facts and look. A `Task`.
 
-    options: embed, things and look (weights of their losses).  data: start, n.
+    options: embed, things, facts and look (weights of their losses).  data: start, n.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -122,9 +128,10 @@ class ClipTask(Task):
         self.config = config(recipe.options, len(self.tokenizer), self.end)
         self.model = build(self.config).to(device).train()
         self.heads = nn.ModuleDict({
-            "things": nn.Conv2d(tower.WIDTHS["layer1"], len(SIZES) * PER_SIZE, 1),
+            "things": nn.Conv2d(tower.WIDTHS[CELLS], len(SIZES) * PER_SIZE, 1),
+            "facts": FactsHead(recipe.options["embed"]),
             "look": _look_head(recipe.options["embed"]),
-            **{f"look_{name}": _look_head(width) for name, width in tower.WIDTHS.items()},
+            **{_look_name(name): _look_head(width) for name, width in tower.WIDTHS.items()},
         }).to(device)  # fmt: skip
         self.features: dict[str, Tensor] = {}
         for name in tower.WIDTHS:
@@ -134,16 +141,12 @@ class ClipTask(Task):
         start, n = recipe.data["start"], recipe.data["n"]
         self.data = Pairs(self.tokenizer, start, n)
         self.targets = targets("train", start, n)
-        self.looks = torch.tensor([look(sample_scene("train", i)) for i in range(start, start + n)])
+        scenes = [sample_scene("train", i) for i in range(start, start + n)]
+        self.looks = torch.tensor([look(scene) for scene in scenes])
+        self.facts = facts_of([scene.spec for scene in scenes])
 
     def _keep(self, name: str, module: nn.Module, inputs: Any, features: Tensor) -> None:
         self.features[name] = features
-
-    def _look_loss(self, image: Tensor, truth: Tensor) -> dict[str, Tensor]:
-        """Squared error of the look, as told from the embedding and from each part's mean."""
-        seen = {f"look_{name}": maps.mean(dim=(2, 3)) for name, maps in self.features.items()}
-        seen["look"] = image
-        return {name: F.mse_loss(self.heads[name](x).float(), truth) for name, x in seen.items()}
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": [*self.model.parameters(), *self.heads.parameters()]}]
@@ -152,28 +155,49 @@ class ClipTask(Task):
         rows = torch.randint(len(self.data.ids), (self.recipe.batch,), generator=rng)
         x = nets.as_input(self.data.pictures[rows.numpy()], self.device)
         ids = trimmed(self.data.ids[rows].long().to(self.device), self.end)
-        image = self.model.encode_image(x, normalize=True)
-        text = encode_text(self.model, ids.flatten(0, 1)).view(*ids.shape[:2], -1)
+        image = self.model.encode_image(x).float()
+        text = pooled_text(self.model, ids.flatten(0, 1)).view(*ids.shape[:2], -1).float()
         with torch.autocast(self.device.type, enabled=False):
             scale = self.model.logit_scale.exp().clamp(max=100)
-            contrast, scalars = contrast_loss(image.float(), text.float(), scale)
-        maps = (
-            self.heads["things"](self.features["layer1"])
-            .float()
-            .unflatten(1, (len(SIZES), PER_SIZE))
-        )
+            normal = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+            contrast, scalars = contrast_loss(*normal, scale)
+        parts = {
+            **self._facts_loss(image, text[:, 0], rows),
+            "look": self._look_loss(normal[0], rows),
+        }
+        parts["things"], more = self._things_loss(rows)
+        weights = {**self.recipe.options, "said": self.recipe.options["facts"]}
+        loss = contrast + torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+        return loss, scalars | more | {name: float(v.detach()) for name, v in parts.items()}
+
+    def _facts_loss(self, image: Tensor, text: Tensor, rows: Tensor) -> dict[str, Tensor]:
+        """Of the pictures' embeddings and of their captions', by one head."""
+        truth, head = self.facts[rows].to(self.device), self.heads["facts"]
+        return {"facts": facts_loss(head(image), truth), "said": facts_loss(head(text), truth)}
+
+    def _things_loss(self, rows: Tensor) -> tuple[Tensor, dict[str, float]]:
+        maps = self.heads["things"](self.features[CELLS]).float()
         where, values = (self.targets[k][rows].to(self.device) for k in ("where", "values"))
-        things, more = detection_loss(maps, where, values)
-        looks = self._look_loss(image, self.looks[rows].to(self.device))
-        weights = self.recipe.options
-        loss = contrast + weights["things"] * things
-        loss = loss + weights["look"] * torch.stack(list(looks.values())).sum()
-        return loss, scalars | more | {name: float(v.detach()) for name, v in looks.items()}
+        return detection_loss(maps.unflatten(1, (len(SIZES), PER_SIZE)), where, values)
+
+    def _look_loss(self, image: Tensor, rows: Tensor) -> Tensor:
+        """Squared error of the look, by the embedding and by every part of the stem."""
+        truth = self.looks[rows].to(self.device)
+        means = {_look_name(k): v.float().mean(dim=(2, 3)) for k, v in self.features.items()}
+        found = {"look": image, **means}
+        return torch.stack(
+            [F.mse_loss(self.heads[k](v).float(), truth) for k, v in found.items()]
+        ).sum()
 
     def export(self, out: Path) -> dict[str, Any]:
         save(self.model, self.config, self.tokenizer, out)
         figures = {f"held_out_{k}": v for k, v in accuracy(self.model, self.tokenizer).items()}
         return {"parameters": nets.parameters(self.model), **figures}
+
+
+def _look_name(part: str) -> str:
+    """A module's name may hold no dot."""
+    return f"look_{part.rsplit('.', 1)[-1]}"
 
 
 def _look_head(width: int) -> nn.Sequential:

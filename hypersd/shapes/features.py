@@ -69,7 +69,7 @@ def labels(split: str, start: int, count: int) -> dict[str, Tensor]:
         table["background"][n, BACKGROUNDS.index(scene.background)] = 1.0
         style, hue = scene.style, np.deg2rad(scene.background_hue)
         table["look"][n] = (
-            style.sharpness, style.shading, style.harmony, style.clean, scene.composition(),
+            style.sharpness, style.shading, scene.harmony(), style.clean, scene.composition(),
             np.sin(hue), np.cos(hue), scene.background_value,
         )  # fmt: skip
     return {name: torch.from_numpy(values) for name, values in table.items()}

@@ -14,7 +14,7 @@ from hypersd.shapes.render import render
 from hypersd.shapes.scenes import CANVAS, sample_scene
 
 CACHE = Path("runs/cache/pictures")
-WORLD_VERSION = 1  # raise it when a scene or its picture changes
+WORLD_VERSION = 2  # raise it when a scene or its picture changes
 
 
 def pictures(split: str, start: int, count: int, cache: Path = CACHE) -> NDArray[np.uint8]:

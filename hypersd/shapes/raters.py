@@ -23,7 +23,7 @@ def qualities(scene: Scene) -> dict[str, float]:
     return {
         "sharpness": style.sharpness,
         "shading": style.shading,
-        "harmony": style.harmony,
+        "harmony": scene.harmony(),
         "composition": scene.composition(),
         "clean": style.clean,
     }

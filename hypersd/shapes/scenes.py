@@ -33,9 +33,10 @@ HUES = {  # degrees, of the colours above; palette harmony is measured from them
     "red": 359, "orange": 31, "yellow": 53, "green": 130,
     "cyan": 184, "blue": 228, "purple": 280, "pink": 328,
 }  # fmt: skip
-SIZES = {"small": 6.5, "medium": 9.5, "large": 14.0}  # circumradius in pixels
+SIZES = {"small": 7.5, "medium": 10.5, "large": 14.5}  # circumradius in pixels
 RELATIONS = ("left of", "right of", "above", "below", "inside", "in front of")
 BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "dotted", "cloudy")
+MATCHES = (30.0, 180.0, 330.0)  # turns between hues that go well together, in degrees
 SPLITS = {"train": (0, 70), "validation": (70, 85), "test": (85, 100)}  # buckets of 100
 CONTAINERS = ("circle", "square", "triangle", "heart", "diamond", "ring")
 MAX_THINGS = 3
@@ -92,13 +93,11 @@ class Place:
 class Style:
     """What a rater sees and the caption of a training picture does not tell; all in [0, 1].
 
-    sharpness: 1 = no blur.  shading: strength of the light.  harmony: how well the background's
-    hue goes with the first thing's.  clean: 1 = no grain.
+    sharpness: 1 = no blur.  shading: strength of the light.  clean: 1 = no grain.
     """
 
     sharpness: float
     shading: float
-    harmony: float
     clean: float
 
 
@@ -121,6 +120,13 @@ class Scene:
         x = sum(w * p.x for w, p in zip(weights, self.places, strict=True)) / sum(weights)
         y = sum(w * p.y for w, p in zip(weights, self.places, strict=True)) / sum(weights)
         return 1.0 - min(1.0, math.hypot(x - CANVAS / 2, y - CANVAS / 2) / 20.0)
+
+    def harmony(self) -> float:
+        """How well the background's hue goes with the things' hues, the mean over them: 1 where it
+        is a thing's complement or its neighbour (30 degrees), 0 where it is farthest from these."""
+        turns = [(self.background_hue - HUES[t.colour]) % 360.0 for t in self.spec.things]
+        off = [min(abs(turn - best) for best in MATCHES) for turn in turns]
+        return 1.0 - sum(off) / len(off) / 75.0
 
 
 def generator(split: str, index: int, purpose: int = 0) -> np.random.Generator:
@@ -148,14 +154,14 @@ def sample_scene(split: str, index: int) -> Scene:
         places = sample_places(rng, spec)
         if places is not None:
             break
-    style = Style(*(float(rng.random()) for _ in range(4)))
+    style = Style(*(float(rng.random()) for _ in range(3)))
     return Scene(
         split=split,
         index=index,
         spec=spec,
         places=places,
         background=choose(rng, BACKGROUNDS),
-        background_hue=_background_hue(rng, spec.things[0].colour, style.harmony),
+        background_hue=360.0 * float(rng.random()),
         background_value=0.22 + 0.7 * float(rng.random() > 0.3),
         style=style,
     )
@@ -251,13 +257,3 @@ def _apart(spots: list[tuple[float, float]], radii: list[float]) -> bool:
         for i in range(len(spots))
         for j in range(i)
     )
-
-
-def _background_hue(rng: np.random.Generator, colour: str, harmony: float) -> float:
-    """A hue (degrees) whose distance from the best match falls as harmony rises.
-
-    Best matches are the complement (180 degrees) and the two neighbours (30 degrees).
-    """
-    best = choose(rng, (180.0, 30.0, -30.0))
-    side = choose(rng, (-1.0, 1.0)) if best == 180.0 else math.copysign(1.0, best)
-    return (HUES[colour] + best + side * 60.0 * (1.0 - harmony)) % 360.0

@@ -33,7 +33,7 @@ def ship(name: str) -> Path:
     """
     if name not in NAMES:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
-    source = finished("shapes_teacher_longer" if name == "base" else f"shapes_{name}")
+    source = finished("shapes_teacher" if name == "base" else f"shapes_{name}")
     target = FOLDER / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)

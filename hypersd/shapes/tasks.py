@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "shapes_vae": ("hypersd.shapes.vae", "VaeTask"),
+    "shapes_text": ("hypersd.shapes.reader", "ReaderTask"),
     "shapes_teacher": ("hypersd.shapes.teacher", "TeacherTask"),
     "shapes_clip": ("hypersd.shapes.clip", "ClipTask"),
     "shapes_hps": ("hypersd.shapes.preference", "PreferenceTask"),

@@ -120,8 +120,9 @@ class TeacherTask(Task):
     features that leave the first up block and `spec_loss` on the pooled text. A `loop.Task`.
 
     data: n, vae (folder of the trained autoencoder).  options: widths, text_width, text_layers,
-    layout and spec (weights of those losses, spec 0 where left out), guidance (for the previews);
-    or, to train a teacher on, init (its exported folder).
+    layout and spec (weights of those losses), guidance (for the previews); text (folder of a text
+    encoder that begins trained, see `hypersd.shapes.reader`), or, to train a teacher on, init (its
+    exported folder).
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -149,8 +150,11 @@ class TeacherTask(Task):
             init, kept = Path(options["init"]), {"torch_dtype": torch.float32}
             text = CLIPTextModel.from_pretrained(init / "text_encoder", dtype=torch.float32)
             return text, UNet2DConditionModel.from_pretrained(init / "unet", **kept)
-        text = build_text_encoder(self.tokenizer, options["text_width"], options["text_layers"])
-        return text, build_unet(options["widths"], options["text_width"])
+        if "text" in options:
+            text = CLIPTextModel.from_pretrained(options["text"], dtype=torch.float32)
+        else:
+            text = build_text_encoder(self.tokenizer, options["text_width"], options["text_layers"])
+        return text, build_unet(options["widths"], text.config.hidden_size)
 
     def _keep(self, module: nn.Module, inputs: Any, features: Tensor) -> None:
         self.features = features
@@ -194,7 +198,7 @@ class TeacherTask(Task):
         reading, read = spec_loss(self.reader(text.pooler_output[~dropped.to(self.device)]), said)
         scalars |= {"mse": float(plain.mean().detach()), "layout": float(placing.detach())}
         weights = self.recipe.options
-        loss = denoising + weights["layout"] * placing + weights.get("spec", 0.0) * reading
+        loss = denoising + weights["layout"] * placing + weights["spec"] * reading
         return loss, scalars | read
 
     def pipeline(self) -> StableDiffusionPipeline:

@@ -44,8 +44,13 @@ def build(widths: list[int], groups: int) -> AutoencoderKL:
     )
 
 
-def _start(options: dict[str, Any]) -> AutoencoderKL:
-    """An untrained autoencoder, or a trained one with everything but its decoder frozen."""
+def _start(options: dict[str, Any], shown: Any) -> AutoencoderKL:
+    """An untrained autoencoder; a trained one, its latents whitened; or a trained one with
+    everything but its decoder frozen."""
+    if "init" in options:
+        vae = AutoencoderKL.from_pretrained(options["init"], torch_dtype=torch.float32)
+        whiten(vae, shown[:2000])
+        return vae
     if "decoder_of" not in options:
         return build(options["widths"], options["groups"])
     vae = AutoencoderKL.from_pretrained(options["decoder_of"], torch_dtype=torch.float32)
@@ -54,21 +59,48 @@ def _start(options: dict[str, Any]) -> AutoencoderKL:
     return vae
 
 
+@torch.no_grad()
+def whiten(vae: AutoencoderKL, images: Any) -> None:
+    """Turn the latents so that their channels have mean 0, deviation 1 and no correlation over
+    `images` (uint8 [N, 64, 64, 3]); reconstructions stay what they were.
+
+    A diffusion model adds white noise, which hides what is told by a small difference of two
+    channels that move together. The turn and its inverse go into the two 1x1 convolutions beside
+    the latents; the posteriors' variances are left alone.
+    """
+    parts = [vae.encode(to_unit(images[i : i + 100])).latent_dist.mean
+             for i in range(0, len(images), 100)]  # fmt: skip
+    values = torch.cat(parts).transpose(0, 1).flatten(1).double()
+    mean = values.mean(1)
+    spread, axes = torch.linalg.eigh(torch.cov(values))
+    turn = (axes * spread.rsqrt()) @ axes.T
+    back = ((axes * spread.sqrt()) @ axes.T).float()
+    before, after, count = vae.quant_conv, vae.post_quant_conv, len(mean)
+    kernel, bias = before.weight[:count, :, 0, 0].double(), before.bias[:count].double()
+    before.weight[:count, :, 0, 0] = (turn @ kernel).float()
+    before.bias[:count] = (turn @ (bias - mean)).float()
+    read = after.weight[:, :, 0, 0]
+    after.bias += read @ mean.float()
+    after.weight[:, :, 0, 0] = read @ back
+
+
 class VaeTask(Task):
     """Reconstruct: mean |x - y| and squared error, a small KL term. A `hypersd.loop.Task`.
 
-    options: widths, groups (of the group norms), kl (weight per latent value), bf16; or, to tune
-    the decoder alone for squared error as sd-vae-ft-mse was, decoder_of (a trained folder), and
-    latent_noise, so that it mends what a diffusion model gets nearly right: the latents, and all
-    that was trained on them, stay as they are.
+    options: widths, groups (of the group norms), kl (weight per latent value), bf16.
+    latent_noise: half of the latents get noise of a deviation up to this share of their channel's,
+    so that the encoder tells things in a way that noise does not hide at once, and the decoder
+    mends what a diffusion model gets nearly right.  init (a trained folder): train it on, its
+    latents whitened first.  decoder_of (a trained folder): train only its decoder on, for squared
+    error, as sd-vae-ft-mse was: the latents, and all that was trained on them, stay as they are.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         self.tuned = recipe.options.get("decoder_of")
-        self.vae = _start(recipe.options).to(device)
-        self.modules: dict[str, nn.Module] = {"vae": self.vae}
         self.pictures = pictures("train", 0, recipe.data["n"])
+        self.vae = _start(recipe.options, self.pictures).to(device)
+        self.modules: dict[str, nn.Module] = {"vae": self.vae}
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": [p for p in self.vae.parameters() if p.requires_grad]}]
@@ -84,7 +116,8 @@ class VaeTask(Task):
                 squared = error.square().mean()
                 return squared, {"psnr": float(10 * torch.log10(4.0 / squared.detach()))}
             noise = torch.randn(posterior.mean.shape, generator=rng).to(self.device)
-            y = self.vae.decode(posterior.mean + posterior.std * noise).sample
+            drawn = self._noised(posterior.mean, rng) + posterior.std * noise
+            y = self.vae.decode(drawn).sample
         error = y.float() - x
         squared = error.square().mean()
         kl = posterior.kl().mean() / posterior.mean[0].numel()
@@ -95,11 +128,12 @@ class VaeTask(Task):
         }
 
     def _noised(self, mean: Tensor, rng: torch.Generator) -> Tensor:
-        """Half of the latents with noise of a deviation up to `latent_noise` of their own."""
-        largest = self.recipe.options["latent_noise"] / self.vae.config.scaling_factor
+        """Half of the latents with noise of a deviation up to `latent_noise` of their channel's."""
+        largest = self.recipe.options.get("latent_noise", 0.0)
         share = (2 * torch.rand(len(mean), 1, 1, 1, generator=rng) - 1).clamp(min=0)
         noise = torch.randn(mean.shape, generator=rng)
-        noised: Tensor = mean + largest * (share * noise).to(self.device)
+        spread = mean.detach().std(dim=(0, 2, 3), keepdim=True)
+        noised: Tensor = mean + largest * spread * (share * noise).to(self.device)
         return noised
 
     def preview(self, path: Path) -> None:
