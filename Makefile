@@ -32,7 +32,6 @@ SHIP = python -m hypersd.shapes.ship
 weights:
 	$(TRAIN) recipe=shapes_vae
 	$(TRAIN) recipe=shapes_vae_robust
-	$(TRAIN) recipe=shapes_vae_decoder
 	$(TRAIN) recipe=shapes_text
 	$(TRAIN) recipe=shapes_teacher
 	$(SHIP) base

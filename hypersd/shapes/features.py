@@ -3,6 +3,7 @@ style and background, as Inception's 2048 know ImageNet."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,14 @@ from torch.nn import functional as F
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import nets
+from hypersd.shapes.facts import COUNT, facts_loss, facts_of
+from hypersd.shapes.oracle import PER_SIZE, detection_loss, targets
 from hypersd.shapes.pictures import pictures
-from hypersd.shapes.scenes import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES, sample_scene
+from hypersd.shapes.scenes import BACKGROUNDS, SIZES, Scene, sample_scene
 
 DIMENSION = 64
-PAIRS = len(SHAPES) * len(COLOURS)
-OUTPUTS = {  # what the training heads predict: name -> width
-    "pairs": PAIRS, "sizes": len(SIZES), "count": 3, "relation": len(RELATIONS) + 1,
-    "background": len(BACKGROUNDS), "look": 8,
-}  # fmt: skip
+CELLS = 3  # the part of the body that learns where things are, in cells of 4 pixels
+OUTPUTS = {"facts": COUNT, "background": len(BACKGROUNDS), "look": 8}  # training heads and widths
 
 
 class FeatureNet(nn.Module):
@@ -54,51 +54,59 @@ class FeatureNet(nn.Module):
         return features
 
 
+def look(scene: Scene) -> list[float]:
+    """Style, composition and the background's colour, each of about one size."""
+    style, hue = scene.style, math.radians(scene.background_hue)
+    return [
+        style.sharpness, style.shading, style.clean, scene.harmony(), scene.composition(),
+        math.sin(hue), math.cos(hue), scene.background_value,
+    ]  # fmt: skip
+
+
 def labels(split: str, start: int, count: int) -> dict[str, Tensor]:
     """What a feature should know of each scene, in the layout of OUTPUTS."""
-    colours, sizes = list(COLOURS), list(SIZES)
-    table = {name: np.zeros((count, width), np.float32) for name, width in OUTPUTS.items()}
-    for n in range(count):
-        scene = sample_scene(split, start + n)
-        for thing in scene.spec.things:
-            pair = SHAPES.index(thing.shape) * len(COLOURS) + colours.index(thing.colour)
-            table["pairs"][n, pair] = table["sizes"][n, sizes.index(thing.size)] = 1.0
-        table["count"][n, len(scene.spec.things) - 1] = 1.0
-        relation = scene.spec.relation
-        table["relation"][n, RELATIONS.index(relation) if relation else -1] = 1.0
-        table["background"][n, BACKGROUNDS.index(scene.background)] = 1.0
-        style, hue = scene.style, np.deg2rad(scene.background_hue)
-        table["look"][n] = (
-            style.sharpness, style.shading, scene.harmony(), style.clean, scene.composition(),
-            np.sin(hue), np.cos(hue), scene.background_value,
-        )  # fmt: skip
-    return {name: torch.from_numpy(values) for name, values in table.items()}
+    scenes = [sample_scene(split, i) for i in range(start, start + count)]
+    return {
+        "facts": facts_of([scene.spec for scene in scenes]),
+        "background": torch.tensor([BACKGROUNDS.index(scene.background) for scene in scenes]),
+        "look": torch.tensor([look(scene) for scene in scenes]),
+    }
 
 
 class FeaturesTask(Task):
-    """Train the features by everything a scene is made of. See `hypersd.loop.Task`."""
+    """Train the features by everything a scene is made of; beside it, the body learns to find the
+    things in their places. See `hypersd.loop.Task`."""
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.net = FeatureNet(recipe.options["width"]).to(device).train()
+        width = recipe.options["width"]
+        self.net = FeatureNet(width).to(device).train()
+        self.net.body[CELLS].register_forward_hook(self._keep)
         self.heads = nn.ModuleDict({k: nn.Linear(DIMENSION, n) for k, n in OUTPUTS.items()})
+        self.heads["things"] = nn.Conv2d(width, len(SIZES) * PER_SIZE, 1)
         self.modules: dict[str, nn.Module] = {"net": self.net, "heads": self.heads.to(device)}
         start, n = recipe.data["start"], recipe.data["n"]
         self.pictures, self.labels = pictures("train", start, n), labels("train", start, n)
+        self.targets = targets("train", start, n)
+
+    def _keep(self, module: nn.Module, inputs: Any, cells: Tensor) -> None:
+        self.cells = cells
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": [*self.net.parameters(), *self.heads.parameters()]}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.pictures), (self.recipe.batch,), generator=rng)
-        x = nets.as_input(self.pictures[rows.numpy()], self.device)
-        features = self.net.embed(x)
-        parts = {}
-        for name, head in self.heads.items():
-            truth = self.labels[name][rows].to(self.device)
-            parts[name] = _head_loss(name, head(features), truth)
+        features = self.net.embed(nets.as_input(self.pictures[rows.numpy()], self.device))
+        parts = {
+            name: _head_loss(name, self.heads[name](features), self.labels[name][rows])
+            for name in OUTPUTS
+        }
+        maps = self.heads["things"](self.cells).float().unflatten(1, (len(SIZES), PER_SIZE))
+        where, values = (self.targets[k][rows].to(self.device) for k in ("where", "values"))
+        parts["things"], more = detection_loss(maps, where, values)
         loss = torch.stack(list(parts.values())).sum() + 1e-3 * features.square().mean()
-        return loss, {name: float(part.detach()) for name, part in parts.items()}
+        return loss, more | {name: float(part.detach()) for name, part in parts.items()}
 
     def export(self, out: Path) -> dict[str, Any]:
         state = {name: value.half() for name, value in self.net.state_dict().items()}
@@ -112,19 +120,23 @@ class FeaturesTask(Task):
         self.net.eval()
         shown, truth = pictures("validation", 0, 1000), labels("validation", 0, 1000)
         features = torch.cat([self.net(x) for x in np.split(shown, 10)])
-        found = {name: head(features).cpu() for name, head in self.heads.items()}
-        pairs = ((found["pairs"] > 0) == (truth["pairs"] > 0)).all(dim=1)
-        figures = {"held_out_pairs": float(pairs.float().mean())}
-        for name in ("count", "relation", "background"):
-            right = found[name].argmax(1) == truth[name].argmax(1)
-            figures[f"held_out_{name}"] = float(right.float().mean())
-        return {name: round(value, 4) for name, value in figures.items()}
+        found = {name: self.heads[name](features).cpu() for name in OUTPUTS}
+        facts = (found["facts"] > 0) == (truth["facts"] > 0)
+        background = found["background"].argmax(1) == truth["background"]
+        error = (found["look"] - truth["look"]).square().mean()
+        figures = {
+            "held_out_facts": facts.float().mean(),
+            "held_out_all_facts": facts.all(dim=1).float().mean(),
+            "held_out_background": background.float().mean(),
+            "held_out_look_error": error,
+        }
+        return {name: round(float(value), 4) for name, value in figures.items()}
 
 
 def _head_loss(name: str, found: Tensor, truth: Tensor) -> Tensor:
-    if name in ("pairs", "sizes"):
-        loss = F.binary_cross_entropy_with_logits(found, truth)
-        return loss * (10.0 if name == "pairs" else 1.0)
+    found, truth = found.float(), truth.to(found.device)
+    if name == "facts":
+        return 0.2 * facts_loss(found, truth)
     if name == "look":
-        return 4.0 * F.mse_loss(found, truth)
+        return 8.0 * F.mse_loss(found, truth)
     return F.cross_entropy(found, truth)

@@ -1,12 +1,11 @@
 """Put finished trainings among the shipped weights: `python -m hypersd.shapes.ship NAME ...`.
 
-NAME is "base" (the teacher with the autoencoder whose decoder was tuned on), an adapter ("lcm",
-"tcd", "tscd") or an evaluator. Trainings are looked for in runs/train/shapes_<name>/final.
+NAME is "base" (the teacher, with the autoencoder that it was trained on), an adapter ("lcm", "tcd",
+"tscd") or an evaluator. Trainings are looked for in runs/train/shapes_<name>/final.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -37,21 +36,9 @@ def ship(name: str) -> Path:
     target = FOLDER / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
-    if name == "base":
-        _tuned_decoder(target)
     for path in target.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return target
-
-
-def _tuned_decoder(base: Path) -> None:
-    """Give the base the tuned autoencoder, whose encoder, and so whose latents, are the same."""
-    tuned = finished("shapes_vae_decoder")
-    plain = json.loads((base / "vae" / "config.json").read_text())["scaling_factor"]
-    if json.loads((tuned / "config.json").read_text())["scaling_factor"] != plain:
-        raise UsageError(f"{tuned} has other latents than {base / 'vae'}")
-    for path in tuned.iterdir():
-        shutil.copy(path, base / "vae" / path.name)
 
 
 def main(names: list[str]) -> int:

@@ -45,17 +45,11 @@ def build(widths: list[int], groups: int) -> AutoencoderKL:
 
 
 def _start(options: dict[str, Any], shown: Any) -> AutoencoderKL:
-    """An untrained autoencoder; a trained one, its latents whitened; or a trained one with
-    everything but its decoder frozen."""
-    if "init" in options:
-        vae = AutoencoderKL.from_pretrained(options["init"], torch_dtype=torch.float32)
-        whiten(vae, shown[:2000])
-        return vae
-    if "decoder_of" not in options:
+    """An untrained autoencoder, or a trained one, its latents whitened."""
+    if "init" not in options:
         return build(options["widths"], options["groups"])
-    vae = AutoencoderKL.from_pretrained(options["decoder_of"], torch_dtype=torch.float32)
-    vae.requires_grad_(False).decoder.requires_grad_(True)
-    vae.post_quant_conv.requires_grad_(True)
+    vae = AutoencoderKL.from_pretrained(options["init"], torch_dtype=torch.float32)
+    whiten(vae, shown[:2000])
     return vae
 
 
@@ -91,13 +85,11 @@ class VaeTask(Task):
     latent_noise: half of the latents get noise of a deviation up to this share of their channel's,
     so that the encoder tells things in a way that noise does not hide at once, and the decoder
     mends what a diffusion model gets nearly right.  init (a trained folder): train it on, its
-    latents whitened first.  decoder_of (a trained folder): train only its decoder on, for squared
-    error, as sd-vae-ft-mse was: the latents, and all that was trained on them, stay as they are.
+    latents whitened first.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.tuned = recipe.options.get("decoder_of")
         self.pictures = pictures("train", 0, recipe.data["n"])
         self.vae = _start(recipe.options, self.pictures).to(device)
         self.modules: dict[str, nn.Module] = {"vae": self.vae}
@@ -111,10 +103,6 @@ class VaeTask(Task):
         bf16 = bool(self.recipe.options.get("bf16", False))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             posterior = self.vae.encode(x).latent_dist
-            if self.tuned:
-                error = self.vae.decode(self._noised(posterior.mean, rng)).sample.float() - x
-                squared = error.square().mean()
-                return squared, {"psnr": float(10 * torch.log10(4.0 / squared.detach()))}
             noise = torch.randn(posterior.mean.shape, generator=rng).to(self.device)
             drawn = self._noised(posterior.mean, rng) + posterior.std * noise
             y = self.vae.decode(drawn).sample
@@ -143,13 +131,10 @@ class VaeTask(Task):
 
     def export(self, out: Path) -> dict[str, Any]:
         held_out = pictures("validation", 0, HELD_OUT)
-        if not self.tuned:
-            with torch.no_grad():
-                means = [
-                    self.vae.encode(to_unit(x)).latent_dist.mean for x in np.split(held_out, 10)
-                ]
-            spread = float(torch.cat(means).std())
-            self.vae.register_to_config(scaling_factor=round(1.0 / spread, 5))
+        with torch.no_grad():
+            means = [self.vae.encode(to_unit(x)).latent_dist.mean for x in np.split(held_out, 10)]
+        spread = float(torch.cat(means).std())
+        self.vae.register_to_config(scaling_factor=round(1.0 / spread, 5))
         self.vae.half().save_pretrained(out, safe_serialization=True)
         self.vae.float()
         parameters = sum(p.numel() for p in self.vae.parameters())
