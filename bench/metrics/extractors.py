@@ -63,7 +63,7 @@ def _features(device: str) -> Network:
 def _oracle(device: str) -> Network:
     from hypersd.shapes.evaluators import load_oracle
 
-    oracle = load_oracle(device)
+    oracle = load_oracle(device=device)
     return lambda images, prompts: oracle.judge(images, prompts)
 
 

@@ -70,11 +70,11 @@ def load_features(device: torch.device | str = "cpu") -> nn.Module:
     return _loaded("features", FeatureNet(_fact("features", "width")), device)
 
 
-def load_oracle(device: torch.device | str = "cpu") -> Oracle:
-    """The attribute oracle; `.judge(images, prompts)` gives rows in the order of
-    `hypersd.shapes.oracle.COLUMNS`."""
-    net = OracleNet(_fact("oracle", "width"))
-    _loaded("oracle", net, device)
+def load_oracle(name: str = "oracle", device: torch.device | str = "cpu") -> Oracle:
+    """The attribute oracle, or the one by which choices are made ("oracle_validation");
+    `.judge(images, prompts)` gives rows in the order of `hypersd.shapes.oracle.COLUMNS`."""
+    net = OracleNet(_fact(name, "width"))
+    _loaded(name, net, device)
     return Oracle(net, device)
 
 

@@ -9,7 +9,8 @@ from hypersd.errors import UsageError, nearest
 
 FOLDER = Path(__file__).parent / "weights"
 EVALUATORS = ("clip", "hps", "aesthetic", "features", "oracle")
-NAMES = ("base", "lcm", "tcd", "tscd", *EVALUATORS)
+VALIDATION = ("oracle_validation",)  # what choices are made by: never in a table of test prompts
+NAMES = ("base", "lcm", "tcd", "tscd", *EVALUATORS, *VALIDATION)
 _FILES = {"clip": "open_clip_model.safetensors", "hps": "open_clip_model.safetensors"}
 
 
@@ -29,8 +30,9 @@ def weights_path(name: str) -> Path:
 
 def evaluator_file(name: str) -> Path:
     """The weights file of an evaluator. Raises UsageError where it is unknown or missing."""
-    if name not in EVALUATORS:
-        raise UsageError(f"no evaluator {name!r}; {nearest(name, EVALUATORS)}")
+    known = (*EVALUATORS, *VALIDATION)
+    if name not in known:
+        raise UsageError(f"no evaluator {name!r}; {nearest(name, known)}")
     path = weights_path(name) / _FILES.get(name, "model.safetensors")
     if not path.is_file():
         raise UsageError(f"evaluator {name!r}: {path} is missing")
