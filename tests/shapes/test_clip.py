@@ -13,7 +13,7 @@ from hypersd.shapes.teacher import END, build_tokenizer
 
 
 def test_a_saved_folder_loads_in_a_process_of_its_own(tmp_path: Path) -> None:
-    """The aesthetic head's training imports little: the picture tower must be known all the same."""
+    """The aesthetic head's training imports little: the tower must be known all the same."""
     torch.manual_seed(0)
     tokenizer = build_tokenizer(tmp_path / "tokenizer")
     end = tokenizer.convert_tokens_to_ids(END)

@@ -8,7 +8,9 @@ from hypersd.shapes import captions
 from hypersd.shapes.facts import COUNT, facts
 from hypersd.shapes.scenes import Spec, Thing, sample_scene
 
-A, B, C = Thing("star", "red", "small"), Thing("ring", "blue", "large"), Thing("cross", "cyan", "small")  # fmt: skip
+A = Thing("star", "red", "small")
+B = Thing("ring", "blue", "large")
+C = Thing("cross", "cyan", "small")
 
 
 def test_the_order_of_saying_changes_no_fact():

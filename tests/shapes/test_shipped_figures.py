@@ -1,0 +1,87 @@
+"""The shipped networks, measured again on held-out renders: what docs/world.md says they can do.
+
+Fewer pictures than in the model cards, so bounds allow for the sampling error of a share.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from hypersd.shapes import clip, oracle, preference, raters, vae
+from hypersd.shapes.evaluators import load_aesthetic, load_clip, load_oracle
+from hypersd.shapes.pictures import texts
+from hypersd.shapes.render import render
+from hypersd.shapes.scenes import sample_scene
+from hypersd.shapes.weights import FOLDER
+
+START, COUNT = 40_000, 300  # test scenes that no prompt list, reference or choice reaches
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [sample_scene("test", i) for i in range(START, START + COUNT)]
+
+
+@pytest.fixture(scope="module")
+def renders(scenes):
+    return np.stack([render(scene) for scene in scenes])
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_oracle()
+
+
+def test_the_autoencoder_keeps_33_decibels(renders):
+    network = vae.AutoencoderKL.from_pretrained(FOLDER / "base" / "vae", torch_dtype=torch.float32)
+    images = renders[:100]
+    found = vae.peak_signal_to_noise(images, vae.round_trip(network.eval(), images))
+    assert found.mean() >= 33.0
+
+
+def test_the_oracle_reads_renders(renders, judge):
+    rows = judge.judge(renders, texts("test", START, COUNT))
+    shares = dict(zip(oracle.COLUMNS, np.nanmean(rows, axis=0), strict=True))
+    for name in ("shape", "colour", "size", "count", "relation"):
+        assert shares[name] >= 0.96, shares
+
+
+def test_the_oracle_sees_what_is_wrong(scenes, renders, judge):
+    """A caption that differs in one value is refused, as a right one is accepted."""
+    wrong = {"shape": [], "colour": [], "size": [], "relation": []}
+    for name, found in wrong.items():
+        specs = [
+            (i, v[0]) for i, s in enumerate(scenes) if (v := clip.captions.variants(s.spec, name))
+        ]
+        said = [clip.captions.phrase(spec, clip.captions.Phrasing()) for _, spec in specs[:100]]
+        found += judge.judge(renders[[i for i, _ in specs[:100]]], said)[:, 0].tolist()
+    for name, found in wrong.items():
+        assert np.mean(found) <= 0.03, name
+
+
+def test_clip_tells_a_caption_from_those_with_one_wrong_value():
+    model = load_clip("clip")
+    found = clip.accuracy(model.model, model.tokenizer, 200)
+    for name, least in {"shape": 0.87, "colour": 0.87, "relation": 0.70}.items():
+        assert found[name] >= least, found
+
+
+def test_the_aesthetic_head_ranks_as_the_raters_do(scenes, renders):
+    model, head = load_clip("clip"), load_aesthetic()
+    with torch.no_grad():
+        found = head(model.encode_image(renders)).numpy()
+    assert spearmanr(found, [raters.rating(scene) for scene in scenes]).statistic >= 0.89
+
+
+def test_hps_agrees_with_its_pool():
+    model, held_out = load_clip("hps"), preference.votes(raters.POOLS["hps"], 600_000, COUNT)
+    text = model.encode_text(held_out.prompts)
+    images = held_out.images.reshape(-1, *held_out.images.shape[2:])
+    scores = torch.einsum("bkd,bd->bk", model.encode_image(images).view(COUNT, 2, -1), text).numpy()
+    gap = held_out.utilities[:, 0] - held_out.utilities[:, 1]
+    fair = np.abs(gap) > preference.FAIR
+    assert fair.sum() > 100
+    assert ((scores[:, 0] > scores[:, 1]) == (gap > 0))[fair].mean() >= 0.87
