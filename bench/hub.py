@@ -1,0 +1,215 @@
+"""Files of the Hugging Face hub: found in its cache, fetched, and pinned by a lock file.
+
+A reference is written `hf://owner/name[@revision][/path/to/file]`; without a path it is a whole
+repository. `huggingface_hub` does the work, so HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT and tokens
+hold here as everywhere. Nothing that is fetched is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import hub_lock
+from bench.errors import UsageError
+
+SCHEME = "hf://"
+TIMEOUT = 5.0  # seconds for one question to the hub, so that a plan without network ends soon
+PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae")
+_NAME = re.compile(
+    r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+?))?(?:/(?P<path>[^@]+))?"
+)
+_WEIGHTS = r"(?:model|diffusion_pytorch_model|pytorch_lora_weights)"
+_SHARD = r"(?:-\d+-of-\d+)?"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A file of a repository, or all of it where `path` is "". revision: None is the newest."""
+
+    repo: str
+    revision: str | None = None
+    path: str = ""
+
+    def __str__(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        return f"{SCHEME}{self.repo}{at}{'/' + self.path if self.path else ''}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the hub says of a repository: full commit, licence or None, bytes by file."""
+
+    commit: str
+    licence: str | None
+    sizes: dict[str, int]
+
+
+def reference(name: str) -> Reference | None:
+    """The reference in `hf://owner/name...`, or in a bare `owner/name` that is no path here.
+
+    None for everything else.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or match["repo"].startswith("."):
+        return None
+    bare = not name.startswith(SCHEME)
+    if bare and (match["path"] or Path(name).suffix in hub_lock.WEIGHTS or Path(name).exists()):
+        return None
+    return Reference(match["repo"], match["revision"], match["path"] or "")
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE forbids to ask."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def cache_folder() -> Path:
+    """Where the hub's files are kept: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def cached(repo: str, name: str, revision: str | None = None) -> Path | None:
+    """A file that is on this machine already, at the pinned commit where there is one."""
+    from huggingface_hub import try_to_load_from_cache
+
+    at = hub_lock.commit(repo, revision) or revision
+    found = try_to_load_from_cache(repo, name, revision=at)
+    return Path(found) if isinstance(found, str | os.PathLike) else None
+
+
+def file(repo: str, name: str, revision: str | None = None) -> Path:
+    """A file of a repository, fetched where it is not cached, checked against the lock file.
+
+    The first fetch records full commit, size and sha256. Raises UsageError where it cannot be
+    had, or is another file than the one that was recorded.
+    """
+    from huggingface_hub import hf_hub_download
+
+    found = cached(repo, name, revision)
+    if found is None:
+        at = hub_lock.commit(repo, revision) or revision
+        with _said(Reference(repo, revision, name)):
+            found = Path(hf_hub_download(repo, name, revision=at, local_files_only=offline()))
+    hub_lock.record(repo, revision, name, found)
+    return found
+
+
+def listing(repo: str, revision: str | None = None) -> Listing:
+    """Ask the hub for a repository's files. Raises UsageError where it does not answer."""
+    from huggingface_hub import HfApi
+
+    if offline():
+        raise UsageError(f"{SCHEME}{repo}: HF_HUB_OFFLINE is set")
+    with _said(Reference(repo, revision)):
+        info = HfApi().model_info(
+            repo,
+            revision=hub_lock.commit(repo, revision) or revision,
+            files_metadata=True,
+            timeout=TIMEOUT,
+        )
+    card = info.card_data
+    licence = card.get("license") if card is not None else None
+    sizes = {item.rfilename: int(item.size or 0) for item in info.siblings or ()}
+    return Listing(str(info.sha), str(licence) if licence else None, sizes)
+
+
+def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
+    """What a Stable Diffusion pipeline is loaded from: configurations, vocabularies and one set
+    of safetensors per part, those of the variant ("fp16") where the part has them.
+
+    The safety checker is left out: it blacks pictures out, and a benchmark counts all of them.
+    """
+    there = sorted(names)
+    picked = [name for name in there if name == "model_index.json"]
+    for part in PARTS:
+        inside = [name for name in there if name.startswith(f"{part}/") and name.count("/") == 1]
+        picked += [n for n in inside if re.search(r"(?<!index)\.(json|txt)$", n)]
+        plain = _matching(inside, rf"{_WEIGHTS}{_SHARD}\.safetensors(\.index\.json)?")
+        special = rf"{_WEIGHTS}(\.{variant}{_SHARD}|{_SHARD}\.{variant})\.safetensors"
+        index = rf"{_WEIGHTS}\.safetensors\.index\.{variant}\.json"
+        picked += (_matching(inside, f"{special}|{index}") if variant else []) or plain
+    return sorted(set(picked))
+
+
+def _matching(names: list[str], pattern: str) -> list[str]:
+    return [name for name in names if re.fullmatch(pattern, name.split("/")[-1])]
+
+
+def lacking(folder: Path, files: Iterable[str]) -> list[str]:
+    """The parts that `model_index.json` names and `files` hold nothing usable of."""
+    index = json.loads((folder / "model_index.json").read_text())
+    parts = [p for p in PARTS if isinstance(index.get(p), list) and index[p][0] is not None]
+    networks = ("unet", "vae", "text_encoder", "text_encoder_2")
+    suffixes = {p: ".safetensors" if p in networks else ".json" for p in parts}
+    held = {(name.split("/")[0], Path(name).suffix) for name in files}
+    return [part for part, suffix in suffixes.items() if (part, suffix) not in held]
+
+
+def cached_pipeline(repo: str, revision: str | None, variant: str | None) -> Path | None:
+    """The snapshot folder of a pipeline that is whole on this machine, or None."""
+    index = cached(repo, "model_index.json", revision)
+    if index is None:
+        return None
+    folder = index.parent
+    names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    return None if lacking(folder, pipeline_files(names, variant)) else folder
+
+
+def pipeline(repo: str, revision: str | None = None, variant: str | None = None) -> Path:
+    """The folder of a pipeline, its files fetched where they are not cached, and checked.
+
+    Raises UsageError where it cannot be had, or is no pipeline with safetensors.
+    """
+    folder = cached_pipeline(repo, revision, variant)
+    if folder is None:
+        names: Iterable[str] = listing(repo, revision).sizes
+    else:
+        names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    files = pipeline_files(names, variant)
+    if "model_index.json" not in files:
+        raise UsageError(f"{SCHEME}{repo}: is no pipeline (it has no model_index.json)")
+    paths = [file(repo, name, revision) for name in files]
+    folder = paths[files.index("model_index.json")].parent
+    absent = lacking(folder, files)
+    if absent:
+        raise UsageError(f"{SCHEME}{repo}: has no safetensors of its {', '.join(absent)}")
+    return folder
+
+
+@contextmanager
+def _said(what: Reference) -> Iterator[None]:
+    """Errors of the hub's client in one line that says what to do."""
+    import httpx
+    from huggingface_hub import errors
+
+    page = f"https://huggingface.co/{what.repo}"
+    kinds: list[tuple[type[Exception], Callable[[], str]]] = [
+        (errors.GatedRepoError, lambda: f"accept its licence at {page} and set HF_TOKEN"),
+        (errors.RepositoryNotFoundError,
+         lambda: "no such repository, or it is private: set HF_TOKEN"),
+        (errors.RevisionNotFoundError, lambda: f"has no such revision; see {page}/commits"),
+        (errors.RemoteEntryNotFoundError, lambda: f"has no such file; see {page}/tree/main"),
+        (errors.LocalEntryNotFoundError, lambda: _not_cached()),
+        (errors.OfflineModeIsEnabled, lambda: _not_cached()),
+    ]  # fmt: skip
+    try:
+        yield
+    except (errors.HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+        words = next((say() for kind, say in kinds if isinstance(error, kind)), None)
+        reason = words or " ".join(str(error).split())[:160] or type(error).__name__
+        raise UsageError(f"{what}: {reason}") from None
+
+
+def _not_cached() -> str:
+    why = "HF_HUB_OFFLINE is set" if offline() else "the hub cannot be reached"
+    return f"not on this machine, and {why}"
