@@ -1,0 +1,1 @@
+"""Published networks that judge images: one file per family, weights from the hub or a folder."""

@@ -1,0 +1,135 @@
+"""Where an evaluator's weights are: on this machine, on the hub, or at a pinned address.
+
+A source is written as one of
+
+    /a/file or a/folder                     on this machine
+    owner/repo:file, owner/repo@rev:file    a file on the hub
+    https://.../name#sha256=HEX             an address, HEX the file's hash or its first digits
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?:(?P<file>[\w./+-]+)")
+_URL = re.compile(r"(?P<url>https://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0-9a-f]{8,64})")
+
+
+def find(what: str, sources: Sequence[str]) -> Path:
+    """The file or folder of the first source that has it; fetched where it is not here yet.
+
+    what: who asks, for the error.  Raises UsageError where no source can be had.
+    """
+    reasons = []
+    for source in sources:
+        try:
+            return _found(source)
+        except UsageError as error:
+            reasons.append(str(error))
+    raise UsageError(f"{what}: {reasons[0]}") from None
+
+
+def _found(source: str) -> Path:
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    if match := _HUB.fullmatch(source):
+        from bench import hub
+
+        return hub.file(match["repo"], match["file"], match["revision"])
+    if match := _URL.fullmatch(source):
+        return _from_address(match["url"], match["file"], match["digits"])
+    raise UsageError(f"{source}: no such file or folder, and not owner/repo:file on the hub")
+
+
+def _from_address(url: str, name: str, digits: str) -> Path:
+    """The file in torch's own cache, where other tools keep the same one; its hash is checked."""
+    path = torch_cache() / name
+    if not path.is_file():
+        _download(url, path)
+    if not sha256(path).startswith(digits):
+        raise UsageError(f"{path}: its sha256 does not begin with {digits}; remove it")
+    return path
+
+
+def torch_cache() -> Path:
+    """Where torch keeps files from addresses: TORCH_HOME, XDG_CACHE_HOME or ~/.cache."""
+    cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = Path(os.environ.get("TORCH_HOME", f"{cache_home}/torch")).expanduser()
+    return home / "hub" / "checkpoints"
+
+
+def _download(url: str, path: Path) -> None:
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+        raise UsageError(f"{path}: not there, and HF_HUB_OFFLINE forbids to fetch {url}")
+    from torch.hub import download_url_to_file
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        download_url_to_file(url, str(path))
+    except OSError as error:
+        raise UsageError(f"{url}: cannot be fetched ({error}); put it at {path}") from None
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, or of a folder's weights, configurations and vocabularies."""
+    if path.is_dir():
+        kinds = ("*.safetensors", "*.bin", "*.json", "*.txt")
+        inside = sorted(found for kind in kinds for found in path.glob(kind))
+        if not inside:
+            raise UsageError(f"{path}: holds no model")
+        named = "".join(f"{found.name} {sha256(found)}\n" for found in inside)
+        return hashlib.sha256(named.encode()).hexdigest()
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """Once per process and state of the file: the large ones take seconds."""
+    del size, changed
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensors(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a .safetensors file, or of a pickle that may hold nothing but data.
+
+    A dict under `state_dict` or `model` is taken out of its wrapping.
+    Raises UsageError for a damaged file, or one that would run code.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            loaded: Mapping[str, Tensor] = load_file(path)
+            return loaded
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, SafetensorError, EOFError) as error:
+        raise UsageError(f"{path}: not readable as weights ({_first(error)})") from None
+    except Exception as error:  # pickle raises what it likes
+        raise UsageError(f"{path}: holds more than tensors ({_first(error)})") from None
+    for wrapping in ("state_dict", "model"):
+        if isinstance(held, dict) and isinstance(held.get(wrapping), dict):
+            held = held[wrapping]
+    if not isinstance(held, dict) or not all(isinstance(t, torch.Tensor) for t in held.values()):
+        raise UsageError(f"{path}: expected tensors by name")
+    return held
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:120]
