@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bench import hub_lock
-from bench.errors import UsageError
+from bench.errors import UsageError, nearest
 
 SCHEME = "hf://"
 TIMEOUT = 5.0  # seconds for one question to the hub, so that a plan without network ends soon
@@ -39,6 +40,10 @@ class Reference:
     def __str__(self) -> str:
         at = f"@{self.revision}" if self.revision else ""
         return f"{SCHEME}{self.repo}{at}{'/' + self.path if self.path else ''}"
+
+
+class Unreachable(UsageError):
+    """The hub does not answer, or must not be asked."""
 
 
 @dataclass(frozen=True)
@@ -93,23 +98,29 @@ def file(repo: str, name: str, revision: str | None = None) -> Path:
     The first fetch records full commit, size and sha256. Raises UsageError where it cannot be
     had, or is another file than the one that was recorded.
     """
-    from huggingface_hub import hf_hub_download
-
-    found = cached(repo, name, revision)
-    if found is None:
-        at = hub_lock.commit(repo, revision) or revision
-        with _said(Reference(repo, revision, name)):
-            found = Path(hf_hub_download(repo, name, revision=at, local_files_only=offline()))
-    hub_lock.record(repo, revision, name, found)
+    there = cached(repo, name, revision)
+    found = there or _fetched(repo, name, revision)
+    hub_lock.record(repo, revision, name, found, fresh=there is None)
     return found
 
 
+def _fetched(repo: str, name: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    there = listing(repo, revision)  # without a network it ends soon, the download only in minutes
+    if name not in there.sizes:
+        raise UsageError(f"{SCHEME}{repo}: {nearest(name, there.sizes)}")
+    with _said(Reference(repo, revision, name)):
+        return Path(hf_hub_download(repo, name, revision=there.commit))
+
+
+@cache
 def listing(repo: str, revision: str | None = None) -> Listing:
-    """Ask the hub for a repository's files. Raises UsageError where it does not answer."""
+    """Ask the hub for a repository's files. Raises UsageError: it has none for us; Unreachable."""
     from huggingface_hub import HfApi
 
     if offline():
-        raise UsageError(f"{SCHEME}{repo}: HF_HUB_OFFLINE is set")
+        raise Unreachable(f"{SCHEME}{repo}: not on this machine, and HF_HUB_OFFLINE is set")
     with _said(Reference(repo, revision)):
         info = HfApi().model_info(
             repo,
@@ -189,27 +200,19 @@ def pipeline(repo: str, revision: str | None = None, variant: str | None = None)
 @contextmanager
 def _said(what: Reference) -> Iterator[None]:
     """Errors of the hub's client in one line that says what to do."""
-    import httpx
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{what.repo}"
-    kinds: list[tuple[type[Exception], Callable[[], str]]] = [
-        (errors.GatedRepoError, lambda: f"accept its licence at {page} and set HF_TOKEN"),
-        (errors.RepositoryNotFoundError,
-         lambda: "no such repository, or it is private: set HF_TOKEN"),
-        (errors.RevisionNotFoundError, lambda: f"has no such revision; see {page}/commits"),
-        (errors.RemoteEntryNotFoundError, lambda: f"has no such file; see {page}/tree/main"),
-        (errors.LocalEntryNotFoundError, lambda: _not_cached()),
-        (errors.OfflineModeIsEnabled, lambda: _not_cached()),
-    ]  # fmt: skip
+    kinds: dict[type[Exception], str] = {
+        errors.GatedRepoError: f"accept its licence at {page} and set HF_TOKEN",
+        errors.RepositoryNotFoundError: "no such repository, or it is private: set HF_TOKEN",
+        errors.RevisionNotFoundError: f"has no such revision; see {page}/commits",
+    }
     try:
         yield
-    except (errors.HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        words = next((say() for kind, say in kinds if isinstance(error, kind)), None)
-        reason = words or " ".join(str(error).split())[:160] or type(error).__name__
-        raise UsageError(f"{what}: {reason}") from None
-
-
-def _not_cached() -> str:
-    why = "HF_HUB_OFFLINE is set" if offline() else "the hub cannot be reached"
-    return f"not on this machine, and {why}"
+    except Exception as error:  # which HTTP library the client uses changes with its version
+        words = " ".join(str(error).split())[:160] or type(error).__name__
+        known = next((said for kind, said in kinds.items() if isinstance(error, kind)), None)
+        if known is None and not isinstance(error, errors.HfHubHTTPError | ValueError):
+            raise Unreachable(f"{what}: the hub cannot be reached ({words})") from None
+        raise UsageError(f"{what}: {known or words}") from None

@@ -56,19 +56,23 @@ def check(repo: str, revision: str | None, name: str, size: int, sha256: str | N
             )
 
 
-def record(repo: str, revision: str | None, name: str, path: Path) -> None:
+def record(repo: str, revision: str | None, name: str, path: Path, *, fresh: bool) -> None:
     """Check a file against the lock; the first time, read it and write down what it is.
 
-    path: in the hub's cache, `.../snapshots/<commit>/<name>`.  Raises UsageError.
+    path: in the hub's cache, `.../snapshots/<commit>/<name>`.  fresh: it was downloaded just now,
+    so that its bytes are read; otherwise its size is enough here.  Raises UsageError.
     """
     size = path.stat().st_size
     known = expected(repo, revision, name)
     check(repo, revision, name, size, None)
-    if known["sha256"] is not None and known["size"] is not None:
+    recorded = known["sha256"] is not None and known["size"] is not None
+    if recorded and not fresh:
         return
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     check(repo, revision, name, size, sha256)
+    if recorded:
+        return
     _write(repo, revision, name, {"size": size, "sha256": sha256}, _commit_of(path))
 
 
