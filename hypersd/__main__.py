@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hypersd.errors import UsageError
 
-USAGE = "usage: python -m hypersd recipe=NAME|FILE.yaml [out=DIR] [device=cpu] [key=value ...]"
+USAGE = "usage: python -m hypersd recipe=NAME|FILE.yaml [out=DIR] [device=cpu]"
+USAGE += " [resume=auto|never] [key=value ...]"
 
 
 def main(arguments: list[str]) -> int:
@@ -34,12 +35,17 @@ def _train(arguments: list[str]) -> int:
     if "" in pairs.values() or "recipe" not in pairs:
         raise UsageError(USAGE)
     name, device = pairs.pop("recipe"), pairs.pop("device", "cpu")
+    resume = pairs.pop("resume", "auto")
     out = Path(pairs.pop("out", f"runs/train/{Path(name).stem}"))
     recipe = recipes.load(name, {key: yaml.safe_load(value) for key, value in pairs.items()})
+    import torch
+
     from hypersd.loop import train
 
     print(f"{recipe.name}: {recipe.steps} steps of {recipe.batch} in {out}")
-    print(f"weights and model card: {train(recipe, out, device=device)}")
+    print(f"weights and model card: {train(recipe, out, device=device, resume=resume)}")
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     return 0
 
 

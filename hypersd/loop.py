@@ -1,7 +1,8 @@
-"""The training loop, one for everything that is trained here.
+"""The training loop, one for everything that is trained here, on one process or many.
 
 A step is a function of (weights, seed, step): all randomness comes from a generator that is
-re-seeded at every step, so a resumed training equals an uninterrupted one by construction.
+re-seeded at every step, so a resumed training equals an uninterrupted one by construction, and any
+number of processes or parts of a batch gives the same step but for rounding.
 """
 
 from __future__ import annotations
@@ -9,70 +10,29 @@ from __future__ import annotations
 import copy
 import json
 import math
-import platform
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hypersd import checkpoint
+from hypersd import checkpoint, memory
+from hypersd.card import hardware, publish
 from hypersd.errors import UsageError, nearest
+from hypersd.logbook import Logbook
+from hypersd.processes import average_gradients, mean_of, mean_scalars, mean_value, shares, start
 from hypersd.recipe import Recipe
+from hypersd.task import STUDENT, Task
 
-STUDENT = "student"
+__all__ = ["STUDENT", "Task", "build", "hardware", "schedule", "train"]
 
-
-class Task(Protocol):
-    """One trainable thing; whoever inherits must have `groups`, `loss` (or `turn_loss`) and
-    `export`.
-
-    modules: all that a checkpoint must hold (trained parameters and buffers).
-    """
-
-    modules: dict[str, nn.Module]
-
-    def groups(self) -> list[dict[str, Any]]:
-        """The parameter groups, each of one role (its "role", else the student); a group's "lr"
-        scales with the schedule. Every role has an optimizer of its own."""
-
-    def turns(self, step: int) -> Sequence[str]:
-        """The roles that are updated at a step, one after the other: a role may come twice."""
-        return (STUDENT,)
-
-    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The student's scalar to minimise at a step, and scalars to log. Draws from `rng` only."""
-
-    def turn_loss(
-        self, role: str, step: int, rng: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The scalar that a role minimises in its turn; the student's is `loss`."""
-        return self.loss(step, rng)
-
-    def after_step(self, step: int) -> None:
-        """What follows a step, such as an average of the weights."""
-        return
-
-    def preview(self, path: Path) -> None:
-        """Write a picture of what the model does on validation data, where that makes sense."""
-        return
-
-    def snapshot(self, step: int) -> str | None:
-        """The name of a folder to export to after a step, besides the final weights, or None."""
-        return None
-
-    def cost(self, steps: int) -> dict[str, int]:
-        """What so many steps cost, for the model card: network passes by name."""
-        return {}
-
-    def export(self, out: Path) -> dict[str, Any]:
-        """Write the weights into a folder; returns figures for the model card."""
+LOG_EVERY = 20
+RESUME = ("auto", "never")
 
 
 def build(recipe: Recipe, device: torch.device) -> Task:
@@ -82,25 +42,34 @@ def build(recipe: Recipe, device: torch.device) -> Task:
     if recipe.method not in METHODS:
         valid = nearest(recipe.method, METHODS)
         raise UsageError(f"recipe {recipe.name}: no method {recipe.method!r}; {valid}")
-    return METHODS[recipe.method](recipe, device)
+    try:
+        return METHODS[recipe.method](recipe, device)
+    except torch.OutOfMemoryError:
+        raise UsageError(f"recipe {recipe.name}: the networks alone do not fit on {device}; valid: "
+                         "base_precision=bf16, or a device with more memory") from None  # fmt: skip
 
 
-def train(recipe: Recipe, out: Path, *, device: str = "cpu") -> Path:
-    """Train a recipe in `out`, from its newest checkpoint on, and export to `out/final`.
+def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto") -> Path:
+    """Train a recipe in `out`, from its newest whole checkpoint on, and export to `out/final`.
 
-    Writes train.jsonl (one line per logged step), preview PNGs, TensorBoard events, checkpoints,
-    and `final` with the weights and a model card. A training that is done returns at once.
-    Raises UsageError where `out` holds another recipe's training, or a loss is not finite.
+    Writes train.jsonl (one line per logged step), preview PNGs, tracker events, checkpoints, and
+    `final` with the weights and a model card. A training that is done returns at once.
+    resume: "auto", or "never" where a checkpoint is an error.
+    Raises UsageError where `out` holds another recipe's training, a loss is not finite, or memory
+    does not suffice.
     """
     final = out / "final"
+    if resume not in RESUME:
+        raise UsageError(f"resume={resume!r}; {nearest(resume, RESUME)}")
     if (final / "README.md").is_file():
         _same_recipe(final / "training.json", recipe)
         return final
     out.mkdir(parents=True, exist_ok=True)
+    accelerator = start(device, out / "events", recipe.trackers)
     torch.manual_seed(recipe.seed)
-    task = build(recipe, torch.device(device))
-    run = _Run(recipe, task, out)
-    run.resume()
+    task = build(recipe, accelerator.device)
+    run = _Run(recipe, task, out, accelerator)
+    run.resume(resume)
     run.go()
     return run.finish(final)
 
@@ -114,10 +83,14 @@ def _same_recipe(path: Path, recipe: Recipe) -> None:
 
 
 class _Run:
-    """One training in one folder: optimizer, average, log and clock."""
+    """One training in one folder: optimizers, average, log and clock."""
 
-    def __init__(self, recipe: Recipe, task: Task, out: Path) -> None:
+    def __init__(
+        self, recipe: Recipe, task: Task, out: Path, accelerator: Accelerator | None = None
+    ) -> None:
         self.recipe, self.task, self.out = recipe, task, out
+        self.accelerator = accelerator or start("cpu", out)
+        self.shares = shares(recipe, task, self.accelerator)
         roles: dict[str, list[dict[str, Any]]] = {}
         for group in task.groups():
             found = {"lr": recipe.lr, "role": STUDENT, **group, "params": list(group["params"])}
@@ -130,16 +103,21 @@ class _Run:
         self.average: list[Tensor] | None = (
             [*copy.deepcopy(self.parameters)] if recipe.average else None
         )
+        trained = [p for role in self.optimizers for p in self.of(role)]
+        memory.check(recipe, trained, self.accelerator.device)
         self.step, self.seconds = 0, 0.0
+        self.validation: dict[str, float] = {}
 
     def of(self, role: str) -> list[nn.Parameter]:
         """A role's parameters."""
         return [p for group in self.optimizers[role].param_groups for p in group["params"]]
 
-    def resume(self) -> None:
+    def resume(self, how: str = "auto") -> None:
         found = checkpoint.newest(self.out, self.recipe.identity)
         if found is None:
             return
+        if how == "never":
+            raise UsageError(f"{self.out} holds checkpoints; resume=never wants another out=")
         checkpoint.restore(self.task.modules, found)
         extra = found["extra"]
         for role, optimizer in self.optimizers.items():
@@ -149,9 +127,11 @@ class _Run:
             with torch.no_grad():
                 for mine, kept in zip(self.average, extra["average"], strict=True):
                     mine.copy_(kept)
-        print(f"resumed at step {self.step}", flush=True)
+        self.accelerator.print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
         states = {role: optimizer.state_dict() for role, optimizer in self.optimizers.items()}
         extra: dict[str, Any] = {"optimizers": states, "seconds": self.seconds}
         if self.average is not None:
@@ -160,16 +140,9 @@ class _Run:
         checkpoint.save(self.out, self.step, self.recipe.identity, modules, extra)
 
     def go(self) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         recipe, rng = self.recipe, torch.Generator()
-        columns = (
-            TextColumn(recipe.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            TextColumn("{task.fields[rate]}"),
-        )  # fmt: skip
-        writer = SummaryWriter(str(self.out / "events"), purge_step=self.step)
-        with Progress(*columns) as bar, (self.out / "train.jsonl").open("a") as log, writer:
-            shown = bar.add_task("", total=recipe.steps, completed=self.step, rate="")
+        validate_every = recipe.validate_every or recipe.checkpoint_every
+        with Logbook(recipe, self.out, self.accelerator, self.step) as log:
             while self.step < recipe.steps:
                 began = time.perf_counter()
                 rng.manual_seed(recipe.seed * 1_000_003 + self.step)
@@ -177,19 +150,29 @@ class _Run:
                 self.step += 1
                 self.seconds += time.perf_counter() - began
                 rate = self.step / self.seconds
-                scalars |= {"it_per_s": rate, "images_per_s": rate * recipe.batch}
-                text = f"{rate:.2f} it/s {rate * recipe.batch:.0f} img/s loss {scalars['loss']:.4g}"
-                bar.update(shown, completed=self.step, rate=text)
-                if self.step % 20 == 0 or self.step == recipe.steps:
-                    log.write(json.dumps({"step": self.step, **scalars}) + "\n")
-                    log.flush()
-                    for name, value in scalars.items():
-                        writer.add_scalar(name, value, self.step)
+                log.progress(self.step, rate, scalars["loss"])
+                if self.step % LOG_EVERY == 0 or self.step == recipe.steps:
+                    scalars |= {"it_per_s": rate, "images_per_s": rate * recipe.batch}
+                    log.write(self.step, mean_scalars(scalars, self.accelerator))
                 if kept := self.task.snapshot(self.step - 1):
                     self.publish(self.out / kept)
-                if self.step % recipe.checkpoint_every == 0 and self.step < recipe.steps:
+                ended = self.step == recipe.steps
+                if self.step % recipe.checkpoint_every == 0 and not ended:
                     self.save()
-                    self.task.preview(self.out / f"preview-{self.step:06d}.png")
+                if self.step % validate_every == 0 and not ended:
+                    self.validate(log)
+
+    def validate(self, log: Logbook | None = None) -> None:
+        """A preview picture and validation figures, by the main process."""
+        if not self.accelerator.is_main_process:
+            return
+        path = self.out / f"preview-{self.step:06d}.png"
+        self.validation = dict(self.task.preview(path) or {})
+        if log is not None:
+            log.picture(self.step, path)
+            if self.validation:
+                named = {f"validation/{name}": v for name, v in self.validation.items()}
+                log.write(self.step, named)
 
     def update(self, rng: torch.Generator) -> dict[str, float]:
         """One step: every role's turn in order. The student's scalars keep their names."""
@@ -211,57 +194,100 @@ class _Run:
         optimizer, parameters = self.optimizers[role], self.of(role)
         for group in optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
-        with precision(self.recipe.precision):
-            loss, scalars = self.task.turn_loss(role, self.step, rng)
-        value = float(loss.detach())
+        optimizer.zero_grad(set_to_none=True)
+        value, scalars = self.gradients(role, parameters, rng)
+        value = mean_value(value, self.accelerator)
         if not math.isfinite(value):
             where = f"{self.recipe.name}, step {self.step}" + f" ({role})" * (role != STUDENT)
             raise UsageError(
                 f"{where}: the loss is {value}; try a smaller lr (is {self.recipe.lr})"
             )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(parameters, self.accelerator)
         norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         optimizer.step()
         return {"loss": value, "grad_norm": float(norm), **scalars}
+
+    def gradients(
+        self, role: str, parameters: list[nn.Parameter], rng: torch.Generator
+    ) -> tuple[float, dict[str, float]]:
+        """Leave the gradient of this process's rows in the parameters, part by part; returns the
+        mean loss and scalars. Every part sees the same draws."""
+        state, count = rng.get_state(), len(self.shares)
+        values, scalars = [], []
+        for share in self.shares:
+            rng.set_state(state)
+            try:
+                value, found = self.part(role, share, parameters, rng, count)
+            except torch.OutOfMemoryError:
+                raise UsageError(self.what_fits(role, parameters, rng, state)) from None
+            values.append(value)
+            scalars.append(found)
+        return sum(values) / count, mean_of(scalars) if count > 1 else scalars[0]
+
+    def part(
+        self, role: str, share: slice, parameters: list[nn.Parameter], rng: torch.Generator,
+        count: int,
+    ) -> tuple[float, dict[str, float]]:  # fmt: skip
+        """Loss and gradient of some rows, one of `count` parts."""
+        self.task.share = share
+        with precision(self.recipe.precision, self.accelerator.device):
+            loss, scalars = self.task.turn_loss(role, self.step, rng)
+        value = float(loss.detach())
+        if math.isfinite(value):  # nothing is learnt from another, and the turn says so
+            loss = loss / count if count > 1 else loss
+            inputs = [p for p in parameters if p.requires_grad]  # no other role's gradients
+            loss.backward(inputs=inputs)  # type: ignore[no-untyped-call]
+        return value, scalars
+
+    def what_fits(
+        self, role: str, parameters: list[nn.Parameter], rng: torch.Generator, state: Tensor
+    ) -> str:
+        """Try smaller parts of the batch, and say which one fits."""
+        first = self.shares[0].start
+
+        def attempt(rows: int) -> None:
+            if not self.task.divides:
+                raise torch.OutOfMemoryError
+            for parameter in parameters:
+                parameter.grad = None
+            rng.set_state(state)
+            self.part(role, slice(first, first + rows), parameters, rng, 1)
+
+        return memory.what_fits(self.recipe, self.shares[0].stop - first, attempt)
 
     def finish(self, final: Path) -> Path:
         if self.average is not None:
             with torch.no_grad():
                 for parameter, average in zip(self.parameters, self.average, strict=True):
                     parameter.copy_(average)
-        self.task.preview(self.out / f"preview-{self.step:06d}.png")
-        return self.publish(final)
+        self.validate()
+        self.publish(final)
+        self.accelerator.wait_for_everyone()
+        return final
 
     def publish(self, folder: Path) -> Path:
-        """Export the weights as they are, with their card: whole, or not at all."""
-        beside = folder.with_name(f"{folder.name}.writing")
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        figures = self.task.export(beside)
-        facts = {
-            "recipe": self.recipe.name, "identity": self.recipe.identity, "seed": self.recipe.seed,
-            "steps": self.step, "images_seen": self.step * self.recipe.batch,
-            "seconds": round(self.seconds, 1), "hardware": hardware(), "torch": torch.__version__,
-            **self.task.cost(self.step), **figures,
-        }  # fmt: skip
-        (beside / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
-        (beside / "README.md").write_text(model_card(facts))
-        shutil.rmtree(folder, ignore_errors=True)
-        beside.rename(folder)
+        """Export the weights as they are, with their card."""
+        if self.accelerator.is_main_process:
+            publish(
+                folder, self.recipe, self.task, step=self.step, seconds=self.seconds,
+                validation=self.validation, processes=self.accelerator.num_processes,
+            )  # fmt: skip
         return folder
 
 
 @contextmanager
-def precision(name: str) -> Iterator[None]:
-    """Autocast to bf16 where asked. Attention by plain products there: on a CPU the fused kernel's
+def precision(name: str, device: torch.device) -> Iterator[None]:
+    """Autocast to bf16 where asked. On a CPU attention by plain products: there the fused kernel's
     backward pass in bf16 is slower than in fp32, the rest nearly twice as fast."""
     if name == "fp32":
         yield
         return
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.autocast(device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-        yield
+    with torch.autocast(device.type, torch.bfloat16):
+        if device.type != "cpu":
+            yield
+            return
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
 
 
 def schedule(recipe: Recipe, step: int) -> float:
@@ -270,18 +296,3 @@ def schedule(recipe: Recipe, step: int) -> float:
     if recipe.decay == "cosine":
         return warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
     return warm
-
-
-def hardware() -> str:
-    """What the training ran on, in words."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
-def model_card(facts: dict[str, Any]) -> str:
-    """A model card in Markdown: how it was trained, then measured figures."""
-    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())
-    head = f"# {facts['recipe']}\n\nTrained by `python -m hypersd recipe={facts['recipe']}`."
-    about = "Licence: Apache-2.0. Data: procedural scenes (hypersd/shapes)."
-    return f"{head}\n{about}\n\n| | |\n|---|---|\n{rows}\n"

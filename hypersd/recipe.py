@@ -13,6 +13,14 @@ from typing import Any
 from hypersd.errors import UsageError, nearest
 
 FOLDER = Path(__file__).parent / "recipes"
+UNSEEN = (
+    "name", "accumulate", "gradient_checkpointing", "checkpoint_every", "validate_every", "prompts",
+    "trackers",
+)  # fmt: skip
+CHOICES = {
+    "decay": ("constant", "cosine"), "precision": ("fp32", "bf16"),
+    "base_precision": ("fp32", "bf16"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,13 @@ class Recipe:
     rate is reached, linearly.  decay: "constant" or "cosine" (to zero at the last update).
     clip: largest gradient norm.  average: rate of an exponential average of the weights over
     updates, or None.  precision: "fp32", or "bf16" for autocast of the loss.
+    base_precision: "fp32", or "bf16" for the frozen base's weights (what is trained is fp32).
     data, options: what the method reads.  stages: what changes over time.
+
+    How it is run, which moves weights by rounding at most: accumulate: parts that each process's
+    share of a batch is cut into.  gradient_checkpointing: recompute activations.
+    checkpoint_every, validate_every (None: as often): in updates.  prompts: of the validation
+    pictures, the world's own where empty.  trackers: any that accelerate knows.
     """
 
     name: str
@@ -43,14 +57,22 @@ class Recipe:
     data: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     stages: list[dict[str, Any]] = field(default_factory=list)
+    base_precision: str = "fp32"
+    accumulate: int = 1
+    gradient_checkpointing: bool = False
+    validate_every: int | None = None
+    prompts: list[str] = field(default_factory=list)
+    trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
 
     @cached_property
     def identity(self) -> str:
-        """A hash of all that decides the weights (cadence of checkpoints left out)."""
+        """A hash of all that decides the weights (how it is run left out)."""
         fields = dataclasses.asdict(self)
-        del fields["checkpoint_every"], fields["name"]
-        if self.precision == "fp32":  # younger than the first trainings, whose identities stand
-            del fields["precision"]
+        for key in UNSEEN:
+            del fields[key]
+        for key in ("precision", "base_precision"):
+            if fields[key] == "fp32":  # younger than the first trainings, whose identities stand
+                del fields[key]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -116,7 +138,9 @@ def _checked(path: Path, key: str, kind: str, value: Any) -> Any:
         lowest = 0 if key in ("seed", "warmup", "weight_decay") else 1e-30
         if isinstance(value, bool) or not fits or (base != "str" and value < lowest):
             raise UsageError(f"recipe {path}: {key}={value!r} is not a valid {base}")
+        if key in CHOICES and value not in CHOICES[key]:
+            raise UsageError(f"recipe {path}: {key}={value!r}; {nearest(value, CHOICES[key])}")
         return types[base](value)
-    if not isinstance(value, dict if base == "dict" else list):
+    if not isinstance(value, {"dict": dict, "bool": bool}.get(base, list)):
         raise UsageError(f"recipe {path}: {key}={value!r} is not a {base}")
     return value

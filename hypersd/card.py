@@ -1,0 +1,60 @@
+"""What goes with exported weights: facts of their training, as JSON and as a model card."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypersd.recipe import Recipe
+from hypersd.task import Task
+
+
+def publish(
+    folder: Path, recipe: Recipe, task: Task, *, step: int, seconds: float,
+    validation: Mapping[str, float], processes: int = 1,
+) -> Path:  # fmt: skip
+    """Export the weights as they are, with their card: whole, or not at all."""
+    beside = folder.with_name(f"{folder.name}.writing")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    figures = task.export(beside)
+    facts = {
+        "recipe": recipe.name, "identity": recipe.identity, "seed": recipe.seed,
+        "steps": step, "images_seen": step * recipe.batch,
+        "seconds": round(seconds, 1), "hardware": hardware(processes), "torch": torch.__version__,
+        **task.cost(step), **figures,
+        **{name: round(value, 5) for name, value in validation.items()},
+    }  # fmt: skip
+    (beside / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (beside / "README.md").write_text(model_card(facts, recipe))
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.rename(folder)
+    return folder
+
+
+def hardware(processes: int = 1) -> str:
+    """What the training ran on, in words."""
+    times = f"{processes} x " if processes > 1 else ""
+    if torch.cuda.is_available():
+        return times + torch.cuda.get_device_name()
+    return f"{times}{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def model_card(facts: Mapping[str, Any], recipe: Recipe) -> str:
+    """A model card in Markdown: how it was trained, on what, then measured figures."""
+    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())
+    head = f"# {recipe.name}\n\nTrained by `python -m hypersd recipe={recipe.name}`."
+    return f"{head}\n{_origin(recipe)}\n\n| | |\n|---|---|\n{rows}\n"
+
+
+def _origin(recipe: Recipe) -> str:
+    if "/" not in recipe.base and ":" not in recipe.base:
+        return "Licence: Apache-2.0. Data: procedural scenes (hypersd/shapes)."
+    data = ", ".join(f"{key} {value}" for key, value in recipe.data.items())
+    return f"Licence: that of the base model, {recipe.base}. Data: {data}."

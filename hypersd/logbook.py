@@ -1,0 +1,71 @@
+"""What a training says while it runs: a progress line, train.jsonl, trackers, previews."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hypersd.recipe import Recipe
+
+TRACKED_WITH_FORMAT = "tensorboard"  # wants to be told how a picture lies in memory
+
+
+class Logbook:
+    """A context in which a training writes; only the main process does, the others are silent."""
+
+    def __init__(self, recipe: Recipe, out: Path, accelerator: Accelerator, step: int) -> None:
+        self.recipe, self.accelerator = recipe, accelerator
+        self.main: bool = accelerator.is_main_process
+        self.bar = Progress(
+            TextColumn(recipe.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"), disable=not self.main,
+        )  # fmt: skip
+        self.shown = self.bar.add_task("", total=recipe.steps, completed=step, rate="")
+        self.path = out / "train.jsonl"
+        accelerator.init_trackers(
+            recipe.name, init_kwargs={"tensorboard": {"purge_step": step}} if step else {}
+        )
+
+    def __enter__(self) -> Logbook:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.bar.stop()
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+
+    def progress(self, step: int, rate: float, loss: float) -> None:
+        """Move the bar: rate in updates per second, pictures per second beside it."""
+        text = f"{rate:.2f} it/s {rate * self.recipe.batch:.0f} img/s loss {loss:.4g}"
+        self.bar.update(self.shown, completed=step, rate=text)
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """A line of train.jsonl, and the trackers."""
+        if self.main:
+            with self.path.open("a") as log:
+                log.write(json.dumps({"step": step, **scalars}) + "\n")
+        self.accelerator.log(dict(scalars), step=step)
+
+    def picture(self, step: int, path: Path) -> None:
+        """Give a preview that has been written to the trackers that take pictures."""
+        if not (self.main and path.is_file()):
+            return
+        pixels = np.asarray(Image.open(path).convert("RGB"))[None]
+        for tracker in self.accelerator.trackers:
+            if hasattr(tracker, "log_images"):
+                form: dict[str, Any] = {}
+                if tracker.name == TRACKED_WITH_FORMAT:
+                    form["dataformats"] = "NHWC"
+                tracker.log_images({"validation": pixels}, step=step, **form)

@@ -1,0 +1,64 @@
+"""What the loop trains: one interface for every method and every network of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+STUDENT = "student"
+
+
+class Task(Protocol):
+    """One trainable thing; whoever inherits must have `groups`, `loss` (or `turn_loss`) and
+    `export`.
+
+    modules: all that a checkpoint must hold (trained parameters and buffers).
+    divides: whether `loss` can do a part of a batch, the rows in `share`: what several processes
+    and gradient accumulation need. It draws for the whole batch all the same, so that a step is
+    one function of (weights, seed, step) however it is cut up, and gives the mean over its rows.
+    """
+
+    modules: dict[str, nn.Module]
+    divides: ClassVar[bool] = False
+    share: slice = slice(None)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameter groups, each of one role (its "role", else the student); a group's "lr"
+        scales with the schedule. Every role has an optimizer of its own."""
+
+    def turns(self, step: int) -> Sequence[str]:
+        """The roles that are updated at a step, one after the other: a role may come twice."""
+        return (STUDENT,)
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The student's scalar to minimise at a step, and scalars to log. Draws from `rng` only."""
+
+    def turn_loss(
+        self, role: str, step: int, rng: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The scalar that a role minimises in its turn; the student's is `loss`."""
+        return self.loss(step, rng)
+
+    def after_step(self, step: int) -> None:
+        """What follows a step, such as an average of the weights."""
+        return
+
+    def preview(self, path: Path) -> Mapping[str, float] | None:
+        """Write a picture of what the model does on validation data, where that makes sense;
+        returns validation figures, where there are any."""
+        return None
+
+    def snapshot(self, step: int) -> str | None:
+        """The name of a folder to export to after a step, besides the final weights, or None."""
+        return None
+
+    def cost(self, steps: int) -> dict[str, int]:
+        """What so many steps cost, for the model card: network passes by name."""
+        return {}
+
+    def export(self, out: Path) -> dict[str, Any]:
+        """Write the weights into a folder; returns figures for the model card."""
