@@ -91,7 +91,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], accelerator: Accelerat
     gradients = [p.grad for p in parameters if p.grad is not None]
     for bucket in _buckets(gradients):
         flat: Tensor = accelerator.reduce(torch.cat([g.flatten() for g in bucket]), "mean")
-        parts = flat.split([g.numel() for g in bucket])
+        parts = torch.split(flat, [g.numel() for g in bucket])
         for gradient, part in zip(bucket, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
