@@ -26,6 +26,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
   images=DIR          a folder of images (00000.png ...) that competes as well
   precomputed=false   make shipped rows (teacher, anchors) again instead of reading their features
   batch=N             images at once; default by device
+  random_weights=true networks of the real shapes with random weights, to measure seconds and
+                      memory without a download; every page says so
   export=DIR          write this run's features as shipped ones (for maintainers)
 
 With task=check, and the suite's own words or run=DIR:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import identity
+from bench import catalogue, hub_lock, identity
 from bench.errors import UsageError
+from bench.hub import Reference
 from bench.keys import Key
 from bench.settings import ANCHORS, Row, Settings
 from bench.summary import Training
@@ -39,7 +40,8 @@ def source(
         assert prompts.split is not None
         if settings.source == "vae_round_trip":
             folder = identity.base_folder(f"contestants.{settings.key}", settings)
-            return anchors.RoundTrip(prompts.split, models.base(folder, device).vae)
+            vae = models.base(folder, device, settings.precision).vae
+            return anchors.RoundTrip(prompts.split, vae)
         shuffled = settings.source == "shuffled_captions"
         order = anchors.without_fixed_points(len(prompts.texts)) if shuffled else None
         return anchors.Real(prompts.split, order)
@@ -63,7 +65,7 @@ def trained_weights(folder: Path) -> Path:
 
 def card_folder(settings: Settings, trained: Path | None) -> Path | None:
     """The folder whose README.md and training.json speak for a contestant's weights."""
-    if settings.source in ("real", "shuffled_captions", "images"):
+    if settings.source in ("real", "shuffled_captions", "images", "random"):
         return None
     if settings.source == "recipe":
         return trained.parent if trained else None
@@ -74,9 +76,33 @@ def card_folder(settings: Settings, trained: Path | None) -> Path | None:
 
 
 def licence(settings: Settings, trained: Path | None) -> str:
-    """The licence that the weights' model card names ("license: x"), or "unknown"."""
-    if settings.source in ("real", "shuffled_captions"):
+    """The licence that the weights' model card names ("license: x"), or "unknown"; and that of the
+    base, where it is the hub's and has another one."""
+    if settings.source in ("real", "shuffled_captions", "random"):
         return OWN_LICENCE
+    own = _own_licence(settings, trained)
+    base = identity.remote(settings.base)
+    if base is None or settings.source not in ("lora", "unet", "recipe"):
+        return own
+    under = published_licence(base)
+    return own if own == under else f"{own}, on a base of {under}"
+
+
+def _own_licence(settings: Settings, trained: Path | None) -> str:
+    """The licence of a contestant's weights, whatever they stand on."""
+    own = {"lora": settings.weights, "unet": settings.weights, "recipe": "", "images": ""}
+    name = own.get(settings.source, settings.base)
+    there = identity.remote(name) if name else None
+    return published_licence(there) if there else _card_licence(settings, trained)
+
+
+def published_licence(reference: Reference) -> str:
+    """The licence of a repository of the hub, or "unknown" before it was asked."""
+    known = catalogue.licence(reference.repo)
+    return known or hub_lock.licence(reference.repo, reference.revision) or "unknown"
+
+
+def _card_licence(settings: Settings, trained: Path | None) -> str:
     folder = card_folder(settings, trained)
     try:
         card = (folder / "README.md").read_text(encoding="utf-8") if folder else ""

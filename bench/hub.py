@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bench import hub_lock
 from bench.errors import UsageError, nearest
+from bench.hub_lock import Listing
 
 SCHEME = "hf://"
 TIMEOUT = 5.0  # seconds for one question to the hub, so that a plan without network ends soon
@@ -46,13 +47,8 @@ class Unreachable(UsageError):
     """The hub does not answer, or must not be asked."""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What the hub says of a repository: full commit, licence or None, bytes by file."""
-
-    commit: str
-    licence: str | None
-    sizes: dict[str, int]
+class NotFetched(UsageError):
+    """A file of the hub that a run would fetch first."""
 
 
 def reference(name: str) -> Reference | None:
@@ -98,9 +94,10 @@ def file(repo: str, name: str, revision: str | None = None) -> Path:
     The first fetch records full commit, size and sha256. Raises UsageError where it cannot be
     had, or is another file than the one that was recorded.
     """
-    there = cached(repo, name, revision)
-    found = there or _fetched(repo, name, revision)
-    hub_lock.record(repo, revision, name, found, fresh=there is None)
+    found = cached(repo, name, revision)
+    if found is None:
+        return _fetched(repo, name, revision)
+    hub_lock.record(repo, revision, name, found)
     return found
 
 
@@ -111,7 +108,9 @@ def _fetched(repo: str, name: str, revision: str | None) -> Path:
     if name not in there.sizes:
         raise UsageError(f"{SCHEME}{repo}: {nearest(name, there.sizes)}")
     with _said(Reference(repo, revision, name)):
-        return Path(hf_hub_download(repo, name, revision=there.commit))
+        found = Path(hf_hub_download(repo, name, revision=there.commit))
+    hub_lock.record(repo, revision, name, found, there)
+    return found
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ from bench.errors import UsageError
 
 PATH = Path(__file__).resolve().parent.parent / "suites" / "hub" / "lock.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the hub says of a repository: full commit, licence or None, bytes by file."""
+
+    commit: str
+    licence: str | None
+    sizes: dict[str, int]
 
 
 def read() -> dict[str, Any]:
@@ -56,24 +66,33 @@ def check(repo: str, revision: str | None, name: str, size: int, sha256: str | N
             )
 
 
-def record(repo: str, revision: str | None, name: str, path: Path, *, fresh: bool) -> None:
+def record(
+    repo: str, revision: str | None, name: str, path: Path, said: Listing | None = None
+) -> None:
     """Check a file against the lock; the first time, read it and write down what it is.
 
-    path: in the hub's cache, `.../snapshots/<commit>/<name>`.  fresh: it was downloaded just now,
-    so that its bytes are read; otherwise its size is enough here.  Raises UsageError.
+    path: in the hub's cache, `.../snapshots/<commit>/<name>`.  said: what the hub says of its
+    repository where it was fetched just now, so that its bytes are read; of an older file whose
+    entry is full the size is enough here.  Raises UsageError.
     """
     size = path.stat().st_size
     known = expected(repo, revision, name)
     check(repo, revision, name, size, None)
     recorded = known["sha256"] is not None and known["size"] is not None
-    if recorded and not fresh:
+    if recorded and said is None:
         return
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     check(repo, revision, name, size, sha256)
-    if recorded:
-        return
-    _write(repo, revision, name, {"size": size, "sha256": sha256}, _commit_of(path))
+    if not recorded:
+        about = {"commit": _commit_of(path), "licence": said.licence if said else None}
+        _write(_key(repo, revision), about, name, {"size": size, "sha256": sha256})
+
+
+def licence(repo: str, revision: str | None = None) -> str | None:
+    """The licence that the repository's card named when it was fetched, or None."""
+    found = read().get(_key(repo, revision), {}).get("licence")
+    return None if found is None else str(found)
 
 
 def _key(repo: str, revision: str | None) -> str:
@@ -87,17 +106,15 @@ def _commit_of(path: Path) -> str | None:
     return None if place is None else parts[place + 1]
 
 
-def _write(
-    repo: str, revision: str | None, name: str, facts: dict[str, Any], commit: str | None
-) -> None:
+def _write(key: str, about: dict[str, Any], name: str, facts: dict[str, Any]) -> None:
     from filelock import FileLock
 
     try:
         PATH.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(PATH.with_name(".lock.json.lock")):
             whole = read()
-            entry = whole.setdefault(_key(repo, revision), {"commit": None, "files": {}})
-            entry["commit"] = entry.get("commit") or commit
+            entry = whole.setdefault(key, {"files": {}})
+            entry |= {what: entry.get(what) or value for what, value in about.items()}
             entry["files"][name] = facts
             beside = PATH.with_name(".lock.json.writing")
             beside.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")

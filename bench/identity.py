@@ -11,15 +11,21 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from bench import catalogue, hub, hub_lock
 from bench.errors import UsageError
+from bench.hub import NotFetched, Reference
 from bench.keys import digest
 from bench.prompts import PromptSet
 from bench.settings import Row, Settings
 
-PRECISION = "fp32"
-LORA_FILE = "pytorch_lora_weights.safetensors"
+WEIGHT_FILES = {
+    "lora": "pytorch_lora_weights.safetensors",
+    "unet": "diffusion_pytorch_model.safetensors",
+}
+LORA_FILE = WEIGHT_FILES["lora"]
 IMAGE_SUFFIXES = (".png", ".jpg", ".webp")
 
 
@@ -76,6 +82,45 @@ def weights_path(name: str) -> Path:
     return Path(shipped(name.removeprefix("shapes/")))
 
 
+def remote(name: str) -> Reference | None:
+    """The hub's repository or file that weights are called by; None for all that is here."""
+    return None if name.startswith("shapes/") else hub.reference(name)
+
+
+def references(settings: Settings) -> list[Reference]:
+    """All that a contestant needs of the hub: its base or pipeline, and its weights' file."""
+    if settings.source in ("images", "real", "shuffled_captions", "random"):
+        return []
+    base = remote(settings.base)
+    own = remote(settings.weights) if settings.source in WEIGHT_FILES else None
+    own = own and _in_repository(own, settings.source)
+    return [reference for reference in (base, own) if reference is not None]
+
+
+def _in_repository(reference: Reference, source: str) -> Reference:
+    return replace(reference, path=reference.path or WEIGHT_FILES[source])
+
+
+def kind(folder: Path) -> str:
+    """The class of a pipeline, as its model_index.json says."""
+    try:
+        return str(json.loads((folder / "model_index.json").read_text())["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder}: its model_index.json is damaged") from None
+
+
+def variant(folder: Path, precision: str) -> str | None:
+    """ "fp16" where a pipeline is to be loaded from half precision files, otherwise None."""
+    names = [path.name for path in (folder / "unet").glob("*.safetensors")]
+    half = [name for name in names if ".fp16" in name]
+    return "fp16" if half and (precision == "fp16" or len(half) == len(names)) else None
+
+
+def wanted_variant(precision: str) -> str | None:
+    """The variant that is taken from the hub, where a repository has it."""
+    return "fp16" if precision == "fp16" else None
+
+
 def found(where: str, name: str) -> Path:
     """The existing file or folder of weights. Raises UsageError where there is none."""
     path = weights_path(name)
@@ -104,20 +149,54 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
         return ["shuffled_captions", *_world(prompts), len(prompts.texts)]
     if settings.source == "vae_round_trip":
         vae = _folder(base_folder(where, settings) / "vae", hashes)
-        return ["vae_round_trip", *_world(prompts), vae, PRECISION]
+        return ["vae_round_trip", *_world(prompts), vae, settings.precision]
+    if settings.source == "random":
+        return {
+            "random weights": _shape(where, settings, hashes),
+            "sampling": dataclasses.asdict(settings.sampling),
+            "steps": row.steps,
+            "precision": settings.precision,
+        }
     return {
-        "base": _folder(base_folder(where, settings), hashes),
+        "base": _base(where, settings, hashes),
         "weights": _weights(where, settings, hashes),
         "lora_scale": settings.lora_scale,
         "sampling": dataclasses.asdict(settings.sampling),
         "steps": row.steps,
-        "precision": PRECISION,
+        "precision": settings.precision,
     }
+
+
+def shape(where: str, settings: Settings) -> str:
+    """What a network with random weights is shaped like: a family, or a pipeline folder here.
+
+    Raises UsageError for a base on the hub whose shape is not known.
+    """
+    there = remote(settings.base)
+    if there is None:
+        return str(base_folder(where, settings))
+    family = catalogue.family(there.repo)
+    if family is None:
+        raise UsageError(f"{where}.base={settings.base}: its shape is not known; give a folder")
+    return family
+
+
+def _shape(where: str, settings: Settings, hashes: Hashes) -> str:
+    """The same for a copy of a folder."""
+    found = shape(where, settings)
+    return found if remote(settings.base) else _folder(Path(found), hashes)
 
 
 def base_folder(where: str, settings: Settings) -> Path:
     """The pipeline folder a contestant stands on. Raises UsageError where it is none."""
     word = "pipeline" if settings.source == "pipeline" else "base"
+    there = remote(settings.base)
+    if there is not None:
+        which = wanted_variant(settings.precision)
+        snapshot = hub.cached_pipeline(there.repo, there.revision, which)
+        if snapshot is None:
+            raise NotFetched(f"{where}.{word}={settings.base}: is not fetched yet")
+        return snapshot
     folder = found(f"{where}.{word}", settings.base)
     if not (folder / "model_index.json").is_file():
         raise UsageError(f"{where}.{word}={settings.base}: no pipeline folder (model_index.json)")
@@ -126,14 +205,20 @@ def base_folder(where: str, settings: Settings) -> Path:
 
 def weight_file(where: str, settings: Settings) -> Path:
     """The one file of a LoRA's or a UNet's weights. Raises UsageError where there is none."""
+    there = remote(settings.weights)
+    if there is not None:
+        one = _in_repository(there, settings.source)
+        cached = hub.cached(one.repo, one.path, one.revision)
+        if cached is None:
+            raise NotFetched(f"{where}.{settings.source}={settings.weights}: is not fetched yet")
+        return cached
     path = found(f"{where}.{settings.source}", settings.weights)
     if path.is_file():
         return path
-    names = (LORA_FILE,) if settings.source == "lora" else ("diffusion_pytorch_model.safetensors",)
-    candidates = [path / name for name in names if (path / name).is_file()]
-    if not candidates:
-        raise UsageError(f"{where}.{settings.source}={settings.weights}: holds no {names[0]}")
-    return candidates[0]
+    name = WEIGHT_FILES[settings.source]
+    if not (path / name).is_file():
+        raise UsageError(f"{where}.{settings.source}={settings.weights}: holds no {name}")
+    return path / name
 
 
 def _weights(where: str, settings: Settings, hashes: Hashes) -> object:
@@ -142,7 +227,11 @@ def _weights(where: str, settings: Settings, hashes: Hashes) -> object:
     if settings.source in ("lora", "unet"):
         path = weight_file(where, settings)
         whole(path)
-        return [settings.source, hashes.file(path)]
+        sha256, there = hashes.file(path), remote(settings.weights)
+        if there is not None:
+            one = _in_repository(there, settings.source)
+            hub_lock.check(one.repo, one.revision, one.path, path.stat().st_size, sha256)
+        return [settings.source, sha256]
     return [settings.source]
 
 
@@ -159,6 +248,20 @@ def training(settings: Settings, hashes: Hashes) -> str:
     return digest([plan.identity, plan.seed, _folder(folder, hashes)])[:16]
 
 
+def _base(where: str, settings: Settings, hashes: Hashes) -> str:
+    """A hash of the pipeline that a contestant stands on. Of the hub's only the files that are
+    loaded count: what else lies in its cache is chance."""
+    folder, there = base_folder(where, settings), remote(settings.base)
+    if there is None:
+        return _folder(folder, hashes)
+    names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    names = hub.pipeline_files(names, wanted_variant(settings.precision))
+    for name in names:
+        size, sha256 = (folder / name).stat().st_size, hashes.file(folder / name)
+        hub_lock.check(there.repo, there.revision, name, size, sha256)
+    return hashes.files((folder / name for name in names), folder)
+
+
 def _folder(folder: Path, hashes: Hashes) -> str:
     """A hash of a model folder: weights, configurations and vocabularies, whatever its place."""
     kinds = ("*.safetensors", "*.json", "*.txt")
@@ -172,10 +275,13 @@ def _folder(folder: Path, hashes: Hashes) -> str:
 
 
 def whole(path: Path) -> None:
-    """Refuse a safetensors file that is cut off or no such file, by its header alone.
+    """Refuse a safetensors file that is cut off or no such file, by its header alone; a pickle is
+    only read when it is loaded.
 
     Raises UsageError.
     """
+    if path.suffix in hub_lock.WEIGHTS[1:]:
+        return
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))

@@ -20,7 +20,7 @@ PATHS = ("suite", "out", "cache", "images", "export", "run", "import", "runs")
 DEFAULTS: dict[str, Any] = {
     "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
     "port": 8765, "host": "127.0.0.1", "token": None, "votes": 60, "simulate": None,
-    "baseline": None, "update": False, "pictures": None,
+    "baseline": None, "update": False, "pictures": None, "random_weights": False,
 }  # fmt: skip
 # Taken as they stand: paths inside a suite, and words that may look like numbers.
 LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token",
@@ -41,6 +41,8 @@ class Options:
     batch: images at once, None for the device's default.  export: a folder that receives this
     run's features as shipped ones, or (task=study) a static copy of the study.  run: a finished
     run folder (task=report, task=study).  runs: finished runs to compare (task=report).
+
+    random_weights: networks of the real shapes without their weights, for seconds and memory alone.
 
     Of a check: baseline: a name, or a folder where it holds a slash.  update: write it.  pictures:
     the address at which the check's pictures will be published.
@@ -70,6 +72,7 @@ class Options:
     baseline: str | None = None
     update: bool = False
     pictures: str | None = None
+    random_weights: bool = False
 
 
 def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
@@ -92,7 +95,8 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
         for key in values:
             raise UsageError(f"{key}=...: is a key of a suite; give suite=NAME as well")
         return options, None
-    return options, suite.read(Path(name).stem, values, options.images)
+    found = suite.read(Path(name).stem, values, options.images)
+    return options, suite.with_random_weights(found) if options.random_weights else found
 
 
 def _options(given: dict[str, Any], runs: tuple[Path, ...], paths: dict[str, Any]) -> Options:
@@ -102,6 +106,7 @@ def _options(given: dict[str, Any], runs: tuple[Path, ...], paths: dict[str, Any
         limit=None if limit is None else fields.integer("limit", limit, 2),
         device=fields.choice("device", given["device"], DEVICES),
         precomputed=fields.flag("precomputed", given["precomputed"]),
+        random_weights=fields.flag("random_weights", given["random_weights"]),
         batch=None if batch in (None, "auto") else fields.integer("batch", batch, 1, 4096),
         runs=runs,
         **_study(given),
@@ -257,7 +262,8 @@ def _sign(override: str, contestants: set[str]) -> str:
     return f"++{match['key']}={value}"
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A suite's mapping; over that of the suite which it `extends`, where it does."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -266,7 +272,23 @@ def _load(path: Path) -> dict[str, Any]:
         values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"suite={path}: {_reason(error)}") from None
-    return dict(fields.mapping(f"suite={path}", values, suite.KEYS))
+    given = fields.mapping(f"suite={path}", values, (*suite.KEYS, "extends"))
+    name = given.pop("extends", None)
+    if name is None:
+        return dict(_text_keys(given))
+    if path in above:
+        raise UsageError(f"suite={path}: extends itself")
+    below = _load(suite.locate(fields.text(f"suite={path}: extends", name)), (*above, path))
+    merged = OmegaConf.to_container(OmegaConf.merge(below, _text_keys(given)), resolve=False)
+    assert isinstance(merged, dict)
+    return {str(key): value for key, value in merged.items()}
+
+
+def _text_keys(values: Any) -> Any:
+    """Mappings with texts for keys all through: `at: {4: ...}` is reached by `at.4` then."""
+    if isinstance(values, dict):
+        return {str(key): _text_keys(value) for key, value in values.items()}
+    return values
 
 
 def _reason(error: Exception) -> str:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bench import identity, keys, precomputed, prompts
+from bench import catalogue, costs, identity, keys, needs, precomputed, prompts
 from bench.errors import UsageError
+from bench.hub import NotFetched
 from bench.identity import Hashes
 from bench.keys import Key, digest
+from bench.needs import Needs
 from bench.options import Options
 from bench.prompts import PromptSet
 from bench.settings import ANCHORS, Row
 from bench.store import Arrays, Store
 from bench.suite import Suite
 
+if TYPE_CHECKING:
+    from bench.metrics import Metric
+
 SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row
-# Seconds per image on two CPU cores, until a run has measured this machine (<cache>/costs.json).
-COSTS = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Plan:
 
     keys: the scored keys.  extractors, metrics: identities by name, as far as they could be read.
     missing: what a run lacks, a clause each.  notes: what was left out of the suite, and why.
+    needs: downloads, memory and more of a suite on published checkpoints.  evaluators: what the
+    metrics will fetch.
     """
 
     suite: Suite
@@ -71,6 +75,18 @@ class Plan:
     missing: list[str]
     notes: list[str]
     costs: Mapping[str, float]
+    needs: Needs = field(default_factory=Needs)
+    evaluators: tuple[str, ...] = ()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether nothing must be fetched before it is known which images and scores it makes."""
+        return not self.needs.to_fetch and not self.evaluators
+
+    @property
+    def place(self) -> str:
+        """What its measured seconds are kept under."""
+        return _place(self.suite, self.needs)
 
     @cached_property
     def protocol(self) -> str:
@@ -112,11 +128,13 @@ class Plan:
 
 def make(suite: Suite, options: Options) -> Plan:
     """The plan of a suite. Raises UsageError for prompts that cannot be read."""
-    chosen = prompts.load(suite.prompt_set, suite.n)
+    chosen, missing = _prompts(suite)
     suite, notes = _fitting(suite, chosen)
+    notes += [f"{key} has nothing at these numbers of steps" for key in suite.absent]
     store = Store(options.cache)
     hashes = Hashes(options.cache / "hashes.json")
-    metrics, extractors, missing = _judges(suite)
+    metrics, extractors, evaluators, faults = _judges(suite)
+    missing += faults
     everything = keys.ordered(chosen.texts, suite.seeds)
     limit = options.limit if (options.limit or 0) < len(chosen.texts) else None
     options = replace(options, limit=limit)
@@ -124,21 +142,74 @@ def make(suite: Suite, options: Options) -> Plan:
     pieces = keys.needed(keys.slices(everything), limit)
     rows = []
     for row in suite.rows:
+        foreign = row.settings.source == "images"  # holds the scored pictures and no more
+        planned = Planned(row, "", keys.slices(scored) if foreign else pieces)
         try:
-            name = identity.contestant(row, chosen, hashes)
+            planned = replace(planned, identity=identity.contestant(row, chosen, hashes))
             _check(row, scored, suite)
+            planned = _work(planned, suite, options, store, chosen, scored, extractors, hashes)
+        except NotFetched:
+            planned = replace(planned, make=planned.pieces, score=planned.pieces)
         except UsageError as error:
+            planned = replace(planned, identity="")
             if str(error) not in missing:
                 missing.append(str(error))
-            name = ""
-        foreign = row.settings.source == "images"  # holds the scored pictures and no more
-        planned = Planned(row, name, keys.slices(scored) if foreign else pieces)
-        if name:
-            planned = _work(planned, suite, options, store, chosen, scored, extractors, hashes)
         rows.append(planned)
     hashes.remember()
-    costs = {**COSTS, **_measured(options.cache)}
-    return Plan(suite, options, chosen, scored, rows, extractors, metrics, missing, notes, costs)
+    found = _needs(suite, options, rows)
+    place = _place(suite, found)
+    seconds = {**_guessed(suite, found), **costs.measured(options.cache, place)}
+    missing += found.missing
+    return Plan(suite, options, chosen, scored, rows, extractors, metrics, missing,
+                [*notes, *found.notes], seconds, found, evaluators)  # fmt: skip
+
+
+def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:
+    """The prompts; stand-ins where a suite on published checkpoints lacks them as well as much
+    else, so that all of it is said at once."""
+    try:
+        return prompts.load(suite.prompt_set, suite.n), []
+    except UsageError as error:
+        if not suite.published or suite.n is None:
+            raise
+        return PromptSet(suite.prompt_set, tuple(f"prompt {i}" for i in range(suite.n))), [
+            str(error)
+        ]
+
+
+def _needs(suite: Suite, options: Options, rows: list[Planned]) -> Needs:
+    """What a suite on published checkpoints needs; the world's need nothing."""
+    if not suite.published:
+        return Needs()
+    images = sum(planned.images for planned in rows)
+    return needs.of(
+        suite.contestants,
+        options.device,
+        options.cache,
+        images * suite.size**2 * 3,
+        suite.size,
+        options.batch,
+    )
+
+
+def _family(suite: Suite) -> str | None:
+    """The shape of the networks that most of the time goes into; None for the world's."""
+    if not suite.published:
+        return None
+    there = identity.remote(suite.contestants[0].base)
+    return (catalogue.family(there.repo) if there else None) or "other"
+
+
+def _device(found: Needs) -> str:
+    return found.device.kind if found.device else "cpu"
+
+
+def _place(suite: Suite, found: Needs) -> str:
+    return costs.place(_family(suite), suite.size, _device(found))
+
+
+def _guessed(suite: Suite, found: Needs) -> dict[str, float]:
+    return costs.guessed(_family(suite), suite.size, _device(found))
 
 
 def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
@@ -169,22 +240,39 @@ def references() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
-def _judges(suite: Suite) -> tuple[dict[str, str], dict[str, str], list[str]]:
-    """Identities of metrics and of extractors by name, and what is missing of them."""
-    from bench.metrics import extractor, metric
+def judge(suite: Suite, name: str) -> Metric:
+    """A metric of a suite: on the world's networks, or on published ones with its settings.
+
+    Raises UsageError for missing weights or references, NotFetched for what a run would fetch.
+    """
+    from bench.metrics import metric
+
+    if not suite.published:
+        return metric(name, dict(references()))
+    return metric(name, {}, suite.metric_settings.get(name, {}))
+
+
+def _judges(
+    suite: Suite,
+) -> tuple[dict[str, str], dict[str, str], tuple[str, ...], list[str]]:
+    """Identities of metrics and of extractors by name, what is to be fetched for them, and what is
+    missing of them."""
+    from bench.metrics import extractor
 
     metrics: dict[str, str] = {}
     extractors: dict[str, str] = {}
-    missing: list[str] = []
+    missing: dict[str, None] = {}
+    fetched: dict[str, None] = {}
     for name in suite.metrics:
         try:
-            found = metric(name, dict(references()))
+            found = judge(suite, name)
             extractors[found.extractor] = extractor(found.extractor, "cpu").identity
             metrics[name] = found.identity
+        except NotFetched as error:
+            fetched[str(error)] = None
         except UsageError as error:
-            if str(error) not in missing:
-                missing.append(str(error))
-    return metrics, extractors, missing
+            missing[str(error)] = None
+    return metrics, extractors, tuple(fetched), list(missing)
 
 
 def _check(row: Row, scored: list[Key], suite: Suite) -> None:
@@ -245,11 +333,3 @@ def _training_seconds(planned: Planned, per_image: float) -> float:
 
 def _count(pieces: list[tuple[Key, ...]]) -> int:
     return sum(map(len, pieces))
-
-
-def _measured(cache: Path) -> dict[str, float]:
-    try:
-        found: dict[str, Any] = json.loads((cache / "costs.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return {name: float(value) for name, value in found.items() if name in COSTS}

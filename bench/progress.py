@@ -91,6 +91,8 @@ def show_plan(plan: Plan, out: Console | None = None) -> None:
     """Print what a run will do, what it will cost, and what it lacks."""
     out = out or console()
     out.print(_table(plan))
+    from bench import checklist
+
     total = sum(planned.evaluations for planned in plan.rows)
     images = sum(planned.images for planned in plan.rows)
     disk = images * plan.suite.size**2 * 3
@@ -99,7 +101,10 @@ def show_plan(plan: Plan, out: Console | None = None) -> None:
         f"about {_duration(plan.seconds)}, {disk / 1e6:.0f} MB of cache",
         highlight=False,
     )
-    out.print(f"run folder: {plan.out}", highlight=False, soft_wrap=True)
+    for line in checklist.lines(plan):
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
+    folder = plan.out if plan.is_known else "named once all of it is here"
+    out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     for note in plan.notes:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for clause in plan.missing:
@@ -121,14 +126,19 @@ def _table(plan: Plan) -> Table:
 
 
 def _cells(planned: Planned, scored: int) -> tuple[str, ...]:
-    if not planned.identity:
+    if not planned.identity and not planned.make:
         return ("", "", "", "", "something is missing")
     shipped = scored if planned.shipped is not None else 0
     cached = sum(map(len, planned.pieces)) - planned.images if not shipped else 0
     first = "" if planned.trained else f"train {planned.row.settings.weights}"
+    first = first if planned.identity else "fetch"
     numbers = (planned.images, cached, shipped, planned.evaluations)
     return (*(f"{n:,}" if n else "" for n in numbers), first)
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{max(1, round(seconds))} seconds"
+    units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
+    unit = next((one for one in units if seconds >= 2 * one[1]), None)
+    if unit is None and seconds >= 60:
+        unit = units[-1]
+    return f"{seconds / unit[1]:.1f} {unit[0]}" if unit else f"{max(1, round(seconds))} seconds"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from bench import precomputed, runfolder, summary
+from bench import costs, precomputed, runfolder, summary
 from bench.errors import UsageError
 from bench.keys import Key, slice_key
-from bench.plan import Plan, Planned, references
+from bench.plan import Plan, Planned, judge
 from bench.progress import Reporter, console, show_plan
 from bench.store import Arrays, Store
 
@@ -44,9 +42,14 @@ def run(plan: Plan) -> int:
 
     Raises UsageError where something is missing: all of it in one line.
     """
-    if plan.missing:
-        raise UsageError("; ".join(plan.missing))
     out = console()
+    _refuse(plan, out)
+    if not plan.is_known:
+        from bench.fetching import fetched
+
+        show_plan(plan, out)
+        plan = fetched(plan, out)
+        _refuse(plan, out)
     with runfolder.claim(plan) as folder:
         show_plan(plan, out)
         worker = _worker(plan)
@@ -59,6 +62,16 @@ def run(plan: Plan) -> int:
         _remember_costs(plan, worker, outcomes)
         _show(found, _write(found, folder), folder, out)
     return 4 if any(found.ledger.get(name) for name in FAILURES) else 0
+
+
+def _refuse(plan: Plan, out: Console) -> None:
+    """Raise UsageError where something is missing; where it may be much, it is listed first."""
+    if not plan.missing:
+        return
+    if plan.suite.published:
+        show_plan(plan, out)
+        raise UsageError(f"{len(plan.missing)} of what this run needs is missing, as listed above")
+    raise UsageError("; ".join(plan.missing))
 
 
 def _write(found: summary.Summary, folder: Path) -> Written:
@@ -84,13 +97,14 @@ def _show(found: summary.Summary, written: Written, folder: Path, out: Console) 
 def _worker(plan: Plan) -> Worker:
     from bench.metrics import extractor
     from bench.models import device_of
-    from bench.work import BATCH, Worker
+    from bench.needs import pictures_at_once
+    from bench.work import Worker
 
     device = device_of(plan.options.device)
     return Worker(
         store=Store(plan.options.cache),
         size=plan.suite.size,
-        batch=plan.options.batch or BATCH[device.type],
+        batch=plan.options.batch or pictures_at_once(device.type, plan.suite.size),
         device=device,
         extractors={name: extractor(name, str(device)) for name in plan.extractors},
     )
@@ -172,7 +186,7 @@ def _source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source
             planned.row, plan.prompts, plan.suite.size, trained, worker.device
         )
         if isinstance(found, Sampler):
-            found.warm_up(min(worker.batch, max(map(len, planned.pieces))))
+            worker.warm_up(found.warm_up, max(map(len, planned.pieces)))
         return found
 
     return load
@@ -206,12 +220,11 @@ def _summary(
     plan: Plan, outcomes: list[Outcome], worker: Worker, train_seconds: float, folder: Path
 ) -> summary.Summary:
     from bench import environment, results
-    from bench.claims_verdicts import judge
+    from bench.claims_verdicts import judge as verdicts
     from bench.comparisons import Entry, compare, refused, score, sensitivity
-    from bench.metrics import metric
 
     began = time.perf_counter()
-    judges = [metric(name, dict(references())) for name in plan.metrics]
+    judges = [judge(plan.suite, name) for name in plan.metrics]
     prompts, clusters = [k.prompt for k in plan.keys], [k.index for k in plan.keys]
     scored = []
     for outcome in outcomes:
@@ -232,10 +245,11 @@ def _summary(
         seconds={name: round(value, 2) for name, value in seconds.items()},
         contestants=[one.contestant for one in scored],
         comparisons=comparisons,
-        claims=judge(plan.suite.claims, scored, plan.suite.margins),
+        claims=verdicts(plan.suite.claims, scored, plan.suite.margins),
         ledger={
             **results.ledger(plan, [(o.planned, o.records) for o in outcomes], worker.store),
             "not_compared": refused(scored),
+            "out_of_memory": worker.halved,
         },
         title=plan.suite.title,
         limit=plan.options.limit,
@@ -247,8 +261,7 @@ def _remember_costs(plan: Plan, worker: Worker, outcomes: list[Outcome]) -> None
     """Keep what this run measured, for the next plan's estimate."""
     from bench import results
 
-    costs = dict(plan.costs) | results.costs([(o.planned, o.records) for o in outcomes])
+    found = results.costs([(o.planned, o.records) for o in outcomes])
     if worker.scored:
-        costs["score"] = worker.seconds["score"] / worker.scored * len(worker.extractors)
-    with contextlib.suppress(OSError):
-        (plan.options.cache / "costs.json").write_text(json.dumps(costs))
+        found["score"] = worker.seconds["score"] / worker.scored * len(worker.extractors)
+    costs.remember(plan.options.cache, plan.place, found)

@@ -24,7 +24,9 @@ from bench.errors import UsageError
 from bench.keys import Key
 from bench.pictures import Batch
 from bench.settings import Sampling
+from bench.text import Conditioning, Reader
 
+DECODED = 2**22  # pixels that the VAE decodes at once: 4 pictures of 1024 px, all small ones
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
     "dpm": "DPMSolverMultistepScheduler",
@@ -78,85 +80,89 @@ def set_steps(scheduler: Any, sampling: Sampling, steps: int, device: torch.devi
 class Sampler:
     """Draws images with one pipeline, one number of steps and one kind of sampling.
 
-    pipeline: a StableDiffusionPipeline, its weights ready; its own scheduler is left as it is.
-    size: height and width in pixels.
+    pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline, its weights ready; its own
+    scheduler is left as it is.  size: height and width in pixels.
     """
 
     def __init__(self, pipeline: Any, sampling: Sampling, steps: int, size: int) -> None:
         self.pipeline, self.sampling, self.steps, self.size = pipeline, sampling, steps, size
-        self.device = next(pipeline.unet.parameters()).device
+        weight = next(pipeline.unet.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self.reader = Reader(pipeline, size)
         self.scheduler = make_scheduler(pipeline.scheduler, sampling)
         accepted = inspect.signature(self.scheduler.step).parameters
         self._eta = {"eta": sampling.eta} if "eta" in accepted else {}
         self._draws = "generator" in accepted
-        self._empty: Tensor | None = None
 
     @torch.inference_mode()
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """The images of the keys, in their order."""
         clock = _Clock(self.device)
-        text, truncated = self._text([key.prompt for key in keys])
+        told, truncated = self._text([key.prompt for key in keys])
         clock.lap("text")
-        latents = self._denoise(text, [generator(key) for key in keys])
+        latents = self._denoise(told, [generator(key) for key in keys])
         clock.lap("unet")
-        vae = self.pipeline.vae
-        decoded = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
-        images, broken = to_uint8(decoded)
+        images, broken = to_uint8(self._decode(latents))
         clock.lap("vae")
         return Batch(images, clock.seconds, broken, truncated)
 
     @torch.inference_mode()
     def warm_up(self, batch: int) -> None:
         """Run the networks once on nothing, so that the first batch is as fast as the others."""
-        unet, side = self.pipeline.unet, self.size // self.pipeline.vae_scale_factor
-        shape = (batch, unet.config.in_channels, side, side)
-        latents = torch.zeros(shape, device=self.device)
-        text = self._unconditional().expand(batch, -1, -1)
-        n = self.sampling.evaluations_per_step
-        unet(torch.cat([latents] * n), 999, encoder_hidden_states=torch.cat([text] * n))
-        self.pipeline.vae.decode(latents)
+        latents = torch.zeros((batch, *self._shape), device=self.device, dtype=self.dtype)
+        told = self.reader.nothing().at([0] * batch)
+        if self.sampling.evaluations_per_step == 2:
+            latents, told = torch.cat([latents] * 2), told.after(told)
+        self.pipeline.unet(latents, 999, **told.keywords)
+        self._decode(latents[:batch])
 
-    def _text(self, prompts: list[str]) -> tuple[Tensor, list[int]]:
-        """Embeddings [B, T, D], every distinct prompt read once; positions that were cut."""
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        side = self.size // self.pipeline.vae_scale_factor
+        return self.pipeline.unet.config.in_channels, side, side
+
+    def _text(self, prompts: list[str]) -> tuple[Conditioning, list[int]]:
+        """Every distinct prompt, read once, for each image; positions that were cut."""
         distinct = sorted(set(prompts))
-        embeddings, cut = self._encode(distinct)
+        told, cut = self.reader(distinct)
         place = [distinct.index(prompt) for prompt in prompts]
-        return embeddings[place], [i for i, j in enumerate(place) if cut[j]]
+        return told.at(place), [i for i, j in enumerate(place) if cut[j]]
 
-    def _encode(self, texts: list[str]) -> tuple[Tensor, list[bool]]:
-        tokenizer = self.pipeline.tokenizer
-        longest = tokenizer.model_max_length
-        tokens = tokenizer(
-            texts, padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
-        )
-        whole = tokenizer(texts)["input_ids"]
-        hidden = self.pipeline.text_encoder(tokens.input_ids.to(self.device))[0]
-        return hidden, [len(ids) > longest for ids in whole]
-
-    def _denoise(self, text: Tensor, generators: list[torch.Generator]) -> Tensor:
+    def _denoise(self, told: Conditioning, generators: list[torch.Generator]) -> Tensor:
         unet, scheduler = self.pipeline.unet, self.scheduler
         set_steps(scheduler, self.sampling, self.steps, self.device)
-        side = self.size // self.pipeline.vae_scale_factor
-        shape = (unet.config.in_channels, side, side)
-        latents: Tensor = initial_noise(generators, shape).to(self.device)
+        latents: Tensor = initial_noise(generators, self._shape).to(self.device, self.dtype)
         latents = latents * scheduler.init_noise_sigma
         guided = self.sampling.guidance > 1
         if guided:
-            text = torch.cat([self._unconditional().expand_as(text), text])
+            told = told.after(self.reader.nothing().at([0] * len(generators)))
         extra = {**self._eta, **({"generator": generators} if self._draws else {})}
         for t in scheduler.timesteps:
             x = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
-            predicted = unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
+            predicted = unet(x, t, **told.keywords, return_dict=False)[0]
             if guided:
-                plain, told = predicted.chunk(2)
-                predicted = plain + self.sampling.guidance * (told - plain)
+                plain, led = predicted.chunk(2)
+                predicted = plain + self.sampling.guidance * (led - plain)
             latents = scheduler.step(predicted, t, latents, **extra, return_dict=False)[0]
         return latents
 
-    def _unconditional(self) -> Tensor:
-        if self._empty is None:
-            self._empty = self._encode([""])[0]
-        return self._empty
+    def _decode(self, latents: Tensor) -> Tensor:
+        """[B, 3, H, W] of latents [B, C, h, w], a few large pictures at a time: the VAE needs by
+        far the most memory per picture. In the VAE's own precision (fp32 where fp16 overflows)."""
+        vae = self.pipeline.vae
+        latents = _unscaled(latents.to(vae.dtype), vae.config)
+        parts = torch.split(latents, max(1, DECODED // self.size**2))
+        return torch.cat([vae.decode(part, return_dict=False)[0] for part in parts])
+
+
+def _unscaled(latents: Tensor, config: Any) -> Tensor:
+    """Latents as the VAE knows them; some bases also whiten each channel."""
+    factor = float(config.scaling_factor)
+    moments = [getattr(config, name, None) for name in ("latents_mean", "latents_std")]
+    if None in moments:
+        return latents / factor
+    mean, std = (torch.tensor(m).to(latents).view(1, -1, 1, 1) for m in moments)
+    return latents * std / factor + mean
 
 
 def to_uint8(decoded: Tensor) -> tuple[NDArray[np.uint8], list[int]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench import fields
+from bench import fields, per_step
 from bench.errors import UsageError, nearest
 
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
@@ -16,9 +17,8 @@ SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 DEFAULT_BASE = "shapes/base"
 GUIDANCE = 3.0  # of every teacher of the world and all that is distilled from it
-MAX_STEPS = 50
-KEYS = (*SOURCES, "base", "like", "method", "steps", "scheduler", "spacing", "timesteps", "eta",
-        "guidance", "lora_scale", "prediction_type", "original_steps")  # fmt: skip
+PRECISIONS = ("fp32", "fp16", "bf16")
+KEYS = (*SOURCES, *per_step.SAMPLING, "base", "like", "method", "steps", "lora_scale")
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,24 @@ class Settings:
     steps: tuple[int, ...]
     sampling: Sampling
     lora_scale: float = 1.0
+    precision: str = "fp32"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a suite says for all its contestants.
+
+    base: the model they stand on, or None for the world's; then `like` and names mean the world's
+    methods (LIKE), otherwise `like` names another contestant of the suite.
+    """
+
+    base: str | None = None
+    precision: str = "fp32"
+
+    @property
+    def methods(self) -> dict[str, Sampling]:
+        """Sampling by method, for the contestants that are called so or `like` it."""
+        return LIKE if self.base is None else {}
 
 
 @dataclass(frozen=True)
@@ -93,45 +111,64 @@ class Row:
         return self.steps * self.settings.sampling.evaluations_per_step
 
 
-def read(key: str, values: Any, steps: tuple[int, ...]) -> Settings:
-    """The contestant that a suite describes under `contestants.<key>`.
+def read_all(
+    contestants: Mapping[str, Any], steps: tuple[int, ...], ground: Ground
+) -> tuple[Settings, ...]:
+    """Every contestant that a suite describes; one with `at` gives a Settings per step count.
+
+    steps: the suite's, for contestants that name none.  Raises UsageError.
+    """
+    found: list[Settings] = []
+    for key in contestants:
+        kinds = per_step.plain(key, contestants, steps, SOURCES)
+        if ground.base is not None:
+            kinds = [o for k in kinds for o in per_step.like(key, k, contestants, steps, SOURCES)]
+        found += [read(key, values, steps, ground) for values in kinds]
+    return tuple(found)
+
+
+def read(key: str, values: Any, steps: tuple[int, ...], ground: Ground | None = None) -> Settings:
+    """The contestant that a suite describes under `contestants.<key>`, all steps alike.
 
     steps: the suite's, for a contestant that names none.  Raises UsageError.
     """
-    where = f"contestants.{key}"
+    where, ground = f"contestants.{key}", ground or Ground()
+    base = ground.base or DEFAULT_BASE
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", key):
         raise UsageError(f"{where}: a contestant's name holds letters, digits, '_', '.' and '-'")
     given = fields.mapping(where, {} if values is None else values, KEYS)
     if key in ANCHORS:
         if given.keys() - {"base"}:
             raise UsageError(f"{where}: {key!r} is an anchor and takes no setting but 'base'")
-        return Settings(key, key, key, "", _base(where, given), (), Sampling())
+        own_base = fields.text(f"{where}.base", given.get("base", base))
+        return Settings(key, key, key, "", own_base, (), Sampling(), precision=ground.precision)
     source, weights = _source(where, given)
     if source == "images":
         for name in given.keys() - {"images", "method"}:
             raise UsageError(f"{where}: a folder of images takes no setting {name!r}")
         method = str(given.get("method", key))
-        return Settings(key, method, source, weights, DEFAULT_BASE, (), Sampling())
-    like = _like(where, key, source, weights, given)
+        return Settings(key, method, source, weights, base, (), Sampling())
+    start = _like(where, key, source, weights, given, ground.methods)
     own = (
-        fields.integers(f"{where}.steps", given["steps"], 1, MAX_STEPS) if "steps" in given else ()
+        fields.integers(f"{where}.steps", given["steps"], 1, per_step.MAX_STEPS)
+        if "steps" in given
+        else ()
     )
     settings = Settings(
         key=key,
         method=fields.text(f"{where}.method", given.get("method", key)),
         source=source,
         weights=weights,
-        base=weights if source == "pipeline" else _base(where, given),
+        base=weights
+        if source == "pipeline"
+        else fields.text(f"{where}.base", given.get("base", base)),
         steps=own or steps,
-        sampling=_sampling(where, LIKE.get(like, Sampling()), given),
+        sampling=_sampling(where, start, given),
         lora_scale=fields.number(f"{where}.lora_scale", given.get("lora_scale", 1.0), 0.0, 10.0),
+        precision=ground.precision,
     )
     _fits(where, settings)
     return settings
-
-
-def _base(where: str, given: dict[str, Any]) -> str:
-    return fields.text(f"{where}.base", given.get("base", DEFAULT_BASE))
 
 
 def _source(where: str, given: dict[str, Any]) -> tuple[str, str]:
@@ -143,15 +180,22 @@ def _source(where: str, given: dict[str, Any]) -> tuple[str, str]:
     return found[0], fields.text(f"{where}.{found[0]}", given[found[0]])
 
 
-def _like(where: str, key: str, source: str, weights: str, given: dict[str, Any]) -> str:
-    """The method whose sampling settings hold: as given, by its own name, or by its recipe's."""
-    if "like" in given:
-        return fields.choice(f"{where}.like", given["like"], LIKE)
-    if key in LIKE or source != "recipe":
-        return key
+def _like(
+    where: str,
+    key: str,
+    source: str,
+    weights: str,
+    given: dict[str, Any],
+    methods: dict[str, Sampling],
+) -> Sampling:
+    """The sampling to start from: of the method given, of its own name, or of its recipe's."""
+    if given.get("like") is not None:
+        return methods[fields.choice(f"{where}.like", given["like"], methods)]
+    if key in methods or source != "recipe":
+        return methods.get(key, Sampling())
     from hypersd import recipe
 
-    return recipe.load(weights).method
+    return methods.get(recipe.load(weights).method, Sampling())
 
 
 def _sampling(where: str, start: Sampling, given: dict[str, Any]) -> Sampling:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import claims, fields, margins, settings
+from bench import claims, fields, margins, per_step, settings
 from bench.claims import Stated
 from bench.errors import UsageError, nearest
 from bench.margins import Margin
-from bench.settings import Row, Settings
+from bench.settings import Ground, Row, Settings
 
 FOLDER = Path(__file__).resolve().parent.parent / "suites"
 KEYS = ("title", "version", "steps", "prompts", "seeds", "metrics", "contestants", "margins",
-        "limits", "claims", "size")  # fmt: skip
+        "limits", "claims", "size", "base", "precision")  # fmt: skip
 REQUIRED = ("title", "version", "steps", "prompts", "metrics", "contestants")
+RANDOM = "random weights, no quality meaning"
 MAX_SEED = 2**32 - 1
 
 
@@ -26,7 +27,9 @@ class Suite:
     prompt_set, n: which prompts (n is None: all of a file).  seeds: every prompt is drawn once
     per seed.  size: height and width of the images in pixels.  margins: the smallest difference
     that matters, per metric; limits: how much slower or larger (in memory) a contestant may get.
-    claims: about methods, for the run to judge.
+    claims: about methods, for the run to judge.  published: it stands on a base of its own, not
+    on the world's.  absent: contestants that have nothing at these numbers of steps.
+    metric_settings: of published evaluators, by metric, where they differ from the usual.
     """
 
     name: str
@@ -42,6 +45,9 @@ class Suite:
     size: int = 64
     limits: dict[str, Margin | None] = field(default_factory=dict)
     claims: tuple[Stated, ...] = ()
+    published: bool = False
+    absent: tuple[str, ...] = ()
+    metric_settings: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def rows(self) -> list[Row]:
@@ -74,7 +80,7 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
 
     Raises UsageError: unknown key, wrong type, a value out of range, a missing key.
     """
-    from bench.metrics import METRICS
+    from bench.metrics import NAMES
 
     given = fields.mapping("", values, KEYS)
     for key in REQUIRED:
@@ -82,10 +88,13 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
             raise UsageError(f"suite {name}: key {key!r} is missing")
     prompts = fields.mapping("prompts", given["prompts"], ("set", "n"))
     n = prompts.get("n")
-    metrics = fields.choices("metrics", given["metrics"], METRICS)
-    steps = fields.integers("steps", given["steps"], 1, settings.MAX_STEPS)
-    sizes = fields.mapping("margins", given.get("margins") or {}, METRICS)
+    metric_settings = _metric_settings(given["metrics"], NAMES)
+    metrics = tuple(metric_settings) or fields.choices("metrics", given["metrics"], NAMES)
+    steps = fields.integers("steps", given["steps"], 1, per_step.MAX_STEPS)
+    sizes = fields.mapping("margins", given.get("margins") or {}, NAMES)
     limits = fields.mapping("limits", given.get("limits") or {}, margins.LIMITS)
+    named = _named(given["contestants"], images)
+    found = _contestants(named, steps, _ground(given))
     return Suite(
         name=name,
         title=fields.text("title", given["title"]),
@@ -95,22 +104,57 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
         n=None if n is None else fields.integer("prompts.n", n, 2, 1_000_000),
         seeds=fields.integers("seeds", given.get("seeds", [0]), 0, MAX_SEED),
         metrics=metrics,
-        contestants=_contestants(given["contestants"], steps, images),
+        contestants=found,
         margins={key: margins.read(f"margins.{key}", m) for key, m in sizes.items()},
         size=fields.integer("size", given.get("size", 64), 8, 4096),
         limits={key: margins.read_limit(f"limits.{key}", m) for key, m in limits.items()},
         claims=claims.read(given.get("claims") or [], metrics),
+        published=given.get("base") is not None,
+        absent=tuple(key for key in named if key not in {one.key for one in found}),
+        metric_settings=metric_settings,
     )
 
 
-def _contestants(values: Any, steps: tuple[int, ...], images: Path | None) -> tuple[Settings, ...]:
+def _metric_settings(values: Any, valid: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """What `metrics: {clip: {model: ...}}` says of each; nothing where they are just named."""
+    if not isinstance(values, dict):
+        return {}
+    given = fields.mapping("metrics", values, valid)
+    of_each = {k: fields.mapping(f"metrics.{k}", v or {}) for k, v in given.items()}
+    return {k: {name: str(value) for name, value in v.items()} for k, v in of_each.items()}
+
+
+def _ground(given: dict[str, Any]) -> Ground:
+    base = given.get("base")
+    precision = given.get("precision", "fp32")
+    return Ground(
+        base=None if base is None else fields.text("base", base),
+        precision=fields.choice("precision", precision, settings.PRECISIONS),
+    )
+
+
+def _named(values: Any, images: Path | None) -> dict[str, Any]:
+    """The contestants as given, with the folder of images that competes as well."""
     given = fields.mapping("contestants", values)
     if images is not None:
         key = images.resolve().name
         if key in given:
             raise UsageError(f"images={images}: the suite has a contestant {key!r}; rename one")
         given[key] = {"images": str(images)}
-    found = tuple(settings.read(key, value, steps) for key, value in given.items())
+    return given
+
+
+def with_random_weights(suite: Suite) -> Suite:
+    """The suite with networks of the same shapes but random weights, marked so in its title."""
+    drawn = tuple(replace(c, source="random", weights="") if c.steps else c
+                  for c in suite.contestants)  # fmt: skip
+    return replace(suite, title=f"{suite.title} ({RANDOM})", contestants=drawn)
+
+
+def _contestants(
+    named: dict[str, Any], steps: tuple[int, ...], ground: Ground
+) -> tuple[Settings, ...]:
+    found = settings.read_all(named, steps, ground)
     if not found:
         raise UsageError("contestants={}: must name at least one contestant")
     names = [row.name for row in settings.rows(found)]

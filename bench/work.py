@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +23,8 @@ from bench.plan import feature_key
 from bench.progress import Advance
 from bench.store import Arrays, Store
 
+T = TypeVar("T")
 DARKEST = 2  # a picture with no brighter value (of 255) counts as black
-BATCH = {"cpu": 50, "mps": 50, "cuda": 100}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Done:
 class Worker:
     """What all slices of a run share. seconds: spent per stage, for the result.
 
-    rendering, scoring: seconds per image that were measured on the way.
+    scored: images that were.  halved: each time that a batch was too large for the device.
     """
 
     store: Store
@@ -48,6 +50,14 @@ class Worker:
     extractors: Mapping[str, Extractor]
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "score": 0.0})
     scored: int = 0
+    halved: list[str] = field(default_factory=list)
+
+    def warm_up(self, run: Callable[[int], None], most: int) -> None:
+        """Let a sampler run once on a batch, of at most so many, that the device's memory holds."""
+        done = None
+        while done is None:
+            count = min(self.batch, most)
+            done = self._fits("draw", count, partial(_after, run, count))
 
     def slice(
         self,
@@ -106,14 +116,16 @@ class Worker:
         self, keys: Sequence[Key], source: Source, advance: Advance
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         environment.reset_peak(self.device)
-        parts: list[Batch] = []
         began = time.perf_counter()
-        for start in range(0, len(keys), self.batch):
-            part = keys[start : start + self.batch]
-            parts.append(_drawn(source, part))
-            advance(len(part))
+
+        def draw(start: int, stop: int) -> Batch | None:
+            drawn = self._fits("draw", stop - start, lambda: _drawn(source, keys[start:stop]))
+            if drawn is not None:
+                advance(stop - start)
+            return drawn
+
+        starts, parts = self._in_batches(len(keys), draw)
         images = np.concatenate([part.images for part in parts])
-        starts = range(0, len(keys), self.batch)
         record = {
             "batch": self.batch,
             "device": str(self.device),
@@ -130,22 +142,54 @@ class Worker:
         self, name: str, images: NDArray[np.uint8], keys: Sequence[Key]
     ) -> NDArray[np.float32]:
         began = time.perf_counter()
-        network, size = self.extractors[name], self.batch
-        parts = [
-            network(images[i : i + size], [key.prompt for key in keys[i : i + size]])
-            for i in range(0, len(images), size)
-        ]
+        network, prompts = self.extractors[name], [key.prompt for key in keys]
+
+        def features(start: int, stop: int) -> NDArray[np.float32] | None:
+            some = lambda: network(images[start:stop], prompts[start:stop])  # noqa: E731
+            return self._fits("score", stop - start, some)
+
+        parts = self._in_batches(len(images), features)[1]
         self.seconds["score"] += time.perf_counter() - began
         self.scored += len(images)
         return np.concatenate(parts)
 
+    def _in_batches(
+        self, count: int, make: Callable[[int, int], T | None]
+    ) -> tuple[list[int], list[T]]:
+        """Where each batch begins, and what `make(begin, end)` gave for it; a batch for which it
+        gives None is tried again, smaller."""
+        starts, parts, start = [], [], 0
+        while start < count:
+            stop = min(count, start + self.batch)
+            part = make(start, stop)
+            if part is None:
+                continue
+            starts.append(start)
+            parts.append(part)
+            start = stop
+        return starts, parts
+
+    def _fits(self, what: str, count: int, make: Callable[[], T]) -> T | None:
+        """What `make` gives, or None where the device's memory does not hold so many images: the
+        batch is half as large from then on, and it is said. Raises UsageError for a single one."""
+        with contextlib.suppress(torch.OutOfMemoryError):
+            return make()
+        if count == 1:
+            raise UsageError(f"out of memory on {self.device}: it cannot {what} a single image of "
+                             f"{self.size} px; try a smaller size=, or device=cpu")  # fmt: skip
+        self.batch = count // 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.halved.append(f"{what}: {count} images at once, then {self.batch}")
+        print(f"out of memory with {count} images at once; going on with {self.batch}")
+        return None
+
+
+def _after(run: Callable[[int], None], count: int) -> bool:
+    run(count)
+    return True
+
 
 def _drawn(source: Source, keys: Sequence[Key]) -> Batch:
-    """A batch of images. Raises UsageError where the device's memory does not hold it."""
-    try:
-        return source(keys)
-    except torch.OutOfMemoryError:
-        half = max(1, len(keys) // 2)
-        raise UsageError(
-            f"out of memory with {len(keys)} images at once; try batch={half}"
-        ) from None
+    """A batch of images."""
+    return source(keys)

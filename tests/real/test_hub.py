@@ -48,7 +48,8 @@ def test_the_first_fetch_records_and_a_change_is_refused(tmp_path: Path) -> None
         lock = json.loads((tmp_path / "lock.json").read_text())
         sha256 = hashlib.sha256(CONTENT).hexdigest()
         facts = {"size": len(CONTENT), "sha256": sha256}
-        assert lock == {"them/model": {"commit": COMMIT, "files": {"a.safetensors": facts}}}
+        files = {"a.safetensors": facts}
+        assert lock == {"them/model": {"commit": COMMIT, "licence": "mit", "files": files}}
         asked.clear()
         assert python(fetch, tmp_path, address) == str(path)
         assert asked == []  # from the cache, without a question

@@ -1,0 +1,41 @@
+"""What is known of published checkpoints before the hub was asked: `suites/hub/published.yaml`."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.hub import Reference
+
+PATH = Path(__file__).resolve().parent.parent / "suites" / "hub" / "published.yaml"
+
+
+@cache
+def _entries() -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load(PATH.read_text(encoding="utf-8"))
+    return found
+
+
+def licence(repo: str) -> str | None:
+    """The licence that a repository's card names; None where it is not in the catalogue."""
+    found = _entries().get(repo, {}).get("licence")
+    return None if found is None else str(found)
+
+
+def family(repo: str) -> str | None:
+    """The shape of a base model, one of `bench.families.FAMILIES`, or None where not known."""
+    found = _entries().get(repo, {}).get("family")
+    return None if found is None else str(found)
+
+
+def size(reference: Reference, precision: str) -> int | None:
+    """About how many bytes a reference is to download; None where not known.
+
+    precision: of a whole pipeline, which is published at fp32 and often at fp16.
+    """
+    sizes = _entries().get(reference.repo, {}).get("gb", {})
+    name = reference.path or ("fp16" if precision == "fp16" else "fp32")
+    return None if name not in sizes else round(sizes[name] * 1e9)

@@ -1,0 +1,50 @@
+"""What a plan on published checkpoints says before it starts, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.needs import GB, Needs
+from bench.plan import Plan
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """Downloads, licences, disk and memory; nothing for the world's suites."""
+    if not plan.suite.published:
+        return
+    yield from _downloads(plan.needs)
+    if plan.evaluators:
+        yield f"to download for the metrics: {len(plan.evaluators)} files or more"
+    yield from (f"  {clause}" for clause in plan.evaluators)
+    yield f"licences: {', '.join(_licences(plan.needs))}"
+    yield f"disk: {(plan.needs.download + plan.needs.images) / GB:.1f} GB"
+    yield _memory(plan.needs)
+
+
+def _downloads(needs: Needs) -> Iterator[str]:
+    to_fetch, here = needs.to_fetch, len(needs.fetches) - len(needs.to_fetch)
+    unknown = sum(one.size is None for one in to_fetch)
+    more = f" and {unknown} of unknown size" if unknown else ""
+    yield (
+        f"to download from the hub: {len(to_fetch)} of {len(needs.fetches)}, about "
+        f"{needs.download / GB:.1f} GB{more} ({here} here already)"
+    )
+    for one in needs.fetches:
+        size = "?" if one.size is None else f"{one.size / GB:.2f} GB"
+        yield f"  {one.reference}: {'here' if one.cached else size}, {one.licence}"
+
+
+def _licences(needs: Needs) -> list[str]:
+    return sorted({one.licence for one in needs.fetches})
+
+
+def _memory(needs: Needs) -> str:
+    """Of models and a batch, the metrics' networks not counted."""
+    there = "no device"
+    if needs.device is not None:
+        name = "this machine" if needs.device.kind == "cpu" else needs.device.name
+        there = f"{name} has {needs.device.memory / GB:.0f} GB"
+    if needs.memory is None:
+        return f"memory: not known; {there}"
+    pictures = f"{needs.batch} pictures at once" if needs.batch > 1 else "one picture at once"
+    return f"memory: about {needs.memory / GB:.0f} GB with {pictures}; {there}"
