@@ -94,6 +94,8 @@ def refusal(a: Result, b: Result) -> str | None:
         return None if common > 1 else f"only {common} prompts in common"
     if a.n != b.n:
         return f"a distance of {a.n:,} images and one of {b.n:,} cannot be compared"
+    if a.influence is None or b.influence is None:
+        return "it has neither scores nor influences of single prompts"
     if not np.array_equal(a.prompts, b.prompts):
         return "distances are of other prompts"
     return None

@@ -9,19 +9,22 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from bench import prompt_sets
 from bench.errors import UsageError, nearest
 
 SETS = {"shapes/test": "test", "shapes/validation": "validation"}
+NAMES = (*SETS, *prompt_sets.SOURCES)
 COLUMNS = ("prompt", "caption", "text")
-SUFFIXES = (".txt", ".tsv", ".jsonl")
+SUFFIXES = (".txt", ".tsv", ".json", ".jsonl")
 
 
 @dataclass(frozen=True)
 class PromptSet:
     """Texts in a fixed order.
 
-    split: the world's split whose scene `index` prompt `index` tells of, or None for a file.
+    split: the world's split whose scene `index` prompt `index` tells of, or None for others.
     """
 
     name: str
@@ -35,24 +38,47 @@ class PromptSet:
 
 
 def load(name: str, n: int | None) -> PromptSet:
-    """The first n prompts of a named set, or of a .txt, .tsv or .jsonl file (all, where n is None).
+    """The first n prompts of a named set, or of a .txt, .tsv, .json or .jsonl file (all, where n is
+    None).
 
-    A .txt file has one prompt per line; the others have a column `prompt`, `caption` or `text`.
-    Raises UsageError for an unknown set, a file that cannot be read, is not UTF-8, is empty or
-    has fewer than n prompts.
+    A .txt file has one prompt per line; a .json file is a list of texts or objects, or COCO's
+    annotations (the first caption of each picture); objects and .tsv files have a column `prompt`,
+    `caption` or `text`.
+    Raises UsageError for an unknown set, one that cannot be had or has other texts than were
+    pinned, and a file that cannot be read, is not UTF-8, is empty or has fewer than n prompts.
     """
     if name in SETS:
         return PromptSet(name, _captions(SETS[name], 1000 if n is None else n), SETS[name])
+    if name in prompt_sets.SOURCES:
+        return _cut(_published(name), n)
     path = Path(name)
     if path.suffix not in SUFFIXES:
         raise UsageError(
-            f"prompts.set={name}: no such set; {nearest(name, SETS)}, or a file "
+            f"prompts.set={name}: no such set; {nearest(name, NAMES)}, or a file "
             f"({', '.join(SUFFIXES)})"
         )
-    texts = _from_file(path)
-    if n is not None and len(texts) < n:
-        raise UsageError(f"prompts.n={n}: {path} has only {len(texts)} prompts")
-    return PromptSet(name, tuple(texts[:n]))
+    return _cut(PromptSet(name, tuple(_from_file(path))), n)
+
+
+def _published(name: str) -> PromptSet:
+    """All of a named set. Raises UsageError where its texts are not those that were pinned."""
+    source = prompt_sets.SOURCES[name]
+    paths = prompt_sets.files(name)
+    found = PromptSet(name, tuple(text for path in paths for text in _from_file(path)))
+    others = source.revision not in (None, found.revision) or len(found.texts) != source.n
+    if others:
+        where = ", ".join(map(str, paths))
+        raise UsageError(
+            f"prompts.set={name}: {where} holds {len(found.texts)} texts of revision "
+            f"{found.revision}, expected {source.n} of {source.revision or 'any'}"
+        )
+    return found
+
+
+def _cut(whole: PromptSet, n: int | None) -> PromptSet:
+    if n is not None and len(whole.texts) < n:
+        raise UsageError(f"prompts.n={n}: {whole.name} has only {len(whole.texts)} prompts")
+    return PromptSet(whole.name, whole.texts[:n])
 
 
 def _captions(split: str, n: int) -> tuple[str, ...]:
@@ -69,7 +95,7 @@ def _from_file(path: Path) -> list[str]:
         raise UsageError(f"prompts.set={path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"prompts.set={path}: not UTF-8 (byte {error.start})") from None
-    readers = {".txt": _txt, ".tsv": _tsv, ".jsonl": _jsonl}
+    readers = {".txt": _txt, ".tsv": _tsv, ".json": _json, ".jsonl": _jsonl}
     try:
         texts = [text.strip() for text in readers[path.suffix](content)]
     except ValueError as error:
@@ -86,8 +112,35 @@ def _txt(content: str) -> list[str]:
 
 def _tsv(content: str) -> list[str]:
     rows = list(csv.DictReader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE))
-    column = _column(list(rows[0]), 1) if rows else ""
+    column = _column(list(rows[0]), "line 1") if rows else ""
     return [row[column] or "" for row in rows]
+
+
+def _json(content: str) -> list[str]:
+    try:
+        held = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON (line {error.lineno})") from None
+    if isinstance(held, dict) and isinstance(held.get("annotations"), list):
+        return _coco(held["annotations"])
+    if not isinstance(held, list):
+        raise ValueError("holds no list")
+    return [
+        item if isinstance(item, str) else _text(item, f"item {number}")
+        for number, item in enumerate(held, 1)
+    ]
+
+
+def _coco(annotations: list[Any]) -> list[str]:
+    """One caption per picture, in the order of the pictures' ids: the one with the lowest id."""
+    first: dict[int, tuple[int, str]] = {}
+    try:
+        for one in annotations:
+            image, this = one["image_id"], (one["id"], one["caption"])
+            first[image] = min(first.get(image, this), this)
+    except (KeyError, TypeError):
+        raise ValueError("an annotation has no image_id, id and caption") from None
+    return [" ".join(first[image][1].split()) for image in sorted(first)]
 
 
 def _jsonl(content: str) -> list[str]:
@@ -101,14 +154,21 @@ def _jsonl(content: str) -> list[str]:
 
 def _jsonl_text(number: int, line: str) -> str:
     try:
-        row = dict(json.loads(line))
-    except (json.JSONDecodeError, TypeError, ValueError):
-        raise ValueError(f"line {number} is not a JSON object") from None
-    return str(row[_column(list(row), number)])
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        row = None
+    return _text(row, f"line {number}")
 
 
-def _column(names: list[str], line: int) -> str:
+def _text(row: Any, where: str) -> str:
+    if not isinstance(row, dict):
+        raise ValueError(f"{where} is not a JSON object")
+    return str(row[_column(list(row), where)])
+
+
+def _column(names: list[str], where: str) -> str:
+    by_name = {name.lower(): name for name in reversed(names) if name is not None}
     for column in COLUMNS:
-        if column in names:
-            return column
-    raise ValueError(f"line {line} has no column {', '.join(map(repr, COLUMNS))}")
+        if column in by_name:
+            return by_name[column]
+    raise ValueError(f"{where} has no column {', '.join(map(repr, COLUMNS))}")

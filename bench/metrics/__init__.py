@@ -1,11 +1,13 @@
-"""Metrics by name. `fid`, `fid_inf`, `fid_teacher`: lower is better; the others: higher."""
+"""Metrics by name, on the world's own networks or on published ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, nearest
+from bench.metrics import published
 from bench.metrics.aesthetic import Aesthetic
 from bench.metrics.base import Extractor, Metric, Result
 from bench.metrics.clip import ClipScore
@@ -29,16 +31,28 @@ METRICS: dict[str, Any] = {
     "faithful": Faithful,
 }
 
-__all__ = ["METRICS", "Extractor", "Metric", "Reference", "Result", "extractor", "metric"]
+__all__ = ["METRICS", "NAMES", "Extractor", "Metric", "Reference", "Result", "extractor", "metric"]
 
 
-def metric(name: str, references: dict[str, Reference | Path] | None = None) -> Metric:
+NAMES = tuple(dict.fromkeys([*METRICS, *published.MAKERS]))
+
+
+def metric(
+    name: str,
+    references: Mapping[str, Reference | Path] | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> Metric:
     """The metric of a name, ready to evaluate.
 
-    references: Frechet references by what they are of ("real", "teacher"), files or already read.
+    references: the world's Frechet references by what they are of ("real", "teacher"), files or
+    already read.  settings: None for the world's networks; for published ones what a suite says
+    under `metrics.<name>` (`bench.metrics.published`).
     Raises UsageError for an unknown name, missing weights or a reference of another network.
     """
+    if settings is not None:
+        return published.make(name, settings)
     if name not in METRICS:
-        raise UsageError(f"no metric {name!r}; {nearest(name, METRICS)}")
+        only = " on the world's networks" if name in NAMES else ""
+        raise UsageError(f"no metric {name!r}{only}; {nearest(name, METRICS)}")
     made: Metric = METRICS[name].load(references or {})
     return made

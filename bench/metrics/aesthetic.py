@@ -16,13 +16,17 @@ Head = Callable[[Features], Any]
 
 @dataclass(frozen=True)
 class Aesthetic:
-    """head: unit image embeddings [N, D] -> ratings [N].  network: identity of head and CLIP."""
+    """head: unit image embeddings [N, D] -> ratings [N].  network: identity of head and CLIP.
+
+    of_feedback: what a method with human feedback saw of it (see `trained_on`).
+    """
 
     head: Head
     network: str
+    extractor: str = "shapes_clip"
+    of_feedback: str = "labels"
 
     name: ClassVar[str] = "aesthetic"
-    extractor: ClassVar[str] = "shapes_clip"
     higher_is_better: ClassVar[bool] = True
 
     @classmethod
@@ -39,8 +43,9 @@ class Aesthetic:
         return f"{self.name}/1;rating 1-10;{self.network}"
 
     def trained_on(self, method: str) -> str:
-        """Feedback methods are rewarded by another network that learned the same ratings."""
-        return "labels" if uses_feedback(method) else "no"
+        """In the world, methods with feedback are rewarded by another network that learned the same
+        ratings; published ones by this very network."""
+        return self.of_feedback if uses_feedback(method) else "no"
 
     def evaluate(
         self, features: Features, prompts: Sequence[str], clusters: Sequence[int]

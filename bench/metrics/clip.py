@@ -19,17 +19,21 @@ Encode = Callable[[list[str]], Any]
 
 @dataclass(frozen=True)
 class CosineScore:
-    """100 * cos(image, text) in one CLIP model.
+    """unit * cos(image, text) in one CLIP model.
 
     encode: texts -> unit embeddings [B, D] (array or tensor).  network: the extractor's identity.
+    prefix: put before every prompt.  too_long: says of texts whether the network cuts them.
     """
 
     encode: Encode
     network: str
+    extractor: str = ""
+    unit: float = 100.0
+    prefix: str = ""
+    too_long: Callable[[list[str]], list[bool]] | None = field(default=None, compare=False)
     _texts: dict[str, Features] = field(default_factory=dict, repr=False, compare=False)
 
     name: ClassVar[str] = ""
-    extractor: ClassVar[str] = ""
     weights: ClassVar[str] = ""
     higher_is_better: ClassVar[bool] = True
 
@@ -45,7 +49,8 @@ class CosineScore:
 
     @property
     def identity(self) -> str:
-        return f"{self.name}/1;100*cos;{self.network}"
+        before = f"prefix={self.prefix!r};" if self.prefix else ""
+        return f"{self.name}/1;{self.unit:g}*cos;{before}{self.network}"
 
     def trained_on(self, method: str) -> str:
         """No trainer of this project is rewarded by this network or its kind of labels."""
@@ -57,7 +62,13 @@ class CosineScore:
         """features: unit image embeddings [N, D]; every prompt is embedded once per process."""
         texts = self._embedded(prompts)
         images = np.asarray(features, np.float64)
-        return mean_result(100.0 * np.einsum("nd,nd->n", images, texts), clusters)
+        return mean_result(self.unit * np.einsum("nd,nd->n", images, texts), clusters)
+
+    def truncated(self, prompts: Sequence[str]) -> list[bool] | None:
+        """Whether the network reads only a part of each prompt; None where nobody can say."""
+        if self.too_long is None:
+            return None
+        return self.too_long([self.prefix + prompt for prompt in prompts])
 
     def _embedded(self, prompts: Sequence[str]) -> Features:
         import torch
@@ -66,14 +77,17 @@ class CosineScore:
         for start in range(0, len(new), 256):
             chunk = new[start : start + 256]
             with torch.inference_mode():
-                rows = torch.as_tensor(self.encode(chunk)).float().cpu().numpy()
+                said = [self.prefix + text for text in chunk]
+                rows = torch.as_tensor(self.encode(said)).float().cpu().numpy()
             self._texts.update(zip(chunk, rows, strict=True))
         return np.stack([self._texts[text] for text in prompts])
 
 
+@dataclass(frozen=True)
 class ClipScore(CosineScore):
-    """`clip`: the world's CLIP, trained on captions; no trainer uses it."""
+    """`clip`: CLIP trained on captions, the world's own or any of open_clip; no trainer uses it."""
+
+    extractor: str = "shapes_clip"
 
     name: ClassVar[str] = "clip"
-    extractor: ClassVar[str] = "shapes_clip"
     weights: ClassVar[str] = "clip"

@@ -1,7 +1,8 @@
 """The networks that images pass through once: uint8 pictures -> features, one row each.
 
 One extractor per tower, not per metric: `clip` and `aesthetic` read the same image embedding.
-Networks are loaded at the first call; an identity needs only the weights' checksum.
+Networks are loaded at the first call; an identity needs only the weights' checksum. The world's
+own have a name each; of a published one the name says kind and settings (`towers/base.py`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import numpy as np
 
 from bench.errors import UsageError, nearest
 from bench.metrics.base import Features
+from bench.metrics.towers.base import Tower as Published
+from bench.metrics.towers.base import loaded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,14 +87,21 @@ def identity(name: str) -> str:
     from hypersd.shapes.weights import weights_sha256
 
     tower = _tower(name)
+    if isinstance(tower, Published):
+        return tower.identity
     checksum = weights_sha256(tower.weights)[:12]
     return f"{name}/1;weights={checksum};input=uint8 64x64 RGB;output={tower.output}"
 
 
-def _tower(name: str) -> Tower:
-    if name not in TOWERS:
-        raise UsageError(f"no feature extractor {name!r}; {nearest(name, TOWERS)}")
-    return TOWERS[name]
+def _tower(name: str) -> Tower | Published:
+    if name in TOWERS:
+        return TOWERS[name]
+    from bench.metrics.published import KINDS
+
+    kind, _, settings = name.partition("?")
+    if kind not in KINDS:
+        raise UsageError(f"no feature extractor {name!r}; {nearest(kind, [*TOWERS, *KINDS])}")
+    return KINDS[kind](**dict(parse_qsl(settings)))
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,11 @@ class TowerExtractor:
 
     @cached_property
     def _network(self) -> Network:
-        return _tower(self.name).load(self.device)
+        tower = _tower(self.name)
+        if isinstance(tower, Published):
+            network: Network = loaded(tower, self.device)
+            return network
+        return tower.load(self.device)
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
         """[B, D] fp32 of uint8 images [B, H, W, 3] and their B prompts.
@@ -131,7 +146,7 @@ def _is_array(images: Any) -> bool:
 
 
 def extractor(name: str, device: str = "cpu") -> TowerExtractor:
-    """The extractor of a name ("shapes_clip", "shapes_hps", "shapes_features", "shapes_oracle").
+    """The extractor of a name ("shapes_clip", "open_clip?model=ViT-L-14"), shared by its users.
 
     device: as torch names it.  Raises UsageError for an unknown name.
     """

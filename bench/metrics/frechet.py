@@ -181,13 +181,14 @@ def _root_trace(y: Array) -> tuple[float, Array]:
 
 @dataclass(frozen=True)
 class FrechetDistance:
-    """`fid`: distance to real renders, in the 64-dimensional feature network of the world."""
+    """`fid`: distance to real pictures: renders in the 64-dimensional feature network of the world,
+    photographs in Inception's 2,048 features."""
 
     reference: Reference
+    extractor: str = "shapes_features"
 
     name: ClassVar[str] = "fid"
     against: ClassVar[str] = "real"
-    extractor: ClassVar[str] = "shapes_features"
     higher_is_better: ClassVar[bool] = False
 
     @classmethod
@@ -253,6 +254,18 @@ class TeacherFrechetDistance(FrechetDistance):
 
     name: ClassVar[str] = "fid_teacher"
     against: ClassVar[str] = "teacher"
+
+
+class PatchFrechetDistance(FrechetDistance):
+    """`fid_patch`: of the middle 299 pixels as they are, so that fine detail counts."""
+
+    name: ClassVar[str] = "fid_patch"
+
+
+class DinoFrechetDistance(FrechetDistance):
+    """`fd_dinov2`: in the features of DINOv2."""
+
+    name: ClassVar[str] = "fd_dinov2"
 
 
 class InfiniteFrechetDistance(FrechetDistance):

@@ -1,18 +1,32 @@
-"""`hps`: which of two pictures of a prompt people would choose, 100 * cos as HPSv2 prints it.
+"""`hps` and `pick`: which of two pictures of a prompt people would choose.
 
-The network is CLIP fine-tuned on pairs judged by a rater pool of its own (Wu et al. 2023).
+Networks are CLIP tuned on pairs judged by people: HPSv2 (Wu et al. 2023, arXiv 2306.09341), 100 *
+cos as it prints it, and PickScore (Kirstain et al. 2023, arXiv 2305.01569). In the world, by a pool
+of raters of its own.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from bench.metrics.clip import CosineScore
 
 
+@dataclass(frozen=True)
 class Hps(CosineScore):
-    """`hps`: its raters are disjoint from those of every reward, so `trained_on` is "no"."""
+    """`hps`: its raters are in no reward, so `trained_on` is "no"."""
+
+    extractor: str = "shapes_hps"
 
     name: ClassVar[str] = "hps"
-    extractor: ClassVar[str] = "shapes_hps"
     weights: ClassVar[str] = "hps"
+
+
+@dataclass(frozen=True)
+class PickScore(CosineScore):
+    """`pick`: the network's embedding carries its own scale (about 100), so the unit is 1."""
+
+    unit: float = 1.0
+
+    name: ClassVar[str] = "pick"

@@ -2,9 +2,9 @@
 
 A source is written as one of
 
-    /a/file or a/folder                     on this machine
-    owner/repo:file, owner/repo@rev:file    a file on the hub
-    https://.../name#sha256=HEX             an address, HEX the file's hash or its first digits
+    /a/file or a/folder                       on this machine
+    hf://owner/name[@revision]/file           a file on the hub, pinned by the lock file
+    https://.../name#sha256=HEX               an address, HEX the file's hash or its first digits
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import hub
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?:(?P<file>[\w./+-]+)")
 _URL = re.compile(r"(?P<url>https://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0-9a-f]{8,64})")
 
 
@@ -31,36 +31,66 @@ def find(what: str, sources: Sequence[str]) -> Path:
 
     what: who asks, for the error.  Raises UsageError where no source can be had.
     """
+    there = next((path for source in sources if (path := _here(source)) is not None), None)
+    if there is not None:
+        return there
     reasons = []
     for source in sources:
         try:
-            return _found(source)
+            return _fetched(source)
         except UsageError as error:
             reasons.append(str(error))
     raise UsageError(f"{what}: {reasons[0]}") from None
 
 
-def _found(source: str) -> Path:
+def here(what: str, sources: Sequence[str]) -> Path:
+    """The same without asking the network: `hub.NotFetched` where a run would fetch it first.
+
+    Raises UsageError where a file or folder on this machine is named that is not there.
+    """
+    there = next((path for source in sources if (path := _here(source)) is not None), None)
+    if there is not None:
+        return there
+    if _address(sources[0]) is None and _reference(sources[0]) is None:
+        raise UsageError(f"{what}: {_nowhere(sources[0])}")
+    raise hub.NotFetched(f"{what}: needs {sources[0].split('#')[0]}")
+
+
+def _here(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    if match := _HUB.fullmatch(source):
-        from bench import hub
+    if (found := _reference(source)) is not None:
+        return hub.cached(found.repo, found.path, found.revision)
+    if (address := _address(source)) is not None:
+        path = torch_cache() / address["file"]
+        return path if path.is_file() else None
+    return None
 
-        return hub.file(match["repo"], match["file"], match["revision"])
-    if match := _URL.fullmatch(source):
-        return _from_address(match["url"], match["file"], match["digits"])
-    raise UsageError(f"{source}: no such file or folder, and not owner/repo:file on the hub")
 
-
-def _from_address(url: str, name: str, digits: str) -> Path:
-    """The file in torch's own cache, where other tools keep the same one; its hash is checked."""
-    path = torch_cache() / name
-    if not path.is_file():
-        _download(url, path)
-    if not sha256(path).startswith(digits):
-        raise UsageError(f"{path}: its sha256 does not begin with {digits}; remove it")
+def _fetched(source: str) -> Path:
+    if (found := _reference(source)) is not None:
+        return hub.file(found.repo, found.path, found.revision)
+    if (address := _address(source)) is None:
+        raise UsageError(_nowhere(source))
+    path = torch_cache() / address["file"]
+    _download(address["url"], path)
+    if not sha256(path).startswith(address["digits"]):
+        raise UsageError(f"{path}: its sha256 does not begin with {address['digits']}; remove it")
     return path
+
+
+def _reference(source: str) -> hub.Reference | None:
+    found = hub.reference(source) if source.startswith(hub.SCHEME) else None
+    return found if found is not None and found.path else None
+
+
+def _address(source: str) -> re.Match[str] | None:
+    return _URL.fullmatch(source)
+
+
+def _nowhere(source: str) -> str:
+    return f"{source}: no such file or folder, and no {hub.SCHEME}owner/name/file"
 
 
 def torch_cache() -> Path:
@@ -71,7 +101,7 @@ def torch_cache() -> Path:
 
 
 def _download(url: str, path: Path) -> None:
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
+    if hub.offline():
         raise UsageError(f"{path}: not there, and HF_HUB_OFFLINE forbids to fetch {url}")
     from torch.hub import download_url_to_file
 

@@ -17,6 +17,8 @@ def array(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Normal values of a weight: scaled by its fan-in; about 1 where it scales a normalisation."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     found = rng.normal(size=shape)
+    if name.endswith("running_var"):
+        return (1 + 0.2 * np.abs(found)).astype(np.float32)
     if name.endswith("weight") and len(shape) == 1:
         return (1 + 0.2 * found).astype(np.float32)
     if len(shape) <= 1 or "embed" in name or "cls_token" in name:

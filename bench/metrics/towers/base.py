@@ -52,6 +52,11 @@ class Tower:
         return f"{self.kind}?{urlencode(given, safe='/:@#=')}" if given else self.kind
 
     @property
+    def label(self) -> str:
+        """A short name for files, the same for all users of the network."""
+        return self.kind
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Where its weights may come from, the best first."""
         raise NotImplementedError
@@ -63,8 +68,14 @@ class Tower:
 
     @property
     def identity(self) -> str:
-        """Kind, hash of the weights, `about`. Raises UsageError where the weights are missing."""
-        return f"{self.kind}/1;weights={weights.sha256(self.path)[:12]};{self.about}"
+        """Kind, hash of the weights, `about`.
+
+        Raises UsageError where the weights are not on this machine (`hub.NotFetched` where a run
+        would fetch them first).
+        """
+        about = self.about  # a wrong setting is said before a missing file
+        found = weights.here(self.name, self.sources)
+        return f"{self.kind}/1;weights={weights.sha256(found)[:12]};{about}"
 
     @property
     def path(self) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from bench.errors import UsageError, nearest
-from bench.metrics import resize, weights
+from bench.metrics import resize
 from bench.metrics.base import Features
 from bench.metrics.towers.base import Tower
 
@@ -75,6 +75,12 @@ class OpenClip(Tower):
         return found
 
     @property
+    def label(self) -> str:
+        """For file names."""
+        model = "local" if self.folder else self.model.removesuffix(QUICK)
+        return f"{self.kind}-{model}-{self.preparation}"
+
+    @property
     def folder(self) -> Path | None:
         """The folder of a local model."""
         local = self.model.startswith(LOCAL)
@@ -98,8 +104,8 @@ class OpenClip(Tower):
         """A tag's files on the hub, a folder's, or the source that was given."""
         if self.tag is None:
             return (self.weights,)
-        between = "/" if self.folder else ":"
-        return tuple(f"{self.tag.repo}{between}{name}" for name in FILES)
+        place = self.tag.repo if self.folder else f"hf://{self.tag.repo}"
+        return tuple(f"{place}/{name}" for name in FILES)
 
     @property
     def about(self) -> str:
@@ -185,7 +191,7 @@ class ClipNetwork:
 def _model(tower: OpenClip, device: str) -> Any:
     import open_clip
 
-    path = weights.find(tower.name, tower.sources)
+    path = tower.path
     try:
         model = open_clip.create_model(
             tower.model.removesuffix(QUICK), load_weights=False, precision="fp32",

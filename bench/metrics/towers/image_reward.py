@@ -43,8 +43,8 @@ class ImageReward(Tower):
     """weights, vocabulary: sources of the published file and of BERT's vocab.txt."""
 
     kind: ClassVar[str] = "image_reward"
-    weights: str = "THUDM/ImageReward:ImageReward.pt"
-    vocabulary: str = "google-bert/bert-base-uncased:vocab.txt"
+    weights: str = "hf://THUDM/ImageReward/ImageReward.pt"
+    vocabulary: str = "hf://google-bert/bert-base-uncased/vocab.txt"
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ class ImageRewardNetwork:
     def __init__(self, tower: ImageReward, device: str) -> None:
         from tokenizers import BertWordPieceTokenizer
 
-        path = weights.find(tower.name, tower.sources)
+        path = tower.path
         state = weights.tensors(path)
         self.device, self.head = device, affine.of_layers(_below("mlp.", state), path)
         try:

@@ -34,6 +34,11 @@ class Inception(Tower):
     weights: str = RELEASE
 
     @property
+    def label(self) -> str:
+        """For file names."""
+        return f"{self.kind}-{self.resize}"
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The one file."""
         return (self.weights,)
@@ -55,7 +60,7 @@ class InceptionNetwork:
 
     def __init__(self, tower: Inception, device: str) -> None:
         self.prepare = RESIZES[tower.resize]
-        path = weights.find(tower.name, tower.sources)
+        path = tower.path
         model = architecture()
         try:
             model.load_state_dict(weights.tensors(path))

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pick(Tower):
-    """weights: a hub id or a folder, with config.json and model.safetensors."""
+    """weights: `hf://owner/name` or a folder, with config.json and model.safetensors."""
 
     kind: ClassVar[str] = "pick"
-    weights: str = "yuvalkirstain/PickScore_v1"
+    weights: str = "hf://yuvalkirstain/PickScore_v1"
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -40,8 +40,7 @@ class Pick(Tower):
         return "input=shortest;output=image embedding of length exp(logit scale)"
 
     def _file(self, name: str) -> str:
-        local = Path(self.weights).is_dir()
-        return f"{self.weights}/{name}" if local else f"{self.weights}:{name}"
+        return f"{self.weights}/{name}"
 
     @property
     def config(self) -> Path:

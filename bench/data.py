@@ -1,0 +1,28 @@
+"""The folder of what a user fetched or made once: prompt sets and reference features.
+
+$BENCH_DATA, or few-step-bench below $XDG_CACHE_HOME (~/.cache). `prompts/` holds prompt sets,
+`references/NAME/` what images of NAME look like to each network.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def folder() -> Path:
+    """The folder; it need not exist."""
+    given = os.environ.get("BENCH_DATA")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "few-step-bench"
+
+
+def prompts() -> Path:
+    """Where prompt sets are looked for."""
+    return folder() / "prompts"
+
+
+def references() -> Path:
+    """Where reference features are looked for."""
+    return folder() / "references"

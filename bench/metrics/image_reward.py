@@ -1,0 +1,46 @@
+"""`image_reward`: which picture of a prompt people prefer, about a standard normal.
+
+The network reads picture and prompt together (`bench.metrics.towers.image_reward`), so its
+feature is the score itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from bench.metrics.base import Features, Result, mean_result, uses_feedback
+
+
+@dataclass(frozen=True)
+class ImageRewardScore:
+    """network: the extractor's identity.  too_long: whether the network cuts each of some texts."""
+
+    network: str
+    extractor: str = "image_reward"
+    too_long: Callable[[list[str]], list[bool]] | None = field(default=None, compare=False)
+
+    name: ClassVar[str] = "image_reward"
+    higher_is_better: ClassVar[bool] = True
+
+    @property
+    def identity(self) -> str:
+        return f"{self.name}/1;mean;{self.network}"
+
+    def trained_on(self, method: str) -> str:
+        """It is one of the two rewards of Hyper-SD and of this project's feedback at scale."""
+        return "network" if uses_feedback(method) else "no"
+
+    def evaluate(
+        self, features: Features, prompts: Sequence[str], clusters: Sequence[int]
+    ) -> Result:
+        """features: scores [N, 1]."""
+        del prompts
+        return mean_result(np.asarray(features, np.float64)[:, 0], clusters)
+
+    def truncated(self, prompts: Sequence[str]) -> list[bool] | None:
+        """Whether the network reads only a part of each prompt; None where nobody can say."""
+        return None if self.too_long is None else self.too_long(list(prompts))

@@ -1,0 +1,107 @@
+"""Distances between sets against torch-fidelity's arithmetic on the same features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_fidelity import metric_fid, metric_kid, metric_prc
+
+from bench.metrics.diversity import Diversity
+from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.manifold import Precision, Recall
+from bench.metrics.mmd import ClipDiscrepancy, KernelInceptionDistance, mmd, polynomial
+from bench.metrics.samples import Sample
+
+
+def drawn(n: int, d: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    """Like a network's last features: rectified, correlated, of unequal size."""
+    rng = np.random.default_rng(seed)
+    mix = np.random.default_rng(99).normal(size=(d, d)) / np.sqrt(d)
+    return np.maximum(rng.normal(size=(n, d)) @ mix + shift, 0).astype(np.float32)
+
+
+X, Y = drawn(300, 48, 1, 0.15), drawn(300, 48, 2)
+SAMPLE = Sample("real", "network/1", Y)
+IDS = list(range(len(X)))
+
+
+def test_frechet_distance_is_torch_fidelitys() -> None:
+    statistics = [metric_fid.fid_features_to_statistics(torch.tensor(a)) for a in (X, Y)]
+    theirs = metric_fid.fid_statistics_to_metric(*statistics, verbose=False)
+    reference = Reference.of(Y, name="real", extractor="network/1")
+    found = FrechetDistance(reference).evaluate(X, [], IDS)
+    assert found.value == pytest.approx(theirs["frechet_inception_distance"], rel=1e-6)
+
+
+def kid_of_torch_fidelity(**options: Any) -> float:
+    """Over one subset that holds everything: their estimate without their sampling."""
+    found = metric_kid.kid_features_to_metric(
+        torch.tensor(X), torch.tensor(Y), kid_subsets=1, kid_subset_size=len(X), verbose=False,
+        **options,
+    )  # fmt: skip
+    return float(found["kernel_inception_distance_mean"])
+
+
+def test_kid_is_torch_fidelitys() -> None:
+    found = KernelInceptionDistance(SAMPLE, "network").evaluate(X, [], IDS)
+    expected = kid_of_torch_fidelity(kid_kernel="poly", kid_mmd_est="unbiased")
+    assert found.value == pytest.approx(1000 * expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("estimate", ["biased", "unbiased"])
+def test_cmmd_is_a_gaussian_mmd(estimate: str) -> None:
+    options = {"kid_kernel": "rbf", "kid_kernel_rbf_sigma": 10.0, "kid_mmd_est": estimate}
+    found = ClipDiscrepancy(SAMPLE, "network", biased=estimate == "biased").evaluate(X, [], IDS)
+    assert found.value == pytest.approx(1000 * kid_of_torch_fidelity(**options), rel=1e-5)
+
+
+def test_influence_of_mmd_is_its_derivative_towards_one_image() -> None:
+    """(MMD((1 - h) P + h x) - MMD(P)) / h, P weighting the images equally (V-statistic)."""
+    x, y = X[:60].astype(np.float64), Y[:80].astype(np.float64)
+    _, influence = mmd(x, y, polynomial, biased=True)
+    within, across = polynomial(x, x), polynomial(x, y)
+
+    def mixed(image: int, h: float) -> float:
+        w = np.full(len(x), (1 - h) / len(x))
+        w[image] += h
+        return float(w @ within @ w - 2 * w @ across.mean(axis=1))
+
+    for image in (0, 7, 33):
+        numeric = (mixed(image, 1e-5) - mixed(image, -1e-5)) / 2e-5
+        assert influence[image] == pytest.approx(numeric, rel=1e-5)
+
+
+def test_the_interval_of_kid_covers_its_expectation() -> None:
+    """Sets drawn again: the expectation is what many of them average to (unbiased)."""
+    results = [
+        KernelInceptionDistance(SAMPLE, "n").evaluate(drawn(150, 48, 100 + i, 0.15), [], range(150))
+        for i in range(120)
+    ]
+    truth = np.mean([r.value for r in results])
+    covered = np.mean([r.low <= truth <= r.high for r in results])
+    assert 0.89 <= covered <= 0.99
+
+
+def test_precision_and_recall_are_torch_fidelitys() -> None:
+    theirs = metric_prc.prc_features_to_metric(
+        torch.tensor(X), torch.tensor(Y), prc_neighborhood=3, prc_batch_size=1000, verbose=False
+    )
+    for kind in (Precision, Recall):
+        found = kind(SAMPLE, "network").evaluate(X, [], IDS)
+        assert found.value == pytest.approx(theirs[kind.name])
+        assert found.low < found.value < found.high
+
+
+def test_diversity_is_the_mean_of_all_pairs() -> None:
+    x = drawn(12, 8, 5) + 0.1
+    clusters = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]
+    found = Diversity("n", "n").evaluate(x, [], clusters)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    for cluster, value in zip(found.prompts, found.per_prompt, strict=True):
+        rows = unit[np.array(clusters) == cluster]
+        pairs = [1 - a @ b for i, a in enumerate(rows) for b in rows[:i]]
+        assert value == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert found.n == 12

@@ -1,0 +1,91 @@
+"""HPSv2 and ImageReward against values of their own packages (goldens/make.py says how made)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pytest
+import seeded
+import torch
+from safetensors.torch import save_file
+
+from bench.errors import UsageError
+from bench.metrics.towers.base import loaded
+from bench.metrics.towers.clip import OpenClip
+from bench.metrics.towers.image_reward import ImageReward
+
+GOLDENS = Path(__file__).parent / "goldens"
+sys.path.insert(0, str(GOLDENS))
+import make  # noqa: E402  (the script that made the values: same pictures, same sizes)
+
+
+def golden(name: str) -> Any:
+    return json.loads((GOLDENS / f"{name}.json").read_text())[name]
+
+
+def batches() -> dict[str, torch.Tensor]:
+    count = len(seeded.PROMPTS)
+    return {n: torch.tensor(seeded.pictures(count, *s)) for n, s in make.SHAPES.items()}
+
+
+def test_hps_is_hpsv2s_own_score(tmp_path: Path) -> None:
+    (tmp_path / "tiny-hps.json").write_text(json.dumps(make.HPS_CONFIG))
+    open_clip.add_model_config(tmp_path)
+    path = tmp_path / "HPS_v2.1_compressed.safetensors"
+    save_file(seeded.state(open_clip.CLIP(**make.HPS_CONFIG).state_dict()), path)
+    network = loaded(OpenClip("tiny-hps", str(path), resize="longest"))
+    read = network.embedded(list(seeded.PROMPTS))
+    for shape, images in batches().items():
+        with torch.inference_mode():
+            seen = network(images, []).numpy()
+        cosines = np.einsum("nd,nd->n", seen, read)
+        assert cosines == pytest.approx(golden("hps")[shape], abs=2e-5)
+
+
+@pytest.fixture(scope="module")
+def image_reward(tmp_path_factory: pytest.TempPathFactory) -> ImageReward:
+    folder = tmp_path_factory.mktemp("image_reward")
+    shapes = golden("image_reward")["shapes"]
+    state = {name: torch.tensor(seeded.array(name, tuple(shape)))
+             for name, shape in shapes.items() if not name.endswith("position_ids")}  # fmt: skip
+    torch.save(state, folder / "ImageReward.pt")
+    (folder / "vocab.txt").write_text("\n".join(make.WORDS), encoding="utf-8")
+    return ImageReward(str(folder / "ImageReward.pt"), str(folder / "vocab.txt"))
+
+
+def test_image_reward_is_its_own_packages_score(image_reward: ImageReward) -> None:
+    network, prompts = loaded(image_reward), list(seeded.PROMPTS)
+    for shape, images in batches().items():
+        with torch.inference_mode():
+            scores = network(images, prompts)[:, 0].numpy()
+        # 8-bit resizing breaks some ties otherwise than Pillow: a level in a few pixels.
+        assert scores == pytest.approx(golden("image_reward")["scores"][shape], abs=2e-3)
+
+
+def test_image_reward_cuts_prompts_at_35_tokens(image_reward: ImageReward) -> None:
+    network = loaded(image_reward)
+    texts = ["a " * 33, "a " * 34]
+    assert network.cut(texts) == [False, True]
+    images = torch.tensor(seeded.pictures(1, 40, 40)).repeat(2, 1, 1, 1)
+    with torch.inference_mode():
+        scores = network(images, ["a " * 33 + "green", "a " * 33 + "dog"])
+    assert torch.allclose(scores[0], scores[1], atol=1e-5)
+
+
+def test_other_weights_are_one_line(image_reward: ImageReward, tmp_path: Path) -> None:
+    state = dict(torch.load(image_reward.weights, weights_only=True))
+    del state["blip.visual_encoder.blocks.1.norm1.weight"]
+    torch.save(state, tmp_path / "other.pt")
+    with pytest.raises(UsageError, match=r"other\.pt: not ImageReward's weights \(missing"):
+        loaded(ImageReward(str(tmp_path / "other.pt"), image_reward.vocabulary))
+
+
+def test_a_pickle_that_holds_more_than_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "code": Path("x")}, tmp_path / "bad.pt")
+    with pytest.raises(UsageError, match=r"bad\.pt: holds more than tensors"):
+        loaded(ImageReward(str(tmp_path / "bad.pt"), "vocab.txt"))
