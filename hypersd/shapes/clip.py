@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from hypersd.shapes.scenes import SIZES, Scene, Spec, generator, sample_scene
 from hypersd.shapes.teacher import END, build_tokenizer
 
 CONTEXT = 36
+READERS = 4
 NEGATIVES = 5  # captions with one wrong value, per picture and step
 CELLS = f"{tower.STEM}.5"  # the part of the picture tower that learns where things are
 ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
@@ -118,7 +120,10 @@ class ClipTask(Task):
     """Contrast within the batch, and against captions with one wrong value; the stem's features
     learn to name the things in their places, the embeddings to hold facts and look. A `Task`.
 
-    options: embed, things, facts and look (weights of their losses).  data: start, n.
+    options: embed, things, facts and look (weights of their losses).  data: start, n.  stages:
+    steps each; in one of `reading` the text tower alone learns the facts, READERS times as many
+    captions a step, with the head that pictures have taught: beside pictures it stays for long at
+    a place where "left of" and "right of" are one.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -152,7 +157,25 @@ class ClipTask(Task):
         return [{"params": [*self.model.parameters(), *self.heads.parameters()]}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = torch.randint(len(self.data.ids), (self.recipe.batch,), generator=rng)
+        reading = self._reading(step)
+        self.heads["facts"].requires_grad_(not reading)
+        size = self.recipe.batch * (READERS if reading else 1)
+        rows = torch.randint(len(self.data.ids), (size,), generator=rng)
+        return self._read(rows) if reading else self._match(rows)
+
+    def _reading(self, step: int) -> bool:
+        """Whether a step belongs to a stage of reading."""
+        ends = accumulate(stage["steps"] for stage in self.recipe.stages)
+        found = (stage for stage, end in zip(self.recipe.stages, ends, strict=True) if step < end)
+        return bool(next(found, {}).get("reading", False))
+
+    def _read(self, rows: Tensor) -> tuple[Tensor, dict[str, float]]:
+        ids = trimmed(self.data.ids[rows, 0].long().to(self.device), self.end)
+        text = pooled_text(self.model, ids).float()
+        loss = facts_loss(self.heads["facts"](text), self.facts[rows].to(self.device))
+        return loss, {"said": float(loss.detach())}
+
+    def _match(self, rows: Tensor) -> tuple[Tensor, dict[str, float]]:
         x = nets.as_input(self.data.pictures[rows.numpy()], self.device)
         ids = trimmed(self.data.ids[rows].long().to(self.device), self.end)
         image = self.model.encode_image(x).float()
