@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.console import Console
 
 from bench import hub, identity
-from bench.hub import NotFetched
 from bench.plan import Plan, judge, make
 
 
@@ -32,10 +31,9 @@ def _fetch_evaluator(plan: Plan, name: str, out: Console) -> None:
         try:
             judge(plan.suite, name)
             return
-        except NotFetched as error:
+        except weights.NotHere as error:
             if str(error) == before:
                 raise
             before = str(error)
-            what, source = before.rsplit(": needs ", 1)
-            out.print(f"fetching {source} for {name}", highlight=False, soft_wrap=True)
-            weights.find(what, [source])
+            out.print(f"fetching {before}", highlight=False, soft_wrap=True)
+            error.fetch()

@@ -46,6 +46,20 @@ def _trained(planned: Planned) -> Path | None:
     return contestants.trained_weights(planned.training / "final")
 
 
+def conditions(plan: Plan) -> dict[str, Any]:
+    """What of the protocol a published table can be held against."""
+    suite = plan.suite
+    return {
+        "base": suite.contestants[0].base,
+        "prompts": plan.prompts.name,
+        "prompts_revision": plan.prompts.revision,
+        "n": len({key.index for key in plan.keys}),
+        "seeds": list(suite.seeds),
+        "size": suite.size,
+        "preset": suite.preset or None,
+    }
+
+
 def speed(records: Sequence[Mapping[str, Any]]) -> SecondsPerImage | None:
     """Seconds per image over all batches of the commonest size; None where nothing was drawn.
 

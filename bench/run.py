@@ -219,7 +219,7 @@ def _export(plan: Plan, outcomes: list[Outcome]) -> None:
 def _summary(
     plan: Plan, outcomes: list[Outcome], worker: Worker, train_seconds: float, folder: Path
 ) -> summary.Summary:
-    from bench import environment, results
+    from bench import environment, ledger, results
     from bench.claims_verdicts import judge as verdicts
     from bench.comparisons import Entry, compare, refused, score, sensitivity
 
@@ -250,10 +250,12 @@ def _summary(
             **results.ledger(plan, [(o.planned, o.records) for o in outcomes], worker.store),
             "not_compared": refused(scored),
             "out_of_memory": worker.halved,
+            "truncated_by_metric": ledger.truncated(judges, plan.keys),
         },
         title=plan.suite.title,
         limit=plan.options.limit,
         sensitivity=sensitivity(comparisons),
+        conditions=results.conditions(plan),
     )
 
 

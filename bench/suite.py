@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import claims, fields, margins, per_step, settings
+from bench import claims, fields, margins, per_step, presets, settings
 from bench.claims import Stated
 from bench.errors import UsageError, nearest
 from bench.margins import Margin
@@ -14,7 +14,7 @@ from bench.settings import Ground, Row, Settings
 
 FOLDER = Path(__file__).resolve().parent.parent / "suites"
 KEYS = ("title", "version", "steps", "prompts", "seeds", "metrics", "contestants", "margins",
-        "limits", "claims", "size", "base", "precision")  # fmt: skip
+        "limits", "claims", "size", "base", "precision", "preset")  # fmt: skip
 REQUIRED = ("title", "version", "steps", "prompts", "metrics", "contestants")
 RANDOM = "random weights, no quality meaning"
 MAX_SEED = 2**32 - 1
@@ -30,6 +30,7 @@ class Suite:
     claims: about methods, for the run to judge.  published: it stands on a base of its own, not
     on the world's.  absent: contestants that have nothing at these numbers of steps.
     metric_settings: of published evaluators, by metric, where they differ from the usual.
+    preset: the published protocol it takes what it does not say itself from.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Suite:
     published: bool = False
     absent: tuple[str, ...] = ()
     metric_settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    preset: str = ""
 
     @property
     def rows(self) -> list[Row]:
@@ -82,7 +84,7 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
     """
     from bench.metrics import NAMES
 
-    given = fields.mapping("", values, KEYS)
+    given = presets.applied(fields.mapping("", values, KEYS))
     for key in REQUIRED:
         if given.get(key) is None:
             raise UsageError(f"suite {name}: key {key!r} is missing")
@@ -112,6 +114,7 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
         published=given.get("base") is not None,
         absent=tuple(key for key in named if key not in {one.key for one in found}),
         metric_settings=metric_settings,
+        preset=given.get("preset") or "",
     )
 
 

@@ -202,7 +202,8 @@ class Sensitivity:
 class Summary:
     """One run. limit: prompts it was cut to, or None for a whole run; title: for people.
 
-    sensitivity: by metric; empty where nothing was compared.
+    sensitivity: by metric; empty where nothing was compared.  conditions: base, prompts, n, size
+    and what else of the protocol a published table can be held against.
     """
 
     suite: str
@@ -217,6 +218,7 @@ class Summary:
     title: str = ""
     limit: int | None = None
     sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of a name. Raises KeyError."""

@@ -45,7 +45,11 @@ class CosineScore:
         def encode(texts: list[str]) -> Any:
             return clip_model(cls.weights, "cpu").encode_text(texts)
 
-        return cls(encode, identity(cls.extractor))
+        def too_long(texts: list[str]) -> list[bool]:
+            model = clip_model(cls.weights, "cpu")
+            return [model.truncated([text]) > 0 for text in texts]
+
+        return cls(encode, identity(cls.extractor), too_long=too_long)
 
     @property
     def identity(self) -> str:

@@ -30,6 +30,7 @@ from bench.metrics.hps import Hps, PickScore
 from bench.metrics.image_reward import ImageRewardScore
 from bench.metrics.manifold import Precision, Recall
 from bench.metrics.mmd import ClipDiscrepancy, KernelInceptionDistance
+from bench.metrics.samples import Sample
 from bench.metrics.towers import affine
 from bench.metrics.towers.base import Tower, loaded
 from bench.metrics.towers.clip import OpenClip
@@ -102,46 +103,47 @@ def _image_reward(given: Given) -> ImageRewardScore:
     return ImageRewardScore(tower.identity, tower.name, lambda texts: loaded(tower).cut(texts))
 
 
-def _frechet(kind: type[FrechetDistance], tower: Tower, reference: str) -> FrechetDistance:
-    return kind(samples.statistics(kind.name, reference, tower), tower.name)
+def tower_of(name: str, given: Given) -> Tower:
+    """The network under a distance between sets of images, by metric and settings."""
+    settings = _only(given, TOWER)
+    if name == "fd_dinov2":
+        return Dinov2(**settings)
+    if name == "cmmd":
+        return OpenClip(**{"model": "ViT-L-14-336", **settings})
+    return Inception(**{"resize": "patch" if name == "fid_patch" else "clean", **settings})
 
 
-def _fid(kind: type[FrechetDistance], reference: str) -> Callable[[Given], FrechetDistance]:
+def _frechet(kind: type[FrechetDistance]) -> Callable[[Given], FrechetDistance]:
     def make(given: Given) -> FrechetDistance:
-        default = "patch" if kind is PatchFrechetDistance else "clean"
-        tower = Inception(**{"resize": default, **_only(given, TOWER)})
-        return _frechet(kind, tower, given.get("reference", reference))
+        tower = tower_of(kind.name, given)
+        reference = given.get("reference", TEACHER if kind.against == "teacher" else REAL)
+        return kind(samples.statistics(kind.name, reference, tower), tower.name)
 
     return make
 
 
+def _sample(name: str, given: Given) -> tuple[Sample, str]:
+    """The reference features of a metric, and the extractor that it shares with them."""
+    tower = tower_of(name, given)
+    return samples.read(name, given.get("reference", REAL), tower), tower.name
+
+
 def _kid(given: Given) -> KernelInceptionDistance:
-    tower = Inception(**_only(given, TOWER))
-    found = samples.read("kid", given.get("reference", REAL), tower)
-    return KernelInceptionDistance(found, tower.name)
+    return KernelInceptionDistance(*_sample("kid", given))
 
 
 def _cmmd(given: Given) -> ClipDiscrepancy:
-    tower = OpenClip(**{"model": "ViT-L-14-336", **_only(given, TOWER)})
-    found = samples.read("cmmd", given.get("reference", REAL), tower)
-    return ClipDiscrepancy(found, tower.name, biased=_flag("cmmd.biased", given.get("biased")))
-
-
-def _fd_dinov2(given: Given) -> FrechetDistance:
-    tower = Dinov2(**_only(given, TOWER))
-    return _frechet(DinoFrechetDistance, tower, given.get("reference", REAL))
+    return ClipDiscrepancy(
+        *_sample("cmmd", given), biased=_flag("cmmd.biased", given.get("biased"))
+    )
 
 
 def _precision(given: Given) -> Precision:
-    tower = Inception(**_only(given, TOWER))
-    found = samples.read("precision", given.get("reference", REAL), tower)
-    return Precision(found, tower.name, _count("precision.k", given.get("k", "3")))
+    return Precision(*_sample("precision", given), _count("precision.k", given.get("k", "3")))
 
 
 def _recall(given: Given) -> Recall:
-    tower = Inception(**_only(given, TOWER))
-    found = samples.read("recall", given.get("reference", REAL), tower)
-    return Recall(found, tower.name, _count("recall.k", given.get("k", "3")))
+    return Recall(*_sample("recall", given), _count("recall.k", given.get("k", "3")))
 
 
 def _diversity(given: Given) -> Diversity:
@@ -159,13 +161,13 @@ class Maker(NamedTuple):
 TOWER = ("model", "weights", "resize")
 _INCEPTION = ("resize", "weights", "reference")
 MAKERS: dict[str, Maker] = {
-    "fid": Maker(_fid(FrechetDistance, REAL), _INCEPTION),
-    "fid_inf": Maker(_fid(InfiniteFrechetDistance, REAL), _INCEPTION),
-    "fid_teacher": Maker(_fid(TeacherFrechetDistance, TEACHER), _INCEPTION),
-    "fid_patch": Maker(_fid(PatchFrechetDistance, REAL), _INCEPTION),
+    "fid": Maker(_frechet(FrechetDistance), _INCEPTION),
+    "fid_inf": Maker(_frechet(InfiniteFrechetDistance), _INCEPTION),
+    "fid_teacher": Maker(_frechet(TeacherFrechetDistance), _INCEPTION),
+    "fid_patch": Maker(_frechet(PatchFrechetDistance), _INCEPTION),
     "kid": Maker(_kid, _INCEPTION),
     "cmmd": Maker(_cmmd, (*TOWER, "reference", "biased")),
-    "fd_dinov2": Maker(_fd_dinov2, ("weights", "reference")),
+    "fd_dinov2": Maker(_frechet(DinoFrechetDistance), ("weights", "reference")),
     "precision": Maker(_precision, (*_INCEPTION, "k")),
     "recall": Maker(_recall, (*_INCEPTION, "k")),
     "clip": Maker(_clip, (*TOWER, "prefix")),

@@ -26,6 +26,18 @@ if TYPE_CHECKING:
 _URL = re.compile(r"(?P<url>https://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0-9a-f]{8,64})")
 
 
+class NotHere(hub.NotFetched):
+    """Weights that a run would fetch first."""
+
+    def __init__(self, what: str, sources: Sequence[str]) -> None:
+        super().__init__(f"{what}: needs {sources[0].split('#')[0]}")
+        self.what, self.sources = what, tuple(sources)
+
+    def fetch(self) -> Path:
+        """The file, fetched. Raises UsageError where it cannot be had."""
+        return find(self.what, self.sources)
+
+
 def find(what: str, sources: Sequence[str]) -> Path:
     """The file or folder of the first source that has it; fetched where it is not here yet.
 
@@ -44,7 +56,7 @@ def find(what: str, sources: Sequence[str]) -> Path:
 
 
 def here(what: str, sources: Sequence[str]) -> Path:
-    """The same without asking the network: `hub.NotFetched` where a run would fetch it first.
+    """The same without asking the network: `NotHere` where a run would fetch it first.
 
     Raises UsageError where a file or folder on this machine is named that is not there.
     """
@@ -53,7 +65,7 @@ def here(what: str, sources: Sequence[str]) -> Path:
         return there
     if _address(sources[0]) is None and _reference(sources[0]) is None:
         raise UsageError(f"{what}: {_nowhere(sources[0])}")
-    raise hub.NotFetched(f"{what}: needs {sources[0].split('#')[0]}")
+    raise NotHere(what, sources)
 
 
 def _here(source: str) -> Path | None:
@@ -64,7 +76,7 @@ def _here(source: str) -> Path | None:
         return hub.cached(found.repo, found.path, found.revision)
     if (address := _address(source)) is not None:
         path = torch_cache() / address["file"]
-        return path if path.is_file() else None
+        return _checked(path, address["digits"]) if path.is_file() else None
     return None
 
 
@@ -75,8 +87,12 @@ def _fetched(source: str) -> Path:
         raise UsageError(_nowhere(source))
     path = torch_cache() / address["file"]
     _download(address["url"], path)
-    if not sha256(path).startswith(address["digits"]):
-        raise UsageError(f"{path}: its sha256 does not begin with {address['digits']}; remove it")
+    return _checked(path, address["digits"])
+
+
+def _checked(path: Path, digits: str) -> Path:
+    if not sha256(path).startswith(digits):
+        raise UsageError(f"{path}: its sha256 does not begin with {digits}; remove it")
     return path
 
 

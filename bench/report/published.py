@@ -1,27 +1,40 @@
-"""The papers' own numbers beside ours: directions of differences, since values do not compare."""
+"""The papers' own numbers beside ours, and whether they were made as ours were.
+
+Where protocols differ only directions of differences can be set side by side; where they match,
+values can.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.report.findings import ALPHA
-from bench.summary import Comparison, Summary
+from bench.summary import Comparison, MetricValue, Summary
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "published"
+NOT_SAID = "not said"
 
 
 @dataclass(frozen=True)
 class Table:
-    """One published table: values[contestant name][metric], all made by one protocol."""
+    """One published table: values[contestant name][metric], all made by one protocol.
+
+    values: in our units; units: what the printed number was multiplied by, where it was.
+    conditions: base, prompts, n, size as far as the paper says (None: it does not).
+    networks: by metric, a part of the identity that the same metric has here (None: not said).
+    """
 
     source: str
     place: str
     protocol: str
     values: Mapping[str, Mapping[str, float]]
+    units: Mapping[str, float] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    networks: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,7 @@ class Beside:
     """A difference a - b that a paper prints, and the same one here.
 
     verdict: "same direction", "opposite direction", or "undecided here" (adjusted p >= 0.05).
+    differs: what of the protocol is another one here.  unsaid: what the paper does not tell.
     """
 
     ours: Comparison
@@ -36,11 +50,22 @@ class Beside:
     theirs_b: float
     table: Table
     verdict: str
+    differs: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
 
     @property
     def theirs(self) -> float:
-        """The published difference."""
+        """The published difference, in our unit."""
         return self.theirs_a - self.theirs_b
+
+    @property
+    def protocol(self) -> str:
+        """Whether protocols match, in words."""
+        if self.differs:
+            return f"differs: {', '.join(self.differs)}"
+        if self.unsaid:
+            return f"matches as far as it is told; not told: {', '.join(self.unsaid)}"
+        return "matches"
 
 
 @cache
@@ -56,28 +81,76 @@ def tables(folder: Path = FOLDER) -> tuple[Table, ...]:
 
 
 def _table(source: str, entry: Mapping[str, Any]) -> Table:
-    columns = entry["metrics"]
+    columns, units = entry["metrics"], entry.get("units", {})
     values = {
-        name: {m: float(v) for m, v in zip(columns, row, strict=True) if v is not None}
+        name: {
+            m: float(v) * units.get(m, 1)
+            for m, v in zip(columns, row, strict=True)
+            if v is not None
+        }
         for name, row in entry["rows"].items()
     }
-    return Table(source, str(entry["place"]), str(entry["protocol"]), values)
+    return Table(
+        source, str(entry["place"]), str(entry["protocol"]), values, units,
+        entry.get("conditions", {}), entry.get("networks", {}),
+    )  # fmt: skip
 
 
 def beside(summary: Summary, known: Iterable[Table] | None = None) -> list[Beside]:
-    """Every comparison of this run that some paper makes too, by metric and name."""
+    """Every comparison of this run that some paper makes too; those of our protocol first."""
     found = []
     for table in tables() if known is None else known:
         for row in summary.comparisons:
             a, b = table.values.get(row.a, {}), table.values.get(row.b, {})
             if row.metric in a and row.metric in b and a[row.metric] != b[row.metric]:
-                theirs = a[row.metric] - b[row.metric]
-                verdict = _verdict(row, theirs)
-                found.append(Beside(row, a[row.metric], b[row.metric], table, verdict))
-    return found
+                found.append(_beside(summary, row, table, a[row.metric], b[row.metric]))
+    return sorted(found, key=lambda one: len(one.differs) > 0)
+
+
+def _beside(summary: Summary, row: Comparison, table: Table, a: float, b: float) -> Beside:
+    verdict = _verdict(row, a - b)
+    differs, unsaid = compared(summary, table, row.metric, row.a)
+    return Beside(row, a, b, table, verdict, differs, unsaid)
 
 
 def _verdict(row: Comparison, theirs: float) -> str:
     if row.p_adjusted >= ALPHA:
         return "undecided here"
     return "same direction" if (row.delta > 0) == (theirs > 0) else "opposite direction"
+
+
+def compared(
+    summary: Summary, table: Table, metric: str, contestant: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(what of a table's protocol is another one here, what its paper does not tell).
+
+    A run that recorded no conditions (of an older version) differs in all of them.
+    """
+    differs, unsaid = [], []
+    for name in ("base", "prompts", "n", "size"):
+        theirs = table.conditions.get(name)
+        if theirs is None:
+            unsaid.append(name)
+        elif not _same(name, summary.conditions.get(name), theirs):
+            differs.append(f"{name} ({summary.conditions.get(name, NOT_SAID)} / {theirs})")
+    network = table.networks.get(metric)
+    if network is None:
+        unsaid.append("network")
+    elif network not in _identity(summary, metric, contestant):
+        differs.append("network")
+    return tuple(differs), tuple(unsaid)
+
+
+def _same(name: str, ours: Any, theirs: Any) -> bool:
+    """A base is known by the name of its repository, whoever hosts it; all else is equal."""
+    if name == "base":
+        return str(ours).split("@")[0].rstrip("/").endswith(f"/{theirs}")
+    return bool(ours == theirs)
+
+
+def _identity(summary: Summary, metric: str, contestant: str) -> str:
+    rows = {c.name: c for c in summary.contestants}
+    value: MetricValue | None = None
+    if contestant in rows:
+        value = rows[contestant].metrics.get(metric)
+    return "" if value is None else value.identity

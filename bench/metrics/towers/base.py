@@ -62,6 +62,11 @@ class Tower:
         raise NotImplementedError
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """Other files it needs: configurations and vocabularies."""
+        return ()
+
+    @property
     def about(self) -> str:
         """Architecture, preprocessing and output, for the identity."""
         raise NotImplementedError
@@ -70,10 +75,12 @@ class Tower:
     def identity(self) -> str:
         """Kind, hash of the weights, `about`.
 
-        Raises UsageError where the weights are not on this machine (`hub.NotFetched` where a run
-        would fetch them first).
+        Raises UsageError where a file is not on this machine (`weights.NotHere` where a run would
+        fetch it first).
         """
         about = self.about  # a wrong setting is said before a missing file
+        for companion in self.companions:
+            weights.here(self.name, (companion,))
         found = weights.here(self.name, self.sources)
         return f"{self.kind}/1;weights={weights.sha256(found)[:12]};{about}"
 

@@ -39,13 +39,18 @@ class Dinov2(Tower):
         return (f"{self.weights}/model.safetensors",)
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """The architecture's description."""
+        return (f"{self.weights}/config.json",)
+
+    @property
     def about(self) -> str:
         """Input and output."""
         return f"input=clean {SIDE};output=class token"
 
     def build(self, device: str) -> Dinov2Network:
         """The network in fp32. Raises UsageError for other weights."""
-        config = weights.find(self.name, (f"{self.weights}/config.json",))
+        config = weights.find(self.name, self.companions)
         return Dinov2Network(_model(config, self.path).to(device))
 
 

@@ -52,6 +52,11 @@ class ImageReward(Tower):
         return (self.weights,)
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """BERT's vocabulary."""
+        return (self.vocabulary,)
+
+    @property
     def about(self) -> str:
         """Input and output."""
         return f"input=shortest,{TOKENS} tokens;output=score"

@@ -32,20 +32,17 @@ class Pick(Tower):
     @property
     def sources(self) -> tuple[str, ...]:
         """The network's file."""
-        return (self._file("model.safetensors"),)
+        return (f"{self.weights}/model.safetensors",)
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The architecture's description."""
+        return (f"{self.weights}/config.json",)
 
     @property
     def about(self) -> str:
         """Input and output."""
         return "input=shortest;output=image embedding of length exp(logit scale)"
-
-    def _file(self, name: str) -> str:
-        return f"{self.weights}/{name}"
-
-    @property
-    def config(self) -> Path:
-        """The architecture's description."""
-        return weights.find(self.name, (self._file("config.json"),))
 
     def build(self, device: str) -> PickNetwork:
         """The network in fp32. Raises UsageError for other weights."""
@@ -59,7 +56,8 @@ class PickNetwork:
         import open_clip
 
         self.device = device
-        self.model = _model(tower.config, tower.path).to(device)
+        config = weights.find(tower.name, tower.companions)
+        self.model = _model(config, tower.path).to(device)
         self.side: int = self.model.config.vision_config.image_size
         length = self.model.config.text_config.max_position_embeddings
         self.tokenizer = open_clip.SimpleTokenizer(context_length=length)
