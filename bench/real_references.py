@@ -67,7 +67,7 @@ def _pictures(paths: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
     for path in paths:
         try:
             with Image.open(path) as image:
-                yield np.array(image.convert("RGB"), np.uint8)[None]  # a copy: torch wants to own it
+                yield np.array(image.convert("RGB"), np.uint8)[None]
         except OSError as error:
             raise UsageError(f"{path}: not readable as an image ({error})") from None
 

@@ -217,7 +217,7 @@ def _beside(summary: Summary, row: published.Beside) -> list[str]:
         number(row.theirs, 3),
         f"{number(row.ours.delta, places)} [{low}, {high}]",
         row.verdict,
-        f"{row.table.source.split(',')[0]}, {row.table.place}",
+        f"{row.table.source.split(',')[0]}, {row.table.place}: {row.protocol}",
     ]
 
 
