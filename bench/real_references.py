@@ -7,7 +7,8 @@ metrics need (default: fid). The teacher's images are those of a run of their ow
 no contestant has:
 
     python bench.py suite=sdxl_1step seeds=[1000003] metrics=[clip] out=runs/teacher ...
-    python -m bench.real_references teacher_sdxl runs/teacher/images/teacher-25step
+    python -m bench.real_references teacher_stable-diffusion-xl-base-1.0 \\
+        runs/teacher/images/teacher-25step
 """
 
 from __future__ import annotations

@@ -92,6 +92,9 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
     n = prompts.get("n")
     metric_settings = _metric_settings(given["metrics"], NAMES)
     metrics = tuple(metric_settings) or fields.choices("metrics", given["metrics"], NAMES)
+    if given.get("base") is not None and "fid_teacher" in metrics:
+        of_teacher = metric_settings.setdefault("fid_teacher", {})
+        of_teacher.setdefault("reference", _teacher(fields.text("base", given["base"])))
     steps = fields.integers("steps", given["steps"], 1, per_step.MAX_STEPS)
     sizes = fields.mapping("margins", given.get("margins") or {}, NAMES)
     limits = fields.mapping("limits", given.get("limits") or {}, margins.LIMITS)
@@ -125,6 +128,11 @@ def _metric_settings(values: Any, valid: tuple[str, ...]) -> dict[str, dict[str,
     given = fields.mapping("metrics", values, valid)
     of_each = {k: fields.mapping(f"metrics.{k}", v or {}) for k, v in given.items()}
     return {k: {name: str(value) for name, value in v.items()} for k, v in of_each.items()}
+
+
+def _teacher(base: str) -> str:
+    """What the reference of a base model's own images is called, whoever hosts it."""
+    return f"teacher_{base.split('@')[0].rstrip('/').rsplit('/', 1)[-1]}"
 
 
 def _ground(given: dict[str, Any]) -> Ground:

@@ -207,6 +207,10 @@ def test_a_preset_gives_what_the_suite_leaves_out() -> None:
     found = suite.read("s", {**VALUES, "preset": "hyper_sd"})
     assert found.metrics == ("clip", "aesthetic", "image_reward", "pick")
     assert (found.prompt_set, found.n, found.seeds) == ("coco2014_5k", 5000, (0,))
+    found = suite.read("s", {**VALUES, "preset": "hyper_sd", "metrics": ["fid_teacher"]})
+    assert found.metric_settings["fid_teacher"] == {
+        "reference": "teacher_stable-diffusion-xl-base-1.0"
+    }
     own = {"preset": "dmd2_coco10k", "prompts": {"n": 100}, "metrics": ["clip", "pick"]}
     found = suite.read("s", {**VALUES, **own})
     assert (found.prompt_set, found.n, found.metrics) == ("dmd2_coco10k", 100, ("clip", "pick"))
