@@ -26,7 +26,7 @@ from bench.pictures import Batch
 from bench.settings import Sampling
 from bench.text import Conditioning, Reader
 
-DECODED = 2**22  # pixels that the VAE decodes at once: 4 pictures of 1024 px, all small ones
+DECODED = 2**20  # pixels that the VAE decodes at once: one picture of 1024 px, many small ones
 SCHEDULERS = {
     "ddim": "DDIMScheduler",
     "dpm": "DPMSolverMultistepScheduler",

@@ -1,0 +1,118 @@
+"""Suites on published checkpoints: `extends`, `at`, `like`, and what is known of each file."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import catalogue, hub_lock, identity, options, suite
+from bench.errors import UsageError
+from bench.settings import Row, Sampling, Settings
+
+PUBLISHED = [name for name in suite.names() if name.startswith(("sdxl_", "sd15_"))]
+
+
+def read(*words: str) -> suite.Suite:
+    found = options.read(list(words))[1]
+    assert found is not None
+    return found
+
+
+def test_every_file_has_a_licence_a_size_and_a_place_in_the_lock() -> None:
+    lock = json.loads(hub_lock.PATH.read_text())
+    for name in PUBLISHED:
+        for one in read(f"suite={name}").contestants:
+            for ref in identity.references(one):
+                assert catalogue.licence(ref.repo), ref
+                assert catalogue.size(ref, one.precision), ref
+                assert ref.repo in lock and (not ref.path or ref.path in lock[ref.repo]["files"])
+
+
+def test_the_lock_holds_nothing_or_whole_hashes() -> None:
+    for repo, entry in json.loads(hub_lock.PATH.read_text()).items():
+        assert entry["commit"] is None or re.fullmatch(r"[0-9a-f]{40}", entry["commit"]), repo
+        for facts in entry["files"].values():
+            assert facts["sha256"] is None or re.fullmatch(r"[0-9a-f]{64}", facts["sha256"])
+            assert (facts["sha256"] is None) == (facts["size"] is None)
+
+
+def _apart_from_steps(row: Row) -> tuple[Settings, int | None]:
+    """One row does not know for how many others its contestant stands."""
+    return replace(row.settings, steps=()), row.steps
+
+
+@pytest.mark.parametrize("family", ["sdxl", "sd15"])
+def test_the_slices_are_the_rows_of_the_whole(family: str) -> None:
+    """The same contestants and settings, so the same images in the cache."""
+    whole = {row.name: row for row in read(f"suite={family}_1to8").rows}
+    rows = [r for n in (1, 2, 4, 8) for r in read(f"suite={family}_{n}step").rows]
+    assert {row.name for row in rows} == set(whole)
+    for row in rows:
+        assert _apart_from_steps(row) == _apart_from_steps(whole[row.name])
+
+
+def test_what_has_nothing_at_one_step_is_named() -> None:
+    found = read("suite=sdxl_1step")
+    assert found.absent == ("lightning_lora", "hyper_sd_unified")
+    assert [row.name for row in found.rows] == [
+        "teacher-25step", "lcm-1step", "tcd-1step", "lightning-1step", "hyper_sd-1step",
+        "hyper_sd_unet-1step"]  # fmt: skip
+    assert found.rows[0].nfe == 50
+
+
+def test_a_users_own_model_in_three_words_or_lines(tmp_path: Path) -> None:
+    mine = "contestants.mine.lora=my.safetensors"
+    one = read("suite=sdxl_1step", f"+{mine}", "+contestants.mine.like=hyper_sd").contestants[-1]
+    assert one.sampling == Sampling("tcd", eta=1.0) and one.precision == "fp16"
+    assert one.base == "hf://stabilityai/stable-diffusion-xl-base-1.0"
+    file = tmp_path / "own.yaml"
+    file.write_text(
+        "extends: sdxl_4step\ncontestants:\n"
+        "  mine: {lora: my.safetensors, like: hyper_sd, eta: 0.2, lora_scale: 0.8}\n"
+    )
+    four = read(f"suite={file}").contestants[-1]
+    assert four.sampling == Sampling("ddim", spacing="trailing", eta=0.2)
+    assert four.lora_scale == 0.8 and four.steps == (4,)
+
+
+def test_like_follows_each_number_of_steps() -> None:
+    mine = "+contestants.mine={lora: my.safetensors, like: hyper_sd}"
+    found = {row.name: row.settings for row in read("suite=sdxl_1to8", mine).rows}
+    assert found["mine-1step"].sampling == found["hyper_sd-1step"].sampling
+    assert found["mine-8step"].sampling == found["hyper_sd-8step"].sampling
+    assert found["mine-1step"].sampling != found["mine-8step"].sampling
+
+
+def test_one_number_of_steps_can_be_changed_alone() -> None:
+    found = read("suite=sdxl_1to8", "contestants.hyper_sd.at.4.eta=0.5")
+    etas = {row.name: row.settings.sampling.eta for row in found.rows}
+    assert (etas["hyper_sd-4step"], etas["hyper_sd-2step"]) == (0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("+contestants.mine.like=hyper_ds +contestants.mine.lora=x", "did you mean 'hyper_sd'?"),
+        ("+contestants.mine.like=lightning_lora +contestants.mine.lora=x",
+         "lightning_lora has no settings at 1 steps"),
+        ("contestants.hyper_sd.steps=[3]", "has settings at 1, 2, 4, 8 only"),
+        ("+contestants.mine={lora: x, at: {four: {}}}", "must be a number of steps"),
+        ("+contestants.mine={lora: x, at: {1: {loar: y}}}", "did you mean 'lora'?"),
+        ("precision=fp8", "valid: bf16, fp16, fp32"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_said(words: str, said: str) -> None:
+    given = re.split(r" (?=\+)", words)
+    with pytest.raises(UsageError, match=re.escape(said)):
+        read("suite=sdxl_1step", *given)
+
+
+def test_a_suite_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "round.yaml"
+    file.write_text(f"extends: {file}\n")
+    with pytest.raises(UsageError, match="extends itself"):
+        read(f"suite={file}")
