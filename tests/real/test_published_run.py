@@ -1,0 +1,100 @@
+"""Whole runs on a tiny SDXL pipeline: with files, and with random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import machine
+from bench.cli import main
+from bench.metrics.base import mean_result
+
+
+class Judge:
+    """Brightness of a picture: tower and metric in one."""
+
+    name = extractor = identity = "brightness"
+    higher_is_better = True
+
+    def __call__(self, images: Any, prompts: Any) -> Any:
+        return images.reshape(len(images), -1).mean(axis=1, keepdims=True).astype(np.float32)
+
+    def trained_on(self, method: str) -> str:
+        return "no"
+
+    def evaluate(self, features: Any, prompts: Any, clusters: Any) -> Any:
+        return mean_result(features[:, 0].astype(np.float64), clusters)
+
+
+@pytest.fixture
+def folder(
+    tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A working directory with tiny.yaml: a teacher, a method with `at`, and one `like` it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
+    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
+    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
+    (tmp_path / "tiny.yaml").write_text(f"""
+title: Tiny
+version: 1
+base: {tiny_sdxl}
+size: 64
+steps: [1, 2]
+prompts: {{set: mine.txt, n: 3}}
+metrics: [clip]
+contestants:
+  teacher: {{steps: [2], guidance: 5}}
+  hyper_sd:
+    lora: {sdxl_files}/peft.safetensors
+    scheduler: ddim
+    spacing: trailing
+    at: {{1: {{scheduler: tcd, eta: 1.0}}, 2: {{}}}}
+  mine: {{lora: {sdxl_files}/kohya.safetensors, like: hyper_sd}}
+""")
+    return tmp_path
+
+
+def picture(run: Path, row: str) -> Any:
+    return np.asarray(Image.open(run / "images" / row / "00001.png")).astype(int)
+
+
+def test_a_run_on_a_base_of_its_own(folder: Path) -> None:
+    """`mine` holds the same LoRA in other keys, so it draws the same at every number of steps."""
+    assert main(["suite=tiny.yaml", "out=run", "device=cpu"]) == 0
+    found = json.loads((folder / "run/result.json").read_text())
+    names = [c["name"] for c in found["contestants"]]
+    assert names == ["teacher-2step", "hyper_sd-1step", "hyper_sd-2step", "mine-1step",
+                     "mine-2step"]  # fmt: skip
+    assert found["contestants"][0]["nfe"] == 4 and found["ledger"]["out_of_memory"] == []
+    for steps in ("1step", "2step"):
+        mine, theirs = (picture(folder / "run", f"{k}-{steps}") for k in ("mine", "hyper_sd"))
+        assert np.abs(mine - theirs).max() <= 1
+    assert (picture(folder / "run", "mine-1step") != picture(folder / "run", "mine-2step")).any()
+
+
+def test_random_weights_are_marked(folder: Path) -> None:
+    assert main(["suite=tiny.yaml", "out=run", "device=cpu", "random_weights=true"]) in (0, 4)
+    assert "random weights, no quality meaning" in (folder / "run/report.html").read_text()
+    found = json.loads((folder / "run/result.json").read_text())
+    assert found["title"].endswith("(random weights, no quality meaning)")
+
+
+def test_all_that_is_missing_is_listed_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(machine, "_nvidia", lambda: None)
+    monkeypatch.setattr(machine, "free", lambda path: 1000)
+    words = ["suite=tiny.yaml", "precision=fp16", "contestants.mine.lora=hf://them/none/x.bin"]
+    assert main([*words, "task=plan"]) == 0
+    planned = capsys.readouterr().out
+    for said in ("missing: a GPU", "missing: disk", "missing: 1 downloads", "HF_HOME"):
+        assert said in planned
+    assert main(words) == 2
+    done = capsys.readouterr()
+    assert "missing: a GPU" in done.out and done.err.count("\n") == 1
