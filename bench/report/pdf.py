@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.report import charts, figures, gallery, published, selection, view
+from bench.report import charts, figures, gallery, published, selection, study, study_pdf, view
 from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, metric_words, number, p_words
 from bench.summary import Comparison, Summary
 
-TEMPLATE = Path(__file__).parent / "templates" / "report.typ"
+TEMPLATES = Path(__file__).parent / "templates"
 PLATE_PROMPTS, PLATE_COLUMNS, PAIRS, EXTREMES = 6, 8, 4, 6
 COMPARISONS_MOST, SENTENCES_MOST, LEDGER_MOST = 240, 60, 40
 PICTURE = 384  # pixels; a larger picture is made smaller
@@ -50,7 +50,8 @@ def _typeset(summary: Summary, files: RunFiles, scratch: Path) -> bytes:
 
     content = _content(summary, files, scratch)
     (scratch / "data.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    shutil.copyfile(TEMPLATE, scratch / "report.typ")
+    for template in TEMPLATES.glob("*.typ"):
+        shutil.copyfile(template, scratch / template.name)
     try:
         made = typst.compile(scratch / "report.typ", root=scratch, format="pdf")
     except typst.TypstError as error:
@@ -89,12 +90,18 @@ def _content(summary: Summary, files: RunFiles, scratch: Path) -> dict[str, Any]
         "extremes": _extremes(summary, files, scratch),
         "attributes": _attributes(summary),
         "published": [_beside(summary, row) for row in published.beside(summary)],
+        "study": _study(files),
         "comparisons": [_comparison(summary, r) for r in summary.comparisons[:COMPARISONS_MOST]],
         "environment": [*view.flat(summary.environment), *_seconds(summary)],
         "ledger": [*view.flat(summary.ledger), *(("run folder", w) for w in files.notes)][
             :LEDGER_MOST
         ],
     }  # fmt: skip
+
+
+def _study(files: RunFiles) -> dict[str, Any] | None:
+    found = None if files.source is None else study.study_section(files.source)
+    return None if found is None else study_pdf.content(found)
 
 
 def _about(summary: Summary, n: int) -> str:

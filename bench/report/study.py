@@ -1,8 +1,7 @@
-"""The preference study of a run, for its report: plain data, and two figures drawn from it."""
+"""The preference study of a run, for its page: plain data, and two figures drawn from it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report.words import number, p_words
+from bench.report import study_words as words
+from bench.report.study_words import percent
+from bench.report.words import number
 from bench.study import material as materials
 from bench.study.analysis import PairLine, Panel, StrengthLine, panels
 from bench.study.material import FOLDER, QUESTION
@@ -59,21 +60,8 @@ def section(run: Path) -> Markup:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    engine.globals.update(
-        days=days, percent=percent, bars=bars, strengths=strengths, number=number, p_words=p_words
-    )
+    engine.globals.update(words=words, bars=bars, strengths=strengths)
     return Markup(engine.get_template("study.html.j2").render(study=found))
-
-
-def days(panel: Panel) -> str:
-    """When the votes were cast: one day, or the first and the last."""
-    first, last = (time.strftime("%Y-%m-%d", time.gmtime(t)) for t in (panel.first, panel.last))
-    return first if first == last else f"{first} to {last}"
-
-
-def percent(value: float | None) -> str:
-    """A share as a whole percentage, a dash for none."""
-    return "\u2013" if value is None else f"{100 * value:.0f} %"
 
 
 def bars(panel: Panel) -> Markup:
@@ -100,9 +88,9 @@ def _bar(pair: PairLine, top: int) -> Markup:
         left += width
     names = [
         Markup('<text class="label" x="{}" y="{}" text-anchor="{}"{}>{}</text>').format(
-            x, top + 11, anchor, Markup(' style="font-weight:700"') if bold else "", words
+            x, top + 11, anchor, Markup(' style="font-weight:700"') if bold else "", label
         )
-        for x, anchor, bold, words in (
+        for x, anchor, bold, label in (
             (EDGE, "start", pair.preferred == pair.a, f"{pair.a}  {percent(pair.share)}"),
             (WIDTH - EDGE, "end", pair.preferred == pair.b, _other(pair)),
         )
@@ -136,10 +124,8 @@ def _whisker(pair: PairLine, top: int) -> Markup:
 
 
 def _words(pair: PairLine) -> str:
-    words = f"{pair.a} preferred to {pair.b}: {percent(pair.share)}"
-    if pair.low is not None:
-        words += f" [{percent(pair.low)}, {percent(pair.high)}]"
-    return f"{words}, {pair.votes} votes"
+    share = f"{percent(pair.share)} {words.between(pair)}" if pair.low is not None else "\u2013"
+    return f"{pair.a} preferred to {pair.b}: {share}, {pair.votes} votes"
 
 
 def strengths(panel: Panel) -> Markup:
@@ -167,10 +153,10 @@ def strengths(panel: Panel) -> Markup:
 
 def _strength(line: StrengthLine, x: object, y: float) -> Markup:
     assert callable(x)
-    words = f"{line.name}: {number(line.value, 2)} "
-    words += f"[{number(line.low, 2)}, {number(line.high, 2)}]"
+    said = f"{line.name}: {number(line.value, 2)} "
+    said += f"[{number(line.low, 2)}, {number(line.high, 2)}]"
     parts = [
-        Markup("<title>{}</title>").format(words),
+        Markup("<title>{}</title>").format(said),
         Markup('<text class="label" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
             LABELS - 2, y + 4, line.name),
         Markup('<line x1="{:.1f}" x2="{:.1f}" y1="{y:.1f}" y2="{y:.1f}" '

@@ -112,8 +112,8 @@ def held(study: Study, studies: int, seed: int) -> list[Ballots]:
         wins[every, b, a] += 1 - won
         values, errors = certainty(wins, values)
         rows.append((a, b, won, np.full(studies, rater), prompt))
-    return [Ballots(*(column[:, s] for column in map(np.array, zip(*rows, strict=True))))
-            for s in every]  # fmt: skip
+    columns = [np.stack(column, axis=1) for column in zip(*rows, strict=True)]
+    return [Ballots(*(column[s] for column in columns)) for s in every]
 
 
 def turns(study: Study) -> list[tuple[int, int]]:

@@ -1,0 +1,123 @@
+"""What a report says of a preference study, in words: the same on the page and in the PDF.
+
+Everything about simulated votes says that they are simulated.
+"""
+
+from __future__ import annotations
+
+import time
+
+from bench.report.words import number, p_words
+from bench.study.analysis import PairLine, Panel
+
+CHECKS = (
+    "A check shows a picture next to the same one cut up under noise. Who fails at least two, and "
+    "more than a fifth, is left out of all figures above."
+)
+SIMULATED = (
+    "were drawn by a program with a known utility, to show that the figures find what is there. "
+    "They say nothing of these contestants. Open circles: what the votes come to in the long run."
+)
+PREFERENCE = (
+    "Share of votes; grey: no difference, or both bad; half of it counts for either side. The line "
+    "is the 95 % interval of the left share, bold what is certain."
+)
+STRENGTH = "Bradley-Terry, against the mean of all; a lead of 1.1 is a preference of 75 %."
+
+
+def about(panel: Panel) -> list[str]:
+    """How many votes of how many raters, when, and how many raters were left out."""
+    out = sum(rater.left_out for rater in panel.raters)
+    counted = len(panel.raters) - out
+    kind = "simulated " * panel.simulated
+    votes = f"{panel.votes:,} {kind}vote{'s' * (panel.votes != 1)}"
+    words = [f"{votes} of {counted} {kind}rater{'s' * (counted != 1)}", days(panel)]
+    return [*words, f"{out} left out"] if out else words
+
+
+def days(panel: Panel) -> str:
+    """When the votes were cast: one day, or the first and the last."""
+    first, last = (time.strftime("%Y-%m-%d", time.gmtime(t)) for t in (panel.first, panel.last))
+    return first if first == last else f"{first} to {last}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a whole percentage, a dash for none."""
+    return "\u2013" if value is None else f"{100 * value:.0f} %"
+
+
+def between(pair: PairLine) -> str:
+    """The interval of the share of a."""
+    return "\u2013" if pair.low is None else f"[{percent(pair.low)}, {percent(pair.high)}]"
+
+
+def preferences(panel: Panel) -> list[str]:
+    """A sentence for every preference that is certain."""
+    return [
+        f"{'Simulated: ' * panel.simulated}{_preference(p)}" for p in panel.pairs if p.preferred
+    ]
+
+
+def _preference(pair: PairLine) -> str:
+    assert pair.share is not None and pair.low is not None and pair.high is not None
+    other, shares = pair.b, (pair.share, pair.low, pair.high)
+    if pair.preferred == pair.b:
+        other, shares = pair.a, (1 - pair.share, 1 - pair.high, 1 - pair.low)
+    share, low, high = map(percent, shares)
+    return (
+        f"{pair.preferred} is preferred to {other}: {share} of {pair.votes} votes [{low}, {high}]."
+    )
+
+
+def scope(panel: Panel) -> str:
+    """What intervals are for, and what the column of votes still needed means."""
+    counted = sum(not rater.left_out and rater.votes > 0 for rater in panel.raters)
+    whom = "new raters and new prompts" if counted > 1 else "new prompts and this one rater"
+    return (
+        f"Intervals are for {whom}. \u201cVotes still needed\u201d: further votes of such raters "
+        "on the pair until its present share would be certain with a chance of 80 %, at 5 % over "
+        f"all pairs (Holm). A true preference of 60 % takes about {panel.example:,} votes on a "
+        "pair."
+    )
+
+
+def agreement(panel: Panel) -> str:
+    """How far raters agree, and how often the left picture was chosen."""
+    sides = ""
+    if panel.left is not None:
+        sides = f" Left was chosen in {percent(panel.left)} of the decided votes."
+    found = panel.agreement
+    if found is None:
+        return f"No question was answered by two raters yet, so their agreement is unknown.{sides}"
+    alpha = ""
+    if found.alpha == found.alpha:
+        alpha = f" (Krippendorff's alpha {number(found.alpha, 2)}; 0 is chance, 1 full agreement)"
+    asked = f"{found.questions} question{'s' * (found.questions != 1)}"
+    return (
+        f"Agreement: on {asked} that several raters answered, two gave the same answer in "
+        f"{percent(found.same)}{alpha}.{sides}"
+    )
+
+
+PAIR_HEADS = ("a", "b", "votes", "a", "no difference", "both bad", "b", "share of a",
+              "95 % interval", "adjusted p", "votes still needed")  # fmt: skip
+
+
+def pair_row(pair: PairLine) -> list[str]:
+    """The cells of a pair, under PAIR_HEADS."""
+    counts = (pair.votes, pair.a_wins, pair.ties, pair.both_bad, pair.b_wins)
+    needed = "none" if pair.preferred else "\u2013" if pair.needed is None else f"{pair.needed:,}"
+    p = p_words(pair.p_adjusted) if pair.votes > 1 else "\u2013"
+    return [pair.a, pair.b, *map(str, counts), percent(pair.share), between(pair), p, needed]
+
+
+RATER_HEADS = ("rater", "votes", "checks passed", "median seconds", "")
+
+
+def rater_rows(panel: Panel) -> list[list[str]]:
+    """One row per rater, under RATER_HEADS; the last cell says who was left out, and why."""
+    return [
+        [r.name, str(r.votes), f"{r.passed} of {r.checks}", number(r.seconds, 1),
+         "left out: failed too many checks" * r.left_out]
+        for r in panel.raters
+    ]  # fmt: skip
