@@ -40,7 +40,8 @@ weights:
 	$(TRAIN) recipe=shapes_aesthetic
 	$(TRAIN) recipe=shapes_features
 	$(TRAIN) recipe=shapes_oracle
-	$(SHIP) clip hps aesthetic features oracle
+	$(TRAIN) recipe=shapes_oracle_validation
+	$(SHIP) clip hps aesthetic features oracle oracle_validation
 	python -m bench.references real teacher
 	$(TRAIN) recipe=shapes_lcm
 	$(TRAIN) recipe=shapes_tcd

@@ -32,15 +32,16 @@ def shapes_hybrid(pretrained: bool = False, **options: Any) -> VisionTransformer
     """A vision transformer on 8x8 tokens of a convolutional stem's 16x16 cells, pooled by one
     learned query; for pictures of 64x64 pixels."""
     narrow, wide = WIDTHS.values()
+    first = nets.down(3, narrow, 5)
+    nets.see_fine_detail(first[0])
     stem = nn.Sequential(
-        nets.down(3, narrow, 5),
+        first,
         nets.Residual(narrow),
         nets.down(narrow, wide),
         nets.Residual(wide, 1),
         nets.Residual(wide, 2),
         nets.Residual(wide, 1),
     )
-    nets.see_fine_detail(stem[0][0])
     parts = {
         "img_size": 64, "patch_size": 2, "embed_dim": 128, "depth": 3, "num_heads": 4,
         "mlp_ratio": 2.0, "class_token": False, "global_pool": "map",

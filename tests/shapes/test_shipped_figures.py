@@ -1,6 +1,7 @@
 """The shipped networks, measured again on held-out renders: what docs/world.md says they can do.
 
-Fewer pictures than in the model cards, so bounds allow for the sampling error of a share.
+Bounds are the model cards' figures less the sampling error of fewer pictures: they notice damage.
+What was asked of each network, and where one falls short of it, is in docs/log.md.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ def test_the_autoencoder_keeps_33_decibels(renders):
 def test_the_oracle_reads_renders(renders, judge):
     rows = judge.judge(renders, texts("test", START, COUNT))
     shares = dict(zip(oracle.COLUMNS, np.nanmean(rows, axis=0), strict=True))
-    for name in ("shape", "colour", "size", "count", "relation"):
-        assert shares[name] >= 0.96, shares
+    least = {"shape": 0.96, "colour": 0.97, "size": 0.97, "count": 0.97, "relation": 0.90}
+    for name, bound in least.items():
+        assert shares[name] >= bound, shares
 
 
 def test_the_oracle_sees_what_is_wrong(scenes, renders, judge):
@@ -65,7 +67,7 @@ def test_the_oracle_sees_what_is_wrong(scenes, renders, judge):
 def test_clip_tells_a_caption_from_those_with_one_wrong_value():
     model = load_clip("clip")
     found = clip.accuracy(model.model, model.tokenizer, 200)
-    for name, least in {"shape": 0.87, "colour": 0.87, "relation": 0.70}.items():
+    for name, least in {"shape": 0.82, "colour": 0.94, "relation": 0.58}.items():
         assert found[name] >= least, found
 
 
