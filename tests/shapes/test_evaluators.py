@@ -12,6 +12,7 @@ from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
 
 COUNT = 400
+MANY = 1500  # of few pictures most of the distance is bias, which a slight blur makes smaller
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def measure():
 
 @pytest.fixture(scope="module")
 def pictures():
-    return np.stack([render(sample_scene("test", 60_000 + i)) for i in range(COUNT)])
+    return np.stack([render(sample_scene("test", 60_000 + i)) for i in range(MANY)])
 
 
 def blurred(images: np.ndarray, times: int) -> np.ndarray:
