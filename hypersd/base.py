@@ -1,11 +1,13 @@
-"""The base model that everything is distilled from: a StableDiffusionPipeline folder.
+"""The base model that everything is distilled from: SD1.5, SDXL, or the embedded world's.
 
+A StableDiffusionPipeline or StableDiffusionXLPipeline folder, or one of the hub (`hf://...`).
 Legend: B batch, L tokens, D text width; latents are in VAE-scaled units, [B, C, H, W].
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +15,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
+from hypersd.hub import PIPELINE, SCHEME, local_folder
 from hypersd.schedule import Schedule
 from hypersd.shapes.vae import to_uint8, to_unit
 
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """The parts of a base model, fp32, frozen, on one device.
+    """The parts of a base model, frozen, on one device; the VAE fp32, the others maybe bf16.
 
     unet, vae, text_encoder, tokenizer: diffusers' UNet2DConditionModel and AutoencoderKL,
-    transformers' CLIPTextModel and CLIPTokenizer, or others that answer alike.
+    transformers' CLIPTextModel and CLIPTokenizer, or others that answer alike.  second: SDXL's
+    second text encoder and its tokenizer, None for others.  zero_empty: whether no prompt is an
+    embedding of zeros (SDXL) instead of the empty text's.
     """
 
     folder: Path
@@ -37,16 +43,40 @@ class Base:
     text_encoder: Any
     tokenizer: Any
     schedule: Schedule
+    second: tuple[Any, Any] | None = None
+    zero_empty: bool = False
 
     @torch.no_grad()
-    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
-        """The last hidden state of the text encoder, padded to the model's length: [B, L, D]."""
-        tokens = self.tokenizer(
-            list(prompts), padding="max_length", truncation=True, return_tensors="pt",
-            max_length=self.tokenizer.model_max_length,
-        )  # fmt: skip
-        states: Tensor = self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
-        return states.float()
+    def encode_prompts(self, prompts: Sequence[str], time_ids: Tensor | None = None) -> Text:
+        """What the UNet is told of prompts, padded to the model's length: [B, L, D], fp32.
+
+        The last hidden state of the text encoder; for SDXL the last but one of both, side by side,
+        the second one's pooled text, and time_ids [B, 6] (default: a whole picture of full size).
+        """
+        if self.second is None:
+            states: Tensor = _run(self.text_encoder, self.tokenizer, prompts).last_hidden_state
+            return states.float()
+        first = _run(self.text_encoder, self.tokenizer, prompts, output_hidden_states=True)
+        other = _run(*self.second, prompts, output_hidden_states=True)
+        both = torch.cat([first.hidden_states[-2], other.hidden_states[-2]], dim=-1)
+        if time_ids is None:
+            size = float(self.pixels)
+            time_ids = torch.tensor([[size, size, 0, 0, size, size]]).repeat(len(prompts), 1)
+        return SdxlText(both.float(), other.text_embeds.float(), time_ids.float().to(self.device))
+
+    def encode_empty(self) -> Text:
+        """The condition of no prompt, of one sample: what guidance leads away from."""
+        empty = self.encode_prompts([""])
+        if self.zero_empty and isinstance(empty, SdxlText):
+            zeros = torch.zeros_like(empty.states), torch.zeros_like(empty.pooled)
+            return SdxlText(*zeros, empty.time_ids)
+        return empty
+
+    @property
+    def pixels(self) -> int:
+        """Side of the pictures that the UNet was made for."""
+        factor: int = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return int(self.unet.config.sample_size) * factor
 
     @torch.no_grad()
     def encode_images(self, images: NDArray[np.uint8]) -> Tensor:
@@ -62,14 +92,30 @@ class Base:
 
     def vae_sha256(self) -> str:
         """A digest of the VAE's files, the same wherever the folder lies."""
+        return self.sha256("vae")
+
+    def sha256(self, *parts: str) -> str:
+        """A digest of the files of some of the base's folders, those that there are."""
         digest = hashlib.sha256()
-        for path in sorted((self.folder / "vae").iterdir()):
-            digest.update(path.name.encode() + path.read_bytes())
+        for folder in (self.folder / part for part in parts):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                digest.update(path.name.encode() + path.read_bytes())
         return digest.hexdigest()
 
 
+def _run(encoder: Any, tokenizer: Any, prompts: Sequence[str], **options: Any) -> Any:
+    tokens = tokenizer(
+        list(prompts), padding="max_length", truncation=True, return_tensors="pt",
+        max_length=tokenizer.model_max_length,
+    )  # fmt: skip
+    return encoder(tokens.input_ids.to(encoder.device), **options)
+
+
 def base_folder(name: str) -> Path:
-    """The folder of a recipe's base: shipped weights by name, or a path where it holds a slash."""
+    """The folder of a recipe's base: shipped weights by name, a path where it holds a slash, or
+    where the hub's files were fetched to."""
+    if name.startswith(SCHEME):
+        return local_folder(name, PIPELINE)
     if "/" in name:
         return Path(name)
     from hypersd.shapes.weights import weights_path
@@ -77,18 +123,39 @@ def base_folder(name: str) -> Path:
     return Path(weights_path(name))
 
 
-def load_base(name: str, device: torch.device) -> Base:
-    """Load a base. Raises UsageError where the folder is missing, incomplete or damaged."""
+def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
+    """Load a base, UNet and text encoders in "fp32" or "bf16".
+
+    Raises UsageError where the folder is missing, incomplete or damaged.
+    """
     folder = base_folder(name)
     if not (folder / "model_index.json").is_file():
         raise UsageError(f"base {name!r}: {folder} is no StableDiffusionPipeline folder")
-    loader: Any = StableDiffusionPipeline
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
-        pipe = loader.from_pretrained(folder, local_files_only=True)
+        pipe = _load_pipeline(folder, dtype)
     except Exception as error:  # the loaders of six parts raise many kinds
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(f"base {name!r}: {folder}: {line}") from error
-    for part in (pipe.unet, pipe.vae, pipe.text_encoder):
-        part.float().to(device).eval().requires_grad_(False)
+    second = getattr(pipe, "text_encoder_2", None)
+    for part in (pipe.unet, pipe.text_encoder, second, pipe.vae):
+        if part is not None:
+            part.to(device, torch.float32 if part is pipe.vae else dtype)
+            part.eval().requires_grad_(False)
     schedule = Schedule.from_config(pipe.scheduler.config).to(device)
-    return Base(folder, device, pipe.unet, pipe.vae, pipe.text_encoder, pipe.tokenizer, schedule)
+    return Base(
+        folder, device, pipe.unet, pipe.vae, pipe.text_encoder, pipe.tokenizer, schedule,
+        second=None if second is None else (second, pipe.tokenizer_2),
+        zero_empty=bool(pipe.config.get("force_zeros_for_empty_prompt", False)),
+    )  # fmt: skip
+
+
+def _load_pipeline(folder: Path, dtype: torch.dtype) -> Any:
+    """The pipeline of a folder; the VAE always in fp32, SDXL's overflows in half precision."""
+    index = json.loads((folder / "model_index.json").read_text())
+    kinds = {"torch_dtype": {"default": dtype, "vae": torch.float32}}
+    if str(index.get("_class_name", "")).startswith("StableDiffusionXL"):
+        loader: Any = StableDiffusionXLPipeline
+        return loader.from_pretrained(folder, local_files_only=True, **kinds)
+    loader = StableDiffusionPipeline
+    return loader.from_pretrained(folder, local_files_only=True, safety_checker=None, **kinds)

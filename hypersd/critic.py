@@ -8,10 +8,13 @@ Source: SDXL-Lightning (arXiv 2402.13929), Sec. 3.4, Eq. 22 and 23.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from hypersd.conditions import Text, keywords
 
 
 class Critic(nn.Module):
@@ -19,13 +22,19 @@ class Critic(nn.Module):
 
     pair: the conditional form, which also sees x_t (both middles are stacked along channels);
     without, the critic sees x_s alone.  The trunk begins as the given UNet's; with `frozen` only
-    the head is trained.
+    the head is trained.  recompute: gradient checkpointing in the trunk.
     """
 
-    def __init__(self, unet: Any, *, pair: bool = True, frozen: bool = False) -> None:
+    def __init__(
+        self, unet: Any, *, pair: bool = True, frozen: bool = False, recompute: bool = False
+    ) -> None:
         super().__init__()
         self.pair, self.frozen = pair, frozen
         self.trunk = encoder_of(unet).requires_grad_(not frozen)
+        if not frozen:
+            self.trunk.float()
+        if recompute:
+            self.trunk.enable_gradient_checkpointing()
         middle = int(unet.config.block_out_channels[-1])
         side = int(unet.config.sample_size) >> (len(unet.config.block_out_channels) - 1)
         self.head = Head(middle * (2 if pair else 1), middle, side)
@@ -34,7 +43,7 @@ class Critic(nn.Module):
         self,
         x_s: Tensor,
         s: Tensor,
-        text: Tensor,
+        text: Text,
         x_t: Tensor | None = None,
         t: Tensor | None = None,
     ) -> Tensor:
@@ -74,6 +83,36 @@ class Head(nn.Module):
         return logits[:, 0]
 
 
+class PatchHeads(nn.Module):
+    """A small head on every block's features: [B, C_i, h_i, w_i] each -> patch logits, [B, n_i].
+
+    Two 1x1 convolutions with group norm, leaky ReLU and a residual, then a 1x1 convolution to one
+    channel. Source: PCM (arXiv 2405.18407), Sec. 3.3 and its release.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.bodies = nn.ModuleList(nn.Sequential(_Patch(n), _Patch(n)) for n in channels)
+        self.last = nn.ModuleList(nn.Conv2d(n, 1, 1) for n in channels)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        found = []
+        for h, body, last in zip(features, self.bodies, self.last, strict=True):
+            found.append(last(body(h)).flatten(1))
+        return found
+
+
+class _Patch(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        norm = nn.GroupNorm(_groups(width), width)
+        self.body = nn.Sequential(nn.Conv2d(width, width, 1), norm, nn.LeakyReLU(0.2))
+
+    def forward(self, h: Tensor) -> Tensor:
+        found: Tensor = h + self.body(h)
+        return found
+
+
 def encoder_of(unet: Any) -> Any:
     """A copy of a UNet without its decoder. It must be taken before adapters are added.
 
@@ -92,21 +131,31 @@ def encoder_of(unet: Any) -> Any:
     return trunk
 
 
-def encode(trunk: Any, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
-    """The middle block's output: x [B, C, H, W], t [B], text [B, L, D] -> [B, M, h, w].
+def encode(trunk: Any, x: Tensor, t: Tensor, text: Text) -> Tensor:
+    """The middle block's output: x [B, C, H, W], t [B], text of B samples -> [B, M, h, w]."""
+    return encode_all(trunk, x, t, text)[-1]
 
-    The first half of diffusers' `UNet2DConditionModel.forward`, for models without further
-    conditions (SD1.5; not SDXL's sizes and pooled text).
+
+def encode_all(trunk: Any, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
+    """The outputs of every down block and of the middle one, fp32 at least.
+
+    The first half of diffusers' `UNet2DConditionModel.forward`, with SDXL's added conditions.
     """
-    emb = trunk.time_embedding(trunk.get_time_embed(sample=x, timestep=t))
-    h = trunk.conv_in(x)
+    given = keywords(text, trunk.dtype)
+    states, added = given["encoder_hidden_states"], given.get("added_cond_kwargs", {})
+    emb = trunk.time_embedding(trunk.get_time_embed(sample=x.to(trunk.dtype), timestep=t))
+    more = trunk.get_aug_embed(emb=emb, encoder_hidden_states=states, added_cond_kwargs=added)
+    emb = emb if more is None else emb + more
+    h = trunk.conv_in(x.to(trunk.dtype))
+    found: list[Tensor] = []
     for block in trunk.down_blocks:
         if getattr(block, "has_cross_attention", False):
-            h, _ = block(hidden_states=h, temb=emb, encoder_hidden_states=text)
+            h, _ = block(hidden_states=h, temb=emb, encoder_hidden_states=states)
         else:
             h, _ = block(hidden_states=h, temb=emb)
-    middle: Tensor = trunk.mid_block(h, emb, encoder_hidden_states=text)
-    return middle
+        found.append(h)
+    found.append(trunk.mid_block(h, emb, encoder_hidden_states=states))
+    return [features.to(torch.promote_types(features.dtype, torch.float32)) for features in found]
 
 
 def _groups(width: int) -> int:

@@ -1,4 +1,4 @@
-"""Training data: latents with their captions, encoded once and kept on disk.
+"""Training data: latents with their captions, of the embedded world or of real pictures.
 
 Which samples a step sees is a function of (seed, step) alone: every method that is trained with
 one seed and batch size sees the same pictures in the same order.
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,14 +23,41 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from hypersd.base import Base
+from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError, nearest
+from hypersd.pictures import EncodedPictures, load_pictures
 from hypersd.shapes.captions import caption
 from hypersd.shapes.pictures import WORLD_VERSION
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import SPLITS, sample_scene
+from hypersd.sources import KINDS
 
 SETS = tuple(f"shapes/{split}" for split in SPLITS)
 ENCODE_BATCH = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Some rows of a step's batch: x0 [b, C, H, W] fp32 on the CPU; text on the base's device.
+
+    rows: which of the data they are, [b].  shape: of the whole batch's latents, [B, C, H, W].
+    """
+
+    x0: Tensor
+    captions: list[str]
+    text: Text
+    rows: Tensor
+    shape: torch.Size
+
+
+class Dataset(Protocol):
+    """What a method draws its pictures and captions from."""
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    def samples(self, base: Base, step: int, size: int, seed: int, share: slice) -> Samples:
+        """The rows `share` of a step's batch of `size`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +74,40 @@ class LatentDataset:
         """
         rows = batch_rows(len(self.captions), step, size, seed)
         return self.latents[rows].float(), [self.captions[i] for i in rows.tolist()]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def samples(self, base: Base, step: int, size: int, seed: int, share: slice) -> Samples:
+        """The rows `share` of a step's batch; prompts are encoded as they are needed."""
+        rows = batch_rows(len(self), step, size, seed)[share]
+        captions = [self.captions[i] for i in rows.tolist()]
+        shape = torch.Size((size, *self.latents.shape[1:]))
+        text = base.encode_prompts(captions)
+        return Samples(self.latents[rows].float(), captions, text, rows, shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PictureDataset:
+    """Real pictures, latents and text read from the cache."""
+
+    pictures: EncodedPictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def samples(self, base: Base, step: int, size: int, seed: int, share: slice) -> Samples:
+        """The rows `share` of a step's batch."""
+        rows = batch_rows(len(self), step, size, seed)[share]
+        x0, captions, text = self.pictures.read(rows.tolist())
+        shape = torch.Size((size, *x0.shape[1:]))
+        return Samples(x0, captions, _moved(text, base.device), rows, shape)
+
+
+def _moved(text: Text, device: torch.device) -> Text:
+    if isinstance(text, Tensor):
+        return text.to(device)
+    return SdxlText(*(part.to(device) for part in (text.states, text.pooled, text.time_ids)))
 
 
 def batch_rows(n: int, step: int, size: int, seed: int) -> Tensor:
@@ -65,8 +126,15 @@ def _order(n: int, seed: int, number: int) -> Tensor:
     return torch.randperm(n, generator=rng)
 
 
+def open_dataset(data: Mapping[str, Any], base: Base) -> Dataset:
+    """A recipe's data: the world's (`set: shapes/...`) or real pictures (`hypersd.pictures`)."""
+    if any(kind in data for kind in KINDS):
+        return PictureDataset(load_pictures(data, base, default_cache().with_name("pictures")))
+    return load_dataset(data, base)
+
+
 def load_dataset(data: Mapping[str, Any], base: Base, cache: Path | None = None) -> LatentDataset:
-    """The data of a recipe, `{set: shapes/train, n: 4000}`, encoded by the base's VAE.
+    """The world's data of a recipe, `{set: shapes/train, n: 4000}`, encoded by the base's VAE.
 
     Kept in `cache` (default `runs/cache/latents`), keyed by the VAE, the set, n and the world's
     version; a damaged file is made again. Raises UsageError for an unknown set or key, or a bad n.

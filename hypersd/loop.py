@@ -11,8 +11,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -230,13 +229,15 @@ class _Run:
     ) -> tuple[float, dict[str, float]]:  # fmt: skip
         """Loss and gradient of some rows, one of `count` parts."""
         self.task.share = share
-        with precision(self.recipe.precision, self.accelerator.device):
-            loss, scalars = self.task.turn_loss(role, self.step, rng)
-        value = float(loss.detach())
-        if math.isfinite(value):  # nothing is learnt from another, and the turn says so
-            loss = loss / count if count > 1 else loss
-            inputs = [p for p in parameters if p.requires_grad]  # no other role's gradients
-            loss.backward(inputs=inputs)  # type: ignore[no-untyped-call]
+        name, device = self.recipe.precision, self.accelerator.device
+        with attention(name, device):  # also where backward recomputes it
+            with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
+                loss, scalars = self.task.turn_loss(role, self.step, rng)
+            value = float(loss.detach())
+            if math.isfinite(value):  # nothing is learnt from another, and the turn says so
+                loss = loss / count if count > 1 else loss
+                inputs = [p for p in parameters if p.requires_grad]  # no other role's gradients
+                loss.backward(inputs=inputs)  # type: ignore[no-untyped-call]
         return value, scalars
 
     def what_fits(
@@ -275,19 +276,12 @@ class _Run:
         return folder
 
 
-@contextmanager
-def precision(name: str, device: torch.device) -> Iterator[None]:
-    """Autocast to bf16 where asked. On a CPU attention by plain products: there the fused kernel's
-    backward pass in bf16 is slower than in fp32, the rest nearly twice as fast."""
-    if name == "fp32":
-        yield
-        return
-    with torch.autocast(device.type, torch.bfloat16):
-        if device.type != "cpu":
-            yield
-            return
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+def attention(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """Attention by plain products in bf16 on a CPU: the fused kernel's backward pass is slower
+    there than in fp32, the rest nearly twice as fast."""
+    if precision == "fp32" or device.type != "cpu":
+        return nullcontext()
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def schedule(recipe: Recipe, step: int) -> float:

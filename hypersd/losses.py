@@ -66,6 +66,23 @@ def fooling_loss(fake: Tensor) -> Tensor:
     return F.softplus(-fake.float())
 
 
+def hinge_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """mean(ReLU(1 - real) + ReLU(1 + fake)) over a sample's patches: what PCM's critic minimises.
+
+    real, fake: logits, [B, ...].  Returns [B], fp32.
+    Source: Lim and Ye 2017 (1705.02894); PCM (2405.18407), Eq. 9.
+    """
+    return (F.relu(1 - real.float()) + F.relu(1 + fake.float())).flatten(1).mean(1)
+
+
+def hinge_fooling_loss(fake: Tensor) -> Tensor:
+    """mean(ReLU(1 - fake)) over a sample's patches, as PCM's release: [B, ...] -> [B], fp32.
+
+    It is content with a logit of 1, where -fake would go on.
+    """
+    return F.relu(1 - fake.float()).flatten(1).mean(1)
+
+
 DISTANCES: dict[str, Distance] = {"mse": squared_error, "huber": pseudo_huber}
 
 

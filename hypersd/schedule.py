@@ -124,11 +124,14 @@ class Schedule:
         a, s = self._at(t, x0)
         return a * _wide(eps) - s * _wide(x0)
 
-    def eps_from_output(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """eps from what the network gives, by the schedule's prediction type."""
-        if self.prediction_type == "v_prediction":
+    def eps_from_output(
+        self, output: Tensor, x_t: Tensor, t: Tensor, prediction_type: str | None = None
+    ) -> Tensor:
+        """eps from what the network gives, by a prediction type (default: the schedule's)."""
+        kind = prediction_type or self.prediction_type
+        if kind == "v_prediction":
             return self.eps_from_v(x_t, output, t)
-        if self.prediction_type == "sample":
+        if kind == "sample":
             return self.eps_from_x0(x_t, output, t)
         return _wide(output)
 

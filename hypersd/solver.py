@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from hypersd.conditions import Text, with_unconditional
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x_t [B, C, H, W], t [B]) -> eps [B, C, H, W]."""
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(x_t [B, C, H, W], t [B], text [B, L, D]) -> eps [B, C, H, W]."""
+Network = Callable[[Tensor, Tensor, Text], Tensor]
+"""(x_t [B, C, H, W], t [B], text of B samples) -> eps [B, C, H, W]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,17 +90,17 @@ class SolverGrid:
 
 
 def guided_eps(
-    network: Network, x: Tensor, t: Tensor, text: Tensor, empty: Tensor, guidance_scale: float
+    network: Network, x: Tensor, t: Tensor, text: Text, empty: Text, guidance_scale: float
 ) -> Tensor:
     """Classifier-free guidance, eps_u + guidance_scale (eps_c - eps_u), in one batched call.
 
     Imagen's convention: 1 is no guidance (and one half of the cost); LCM's w is this less 1.
-    text: [B, L, D].  empty: [1, L, D], the embedding of the empty prompt.
+    text: of B samples, such as [B, L, D].  empty: of one, the condition of no prompt.
     Source: Ho and Salimans 2022 (arXiv 2207.12598).
     """
     if guidance_scale == 1.0:
         return network(x, t, text)
-    both = torch.cat([empty.expand_as(text), text])
+    both = with_unconditional(empty, text)
     unconditional, conditional = network(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
     return torch.lerp(unconditional, conditional, guidance_scale)
 

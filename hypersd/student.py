@@ -26,11 +26,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hypersd.conditions import Text, keywords
 from hypersd.errors import UsageError, nearest
 from hypersd.schedule import Schedule
 from hypersd.solver import Network
 
-TEACHER = "teacher"
+STUDENT, TEACHER = "student", "teacher"
 WEIGHT_NAME = "pytorch_lora_weights.safetensors"
 UNET_NAME = "diffusion_pytorch_model.safetensors"
 LEFT_ALONE = ("conv_in", "conv_out", "time_embedding", "add_embedding")
@@ -44,6 +45,8 @@ class Student:
     SDXL-Lightning (arXiv 2402.13929, Sec. 3.7). All start equal: B = 0, so as the teacher.
 
     full: roles that are whole copies of the UNet instead, all weights trained, in `copies`.
+    What is trained is fp32, whatever the base's precision.  recompute: gradient checkpointing.
+    prediction: what the network of a role gives, by role, where that is not the schedule's.
     """
 
     def __init__(
@@ -55,10 +58,12 @@ class Student:
         adapters: Sequence[str] = ("student",),
         full: Sequence[str] = (),
         seed: int = 0,
+        recompute: bool = False,
     ) -> None:
         self.unet, self.schedule = unet, schedule
+        self.prediction: dict[str, str] = {}
         self.adapters, self.role = tuple(adapters), (*adapters, TEACHER)[0]
-        self.copies = {name: copy.deepcopy(unet).requires_grad_(True) for name in full}
+        self.copies = {name: copy.deepcopy(unet).float().requires_grad_(True) for name in full}
         unet.requires_grad_(False)
         targets = adaptable(unet)
         for name in self.adapters:
@@ -70,8 +75,11 @@ class Student:
         self._layers: list[Any] = [m for m in unet.modules() if isinstance(m, BaseTunerLayer)]
         for name in self.adapters:
             for parameter in self.parameters(name):
+                parameter.data = parameter.data.float()
                 parameter.requires_grad_(True)
         self._play(self.role)
+        if recompute:
+            self.enable_checkpointing()
 
     @contextmanager
     def using(self, role: str) -> Iterator[None]:
@@ -88,13 +96,14 @@ class Student:
         finally:
             self._play(former)
 
-    def predict(self, role: str, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """eps of a role: x [B, C, H, W], t [B], text [B, L, D] -> [B, C, H, W], at least fp32."""
+    def predict(self, role: str, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """eps of a role: x [B, C, H, W], t [B], text of B samples -> like x, at least fp32."""
         own = self.copies.get(role)
         with nullcontext() if own is not None else self.using(role):
             unet = self.unet if own is None else own
-            output = unet(x, t, encoder_hidden_states=text, return_dict=False)[0]
-        return self.schedule.eps_from_output(output, x, t)
+            given = keywords(text, unet.dtype)
+            output = unet(x.to(unet.dtype), t, **given, return_dict=False)[0]
+        return self.schedule.eps_from_output(output, x, t, self.prediction.get(role))
 
     def network(self, role: str) -> Network:
         """`predict` of one role, as a function of (x, t, text)."""
@@ -139,6 +148,8 @@ class Student:
             return checkpoint(module, *inputs, use_reentrant=False, context_fn=self._contexts)
 
         self.unet.enable_gradient_checkpointing(run)
+        for own in self.copies.values():
+            own.enable_gradient_checkpointing()
 
     def export(
         self, folder: Path, name: str = "student", dtype: torch.dtype = torch.float16

@@ -11,8 +11,8 @@ from hypersd.shapes.tasks import TASKS
 if TYPE_CHECKING:
     import torch
 
-    from hypersd.loop import Task
     from hypersd.recipe import Recipe
+    from hypersd.task import Task
 
     Build = Callable[[Recipe, torch.device], Task]
 
@@ -33,6 +33,8 @@ METHODS: dict[str, Build] = {
     "tscd": _lazy("hypersd.methods.tscd"),
     "lightning": _lazy("hypersd.methods.lightning"),
     "dmd": _lazy("hypersd.methods.dmd"),
+    "dmd2": _lazy("hypersd.methods.dmd2"),
+    "pcm": _lazy("hypersd.methods.pcm"),
     "feedback": _lazy("hypersd.methods.feedback"),
     **TASKS,
 }

@@ -16,15 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from hypersd.base import load_base
-from hypersd.data import load_dataset
-from hypersd.loop import Task
+from hypersd.conditions import Text
+from hypersd.data import open_dataset
 from hypersd.losses import DISTANCES
 from hypersd.methods.options import Options, read_options
-from hypersd.methods.preview import write_preview
+from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_step
 from hypersd.student import TEACHER, Student
+from hypersd.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,10 @@ class Draw:
         index = torch.randint(points, shape[:1], generator=rng)
         noise = torch.randn(shape, generator=rng)
         return cls(index, noise, torch.rand(shape[:1], generator=rng))
+
+    def part(self, rows: slice, device: torch.device) -> Draw:
+        """Some rows of it, on a device."""
+        return Draw(*(v[rows].to(device) for v in (self.index, self.noise, self.end)))
 
 
 class Method(ABC):
@@ -73,7 +78,7 @@ class Landing:
     """Where the student landed from x_t, and where it should have: all of one step's samples.
 
     prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] timesteps landed on
-    and set out from.  text: [B, L, D].
+    and set out from.  text: the conditions.
     """
 
     prediction: Tensor
@@ -81,7 +86,7 @@ class Landing:
     s: Tensor
     x_t: Tensor
     t: Tensor
-    text: Tensor
+    text: Text
 
 
 def consistency_pair(
@@ -117,19 +122,26 @@ def set_out(x0: Tensor, draw: Draw, grid: SolverGrid, schedule: Schedule) -> tup
 class ConsistencyTask(Task):
     """A `hypersd.loop.Task` around `consistency_pair`, for any method of this kind."""
 
+    divides = True
+
     def __init__(self, recipe: Recipe, device: torch.device, method: type[Method]) -> None:
         self.recipe, self.device = recipe, device
         self.options: Options = read_options(recipe, method.choices)
         self.method = method(recipe, SolverGrid(self.options.points))
-        self.base = load_base(recipe.base, device)
+        self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule
-        self.data = load_dataset(recipe.data, self.base)
+        self.data = open_dataset(recipe.data, self.base)
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.networks()}
         self.student = Student(
             self.base.unet, self.schedule,
             rank=self.options.rank, adapters=self.adapters(), seed=recipe.seed,
+            recompute=recipe.gradient_checkpointing,
         )  # fmt: skip
-        self.empty = self.base.encode_prompts([""])
+        self.empty = self.base.encode_empty()
+        self.shown = Preview(
+            self.base, self.student, self.method.grid, prompts=recipe.prompts,
+            guidance=self.options.guidance, sampler=self.method.sampler,
+        )  # fmt: skip
 
     def networks(self) -> dict[str, nn.Module]:
         """Further networks of a method, made while the UNet has no adapters yet."""
@@ -144,13 +156,15 @@ class ConsistencyTask(Task):
         return [{"params": self.student.parameters("student")}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The mean distance over the step's batch; a function of weights, seed and step."""
-        x0, captions = self.data.batch(step, self.recipe.batch, self.recipe.seed)
-        draw = self._draw(x0.shape, rng)
-        s = self.method.endpoint(step, draw)
-        landing = self._land(step, x0, self.base.encode_prompts(captions), draw, s)
+        """The mean distance over the step's rows; a function of weights, seed and step."""
+        recipe = self.recipe
+        batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
+        whole = self._draw(batch.shape, rng)
+        draw = whole.part(self.share, self.device)
+        s = self.method.endpoint(step, whole)[self.share].to(self.device)
+        landing = self._land(step, batch.x0.to(self.device), batch.text, draw, s)
         losses, scalars = self.compare(step, landing)
-        noisy = (draw.index >= self.method.grid.points * 3 // 4).to(self.device)
+        noisy = draw.index >= self.method.grid.points * 3 // 4
         if noisy.any():
             scalars["loss_noisiest_quarter"] = float(losses.detach()[noisy].mean())
         return losses.mean(), scalars
@@ -159,7 +173,7 @@ class ConsistencyTask(Task):
         """How far the student landed from its goal, [B], and scalars to log."""
         return DISTANCES[self.options.distance](landing.prediction, landing.goal), {}
 
-    def teacher_eps(self, step: int, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def teacher_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The noise that the ODE is followed with: the base's, guided."""
         network = self.student.network(TEACHER)
         return guided_eps(network, x, t, text, self.empty, self.options.guidance)
@@ -169,11 +183,9 @@ class ConsistencyTask(Task):
         if self.options.target == "ema":
             self.student.average("target", self.options.ema)
 
-    def preview(self, path: Path) -> None:
+    def preview(self, path: Path) -> dict[str, float]:
         """Validation prompts at 1, 2, 4 and 8 steps, with the method's own sampler."""
-        write_preview(
-            path, self.base, self.student.network("student"), self.method.grid, self.method.sampler
-        )
+        return self.shown.write(path)
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's adapter; returns what a model card says of it."""
@@ -203,11 +215,9 @@ class ConsistencyTask(Task):
             draw = Draw(draw.index, draw.noise + shift, draw.end)
         return draw
 
-    def _land(self, step: int, x0: Tensor, text: Tensor, draw: Draw, s: Tensor) -> Landing:
+    def _land(self, step: int, x0: Tensor, text: Text, draw: Draw, s: Tensor) -> Landing:
         network = self.student.network
         target = "target" if self.options.target == "ema" else "student"
-        draw = Draw(*(v.to(self.device) for v in (draw.index, draw.noise, draw.end)))
-        x0, s = x0.to(self.device), s.to(self.device)
         x_t, t = set_out(x0, draw, self.method.grid, self.schedule)
         prediction, goal = consistency_pair(
             x0, draw, s,

@@ -16,22 +16,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hypersd.base import load_base
-from hypersd.data import load_dataset
+from hypersd.conditions import Text
+from hypersd.data import open_dataset
 from hypersd.errors import UsageError
-from hypersd.loop import STUDENT, Task
 from hypersd.losses import distribution_matching_loss, squared_error
 from hypersd.methods.options import read
-from hypersd.methods.preview import write_preview
+from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
 from hypersd.sampler import sample_jumps
 from hypersd.solver import SolverGrid, guided_eps
 from hypersd.student import TEACHER, Student
+from hypersd.task import STUDENT, Task
 
 FAKE = "fake"
 NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DMD's 0.02 T - 0.98 T
@@ -72,25 +73,34 @@ RANGES = {
 class DmdTask(Task):
     """A `hypersd.loop.Task` with two roles: the student, and the fake score model before it."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    divides = True
+    sampler: ClassVar[str] = "jumps"
+
+    def __init__(
+        self, recipe: Recipe, device: torch.device, options: DmdOptions | None = None
+    ) -> None:
         self.recipe, self.device = recipe, device
-        self.options = read(recipe, DmdOptions, RANGES)
+        self.options = options or read(recipe, DmdOptions, RANGES)
         if self.options.pairs > recipe.batch:
             raise UsageError(f"recipe {recipe.name}, options.pairs={self.options.pairs}; "
                              f"valid: at most batch={recipe.batch}")  # fmt: skip
         self.grid = SolverGrid(self.options.points)
-        self.base = load_base(recipe.base, device)
+        self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule
-        self.data = load_dataset(recipe.data, self.base)
+        self.data = open_dataset(recipe.data, self.base)
         self.student = Student(
             self.base.unet, self.schedule,
-            rank=self.options.rank, seed=recipe.seed,
+            rank=self.options.rank, seed=recipe.seed, recompute=recipe.gradient_checkpointing,
             adapters=(FAKE,) if self.options.full else (STUDENT, FAKE),
             full=(STUDENT,) if self.options.full else (),
         )  # fmt: skip
         if self.options.init:
             self.student.load(STUDENT, Path(self.options.init))
-        self.empty = self.base.encode_prompts([""])
+        self.empty = self.base.encode_empty()
+        self.shown = Preview(
+            self.base, self.student, self.grid, prompts=recipe.prompts,
+            guidance=self.options.guidance, sampler=self.sampler,
+        )  # fmt: skip
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.student.copies}
 
     def groups(self) -> list[dict[str, Any]]:
@@ -113,7 +123,7 @@ class DmdTask(Task):
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Squared error of the noise that the fake sees in noised pictures of the student."""
         text, z, eps = self._draw(step, rng)
-        t = torch.randint(self.schedule.steps, (len(z),), generator=rng).to(self.device)
+        t = self._times((0, self.schedule.steps), rng)
         with torch.no_grad():
             x_t = self.schedule.renoise(self.one_step(z, text), eps, t)
         return squared_error(self.student.predict(FAKE, x_t, t, text), eps).mean(), {}
@@ -121,7 +131,7 @@ class DmdTask(Task):
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Distribution matching, and the squared error to the teacher's ODE for some samples."""
         text, z, eps = self._draw(step, rng)
-        t = torch.randint(*NOISE_RANGE, (len(z),), generator=rng).to(self.device)
+        t = self._times(NOISE_RANGE, rng)
         x = self.one_step(z, text)
         with torch.no_grad():
             x_t = self.schedule.renoise(x.detach(), eps, t)
@@ -129,32 +139,33 @@ class DmdTask(Task):
             real = self.schedule.x0_from_eps(x_t, self.teacher_eps(x_t, t, text), t)
         matching = distribution_matching_loss(x, fake, real).mean()
         scalars = {"gap": float((fake - real).abs().mean())}
-        pairs = self.options.pairs if self.options.mse else 0
+        pairs = self._pairs(len(x))
         if not pairs:
             return matching, scalars
-        error = squared_error(x[:pairs], self.solve(z[:pairs], text[:pairs])).mean()
-        return matching + self.options.mse * error, scalars | {"mse": float(error.detach())}
+        errors = squared_error(x[:pairs], self.solve(z[:pairs], text[:pairs]))
+        # of all the batch's pairs the mean; a part of the batch counts for as much as it has
+        error = errors.sum() / self.options.pairs * (self.recipe.batch // len(x))
+        return matching + self.options.mse * error, scalars | {"mse": float(errors.detach().mean())}
 
-    def one_step(self, z: Tensor, text: Tensor) -> Tensor:
-        """The student's picture x0(z): z [B, C, H, W] pure noise, text [B, L, D]."""
+    def one_step(self, z: Tensor, text: Text) -> Tensor:
+        """The student's picture x0(z): z [B, C, H, W] pure noise, text of B samples."""
         t = torch.full((len(z),), self.options.start, device=z.device)
         return self.schedule.x0_from_eps(z, self.student.predict(STUDENT, z, t, text), t)
 
-    def teacher_eps(self, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def teacher_eps(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The guided teacher's noise."""
         network = self.student.network(TEACHER)
         return guided_eps(network, x, t, text, self.empty, self.options.guidance)
 
     @torch.no_grad()
-    def solve(self, z: Tensor, text: Tensor) -> Tensor:
+    def solve(self, z: Tensor, text: Text) -> Tensor:
         """Where the guided teacher's ODE takes pure noise, in `pair_steps` DDIM steps."""
         timesteps = self.grid.inference(self.options.pair_steps)
         return sample_jumps(lambda x, t: self.teacher_eps(x, t, text), z, timesteps, self.schedule)
 
-    def preview(self, path: Path) -> None:
-        """Validation prompts at 1, 2, 4 and 8 steps by deterministic jumps."""
-        network = self.student.network(STUDENT)
-        write_preview(path, self.base, network, self.grid, "jumps")
+    def preview(self, path: Path) -> dict[str, float]:
+        """Validation prompts at 1, 2, 4 and 8 steps with the method's sampler."""
+        return self.shown.write(path)
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's weights; returns what a model card says of them."""
@@ -176,11 +187,23 @@ class DmdTask(Task):
             "unet_backwards": seen * (1 + options.fake_updates),
         }
 
-    def _draw(self, step: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw(self, step: int, rng: torch.Generator) -> tuple[Text, Tensor, Tensor]:
         """Text of the step's captions, pure noise for the student, noise to diffuse with."""
-        latents, captions = self.data.batch(step, self.recipe.batch, self.recipe.seed)
-        z, eps = (torch.randn(latents.shape, generator=rng).to(self.device) for _ in range(2))
-        return self.base.encode_prompts(captions), z, eps
+        recipe = self.recipe
+        batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
+        z, eps = (torch.randn(batch.shape, generator=rng)[self.share].to(self.device)
+                  for _ in range(2))  # fmt: skip
+        return batch.text, z, eps
+
+    def _times(self, span: tuple[int, int], rng: torch.Generator) -> Tensor:
+        """A timestep for each of the rows in turn."""
+        return torch.randint(*span, (self.recipe.batch,), generator=rng)[self.share].to(self.device)
+
+    def _pairs(self, rows: int) -> int:
+        """How many of the rows in turn have a pair: the batch's first ones do."""
+        if not self.options.mse:
+            return 0
+        return min(rows, max(0, self.options.pairs - (self.share.start or 0)))
 
 
 def build(recipe: Recipe, device: torch.device) -> DmdTask:

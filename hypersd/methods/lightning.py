@@ -1,4 +1,4 @@
-"""SDXL-Lightning: progressive adversarial distillation, here as one adapter.
+"""SDXL-Lightning: progressive adversarial distillation, of an adapter or a whole UNet.
 
 A stage {from: m, to: n} teaches one move of an n-step sampler to land where m / n moves of an
 m-step teacher do: at t, a point of the n-step grid, both start from the same noised latents x_t and
@@ -9,15 +9,16 @@ then D'(x_s, s, c), which gives it up for sharper pictures. With `noised` the cr
 noise up to a random t* added, as in the paper's stages of one and two steps.
 Source: SDXL-Lightning (arXiv 2402.13929), Sec. 3.2 to 3.7.
 
+In the one-step stages a network may predict x0 instead of the noise (`output: sample`), as theirs.
+
 # Differs from SDXL-Lightning: the number of steps and weights per stage are the recipe's; one
-# adapter goes through all stages instead of being merged after each; the network stays
-# eps-predicting to the end (theirs predicts x0 in the one-step stage, with full weights).
+# adapter, or one whole UNet, goes through all stages instead of adapters merged after each.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,20 @@ import torch
 from torch import Tensor, nn
 
 from hypersd.base import load_base
+from hypersd.conditions import Text
 from hypersd.critic import Critic
-from hypersd.data import load_dataset
+from hypersd.data import open_dataset
 from hypersd.errors import UsageError, nearest
-from hypersd.loop import STUDENT, Task
 from hypersd.losses import critic_loss, fooling_loss, squared_error
 from hypersd.methods.options import read
-from hypersd.methods.preview import write_preview
+from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid, guided_eps
 from hypersd.student import TEACHER, Student
+from hypersd.task import STUDENT, Task
 
 CRITICS = ("none", "pair", "single")
+OUTPUTS = ("epsilon", "sample")
 NOISE_LEVELS = (10, 250, 500, 750)  # t* of the critic's inputs, as in the paper
 
 
@@ -62,18 +65,24 @@ RANGES = {"guidance": (1.0, 100.0), "points": (1, 1000), "rank": (1, 1024), "cri
 
 @dataclass(frozen=True)
 class Stage:
-    """`steps` updates that teach `to` moves what `teacher` moves (the recipe's `from`) do."""
+    """`steps` updates that teach `to` moves what `teacher` moves (the recipe's `from`) do.
+
+    output: what the student's network gives, "epsilon" or "sample" (x0): {from: 1, to: 1} turns a
+    one-step student of the one into the other by a squared error (the paper's Eq. 29).
+    """
 
     teacher: int
     to: int
     steps: int
     critic: str = "none"
     noised: bool = False
+    output: str = "epsilon"
 
     @property
     def role(self) -> str:
-        """The name of the stage's critic."""
-        return f"critic_{self.teacher}to{self.to}_{self.critic}"
+        """The name of the stage's critic, which also tells stages apart."""
+        mark = "" if self.output == "epsilon" else "_x0"
+        return f"critic_{self.teacher}to{self.to}_{self.critic}{mark}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +94,7 @@ class Move:
     s: Tensor
     x_t: Tensor
     t: Tensor
-    text: Tensor
+    text: Text
     level: Tensor
     noise: Tensor
 
@@ -93,15 +102,17 @@ class Move:
 class LightningTask(Task):
     """A `hypersd.loop.Task`; each stage's critic is a role of its own."""
 
+    divides = True
+
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         self.options = read(recipe, LightningOptions, RANGES, {"trunk": ("copy", "frozen")})
         self.grid = SolverGrid(self.options.points)
         self.stages = read_stages(recipe, self.grid)
         self.ends = list(accumulate(stage.steps for stage in self.stages))
-        self.base = load_base(recipe.base, device)
+        self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule
-        self.data = load_dataset(recipe.data, self.base)
+        self.data = open_dataset(recipe.data, self.base)
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             self.critics: dict[str, Critic] = {
@@ -112,18 +123,30 @@ class LightningTask(Task):
         full = self.options.full
         self.student = Student(
             self.base.unet, self.schedule, rank=self.options.rank, seed=recipe.seed,
+            recompute=recipe.gradient_checkpointing,
             adapters=() if full else roles, full=roles if full else (),
         )  # fmt: skip
         if self.options.init:
             self.student.load(STUDENT, Path(self.options.init))
-        self.empty = self.base.encode_prompts([""])
+        self.empty = self.base.encode_empty()
+        self.moves: dict[int | None, Move] = {}  # of each part of a batch
+        self.shown = Preview(
+            self.base, self.student, self.grid, prompts=recipe.prompts,
+            guidance=self.options.guidance,
+        )  # fmt: skip
         self.modules: dict[str, nn.Module] = {
             "unet": self.base.unet, **self.critics, **self.student.copies,
         }  # fmt: skip
 
     def _critic(self, stage: Stage) -> Critic:
-        frozen = self.options.trunk == "frozen"
-        return Critic(self.base.unet, pair=stage.critic == "pair", frozen=frozen).to(self.device)
+        frozen, recompute = self.options.trunk == "frozen", self.recipe.gradient_checkpointing
+        pair = stage.critic == "pair"
+        return Critic(self.base.unet, pair=pair, frozen=frozen, recompute=recompute).to(self.device)
+
+    @property
+    def move(self) -> Move:
+        """The student's last move, of the rows in turn."""
+        return self.moves[self.share.start]
 
     def stage(self, step: int) -> Stage:
         """The stage that a training step belongs to."""
@@ -148,29 +171,38 @@ class LightningTask(Task):
         if role == STUDENT:
             return self.loss(step, rng)
         real = self._judged(self.stage(step), self.move.goal)
-        fake = self._judged(self.stage(step), self.move.landed.detach())
+        fake = self._judged(self.stage(step), self.move.landed)
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
         return critic_loss(real, fake).mean(), {"right": float(right)}
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Squared error to the teacher's landing, or what the stage's critic makes of it."""
         stage = self.stage(step)
-        self.move = self._move(stage, step, rng)
-        error = squared_error(self.move.landed, self.move.goal).mean()
+        self.student.prediction[STUDENT] = stage.output
+        move = self._move(stage, step, rng)
+        self.moves[self.share.start] = replace(move, landed=move.landed.detach())
+        error = squared_error(move.landed, move.goal).mean()
         scalars = {"distance": float(error.detach())}
         if stage.critic == "none":
             return error, scalars
-        return fooling_loss(self._judged(stage, self.move.landed)).mean(), scalars
+        return fooling_loss(self._judged(stage, move.landed)).mean(), scalars
 
-    def teacher_eps(self, stage: Stage, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def teacher_eps(self, stage: Stage, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The base's, guided, or an earlier student's, whose guidance is distilled."""
         if stage.teacher in self.kept:
-            return self.student.predict(f"{stage.teacher}step", x, t, text)
+            role = f"{stage.teacher}step"
+            self.student.prediction[role] = self._output_of(stage.teacher, stage)
+            return self.student.predict(role, x, t, text)
         network = self.student.network(TEACHER)
         return guided_eps(network, x, t, text, self.empty, self.options.guidance)
 
+    def _output_of(self, steps: int, before: Stage) -> str:
+        """What the kept student of so many steps gives: that of the last stage that made it."""
+        earlier = self.stages[: self.stages.index(before)]
+        return [stage.output for stage in earlier if stage.to == steps][-1]
+
     @torch.no_grad()
-    def follow(self, stage: Stage, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def follow(self, stage: Stage, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """Where teacher / to moves of the stage's teacher take x from t, a point of its grid."""
         grid = [*self.grid.inference(stage.teacher), 0]
         after = torch.tensor(grid[1:], device=x.device)
@@ -188,10 +220,9 @@ class LightningTask(Task):
             if stage.to in self.kept:
                 self.student.average(f"{stage.to}step", 0.0)
 
-    def preview(self, path: Path) -> None:
+    def preview(self, path: Path) -> dict[str, float]:
         """Validation prompts at 1, 2, 4 and 8 steps by deterministic jumps."""
-        network = self.student.network(STUDENT)
-        write_preview(path, self.base, network, self.grid, "jumps")
+        return self.shown.write(path)
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's adapter; returns what a model card says of it."""
@@ -199,6 +230,7 @@ class LightningTask(Task):
         return {
             "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
             "guidance": self.options.guidance, "solver_points": self.options.points,
+            "prediction_type": self.student.prediction.get(STUDENT, "epsilon"),
             "bytes": path.stat().st_size,
         }  # fmt: skip
 
@@ -224,20 +256,21 @@ class LightningTask(Task):
         }  # fmt: skip
 
     def _move(self, stage: Stage, step: int, rng: torch.Generator) -> Move:
-        latents, captions = self.data.batch(step, self.recipe.batch, self.recipe.seed)
+        recipe = self.recipe
+        batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
         grid = torch.tensor([*self.grid.inference(stage.to), 0])
-        index = torch.randint(stage.to, latents.shape[:1], generator=rng)
-        noise, fresh = (torch.randn(latents.shape, generator=rng) for _ in range(2))
+        index = torch.randint(stage.to, batch.shape[:1], generator=rng)
+        noise, fresh = (torch.randn(batch.shape, generator=rng) for _ in range(2))
         level = torch.tensor(NOISE_LEVELS)[
-            torch.randint(len(NOISE_LEVELS), latents.shape[:1], generator=rng)
+            torch.randint(len(NOISE_LEVELS), batch.shape[:1], generator=rng)
         ]
-        x0, noise, fresh, level = (v.to(self.device) for v in (latents, noise, fresh, level))
-        t, s = grid[index].to(self.device), grid[index + 1].to(self.device)
-        text = self.base.encode_prompts(captions)
-        x_t = self.schedule.diffuse(x0, noise, t)
-        goal = self.follow(stage, x_t, t, text)
-        eps = self.student.predict(STUDENT, x_t, t, text)
-        return Move(self.schedule.jump(x_t, eps, t, s), goal, s, x_t, t, text, level, fresh)
+        drawn = (noise, fresh, level, grid[index], grid[index + 1])
+        noise, fresh, level, t, s = (v[self.share].to(self.device) for v in drawn)
+        x_t = self.schedule.diffuse(batch.x0.to(self.device), noise, t)
+        goal = self.follow(stage, x_t, t, batch.text)
+        eps = self.student.predict(STUDENT, x_t, t, batch.text)
+        landed = self.schedule.jump(x_t, eps, t, s)
+        return Move(landed, goal, s, x_t, t, batch.text, level, fresh)
 
     def _judged(self, stage: Stage, x_s: Tensor) -> Tensor:
         """The critic's logits of a landing, noised where the stage says so."""
@@ -251,7 +284,7 @@ class LightningTask(Task):
 
 
 def read_stages(recipe: Recipe, grid: SolverGrid) -> list[Stage]:
-    """The recipe's stages, {from, to, steps, critic, noised}, in order.
+    """The recipe's stages, {from, to, steps, critic, noised, output}, in order.
 
     Raises UsageError for an unknown or missing key, a bad value, numbers of steps that do not
     divide, a teacher that no stage has made, two stages alike, or steps that do not add up.
@@ -262,6 +295,8 @@ def read_stages(recipe: Recipe, grid: SolverGrid) -> list[Stage]:
         stage = _stage(where, given, grid.points)
         if stage.role in [other.role for other in stages]:
             raise UsageError(f"{where}: the same from, to and critic as an earlier stage")
+        if stages and stages[-1].output == "sample" and stage.output != "sample":
+            raise UsageError(f"{where}.output={stage.output!r}; valid: sample, as the one before")
         if i and stage.teacher not in [other.to for other in stages]:
             made = ", ".join(str(n) for n in sorted({other.to for other in stages}))
             raise UsageError(f"{where}.from={stage.teacher}: no such student yet; valid: {made}")
@@ -276,7 +311,7 @@ def read_stages(recipe: Recipe, grid: SolverGrid) -> list[Stage]:
 
 def _stage(where: str, given: dict[str, Any], points: int) -> Stage:
     counts = ("from", "to", "steps")
-    valid = (*counts, "critic", "noised")
+    valid = (*counts, "critic", "noised", "output")
     for key in given:
         if key not in valid:
             raise UsageError(f"{where}: unknown key {key!r}; {nearest(str(key), valid)}")
@@ -287,12 +322,14 @@ def _stage(where: str, given: dict[str, Any], points: int) -> Stage:
         raise UsageError(f"{where}.critic={given['critic']!r}; valid: {', '.join(CRITICS)}")
     if not isinstance(given.get("noised", False), bool):
         raise UsageError(f"{where}.noised={given['noised']!r}; valid: true or false")
+    if given.get("output", "epsilon") not in OUTPUTS:
+        raise UsageError(f"{where}.output={given['output']!r}; valid: {', '.join(OUTPUTS)}")
     if given["from"] % given["to"] or points % given["from"]:
         raise UsageError(
             f"{where}: {given['from']} to {given['to']} on {points} points; valid: each divides "
             "the one before"
         )
-    rest = {key: given[key] for key in ("critic", "noised") if key in given}
+    rest = {key: given[key] for key in ("critic", "noised", "output") if key in given}
     return Stage(given["from"], given["to"], given["steps"], **rest)
 
 

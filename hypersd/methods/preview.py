@@ -1,8 +1,10 @@
-"""A picture of what a student does: validation prompts, drawn in 1, 2, 4 and 8 steps."""
+"""What a student does on validation prompts: a picture of 1, 2, 4 and 8 steps, and how far its
+pictures are from the teacher's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +16,86 @@ from hypersd.base import Base
 from hypersd.sampler import sample_consistency, sample_jumps
 from hypersd.shapes.captions import caption
 from hypersd.shapes.scenes import sample_scene
-from hypersd.solver import Network, SolverGrid
+from hypersd.solver import Network, SolverGrid, guided_eps
+from hypersd.student import STUDENT, TEACHER, Student
 
 STEPS = (1, 2, 4, 8)
 PROMPTS = 8
+TEACHER_STEPS = 20
+AT_ONCE = 64 * 64 * 8  # latent places that are decoded in one call: a large picture by itself
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "jumps": sample_jumps,  # deterministic: DDIM's moves
     "consistency": sample_consistency,  # LCM's: predict x0, add fresh noise
 }
 
 
-@torch.no_grad()
-def write_preview(path: Path, base: Base, network: Network, grid: SolverGrid, sampler: str) -> None:
-    """Write a PNG: one row for each of 1, 2, 4 and 8 steps, one column per validation prompt.
+class Preview:
+    """Draws validation prompts with a student, always from the same noise.
 
-    Noise comes from a fixed seed, the same for all rows, steps of training and methods.
+    prompts: the world's own where there are none.  guidance: of the teacher it is compared with.
     sampler: a key of `SAMPLERS`.
     """
-    text = base.encode_prompts([caption(sample_scene("validation", i)) for i in range(PROMPTS)])
-    rng = torch.Generator().manual_seed(0)
-    size = int(base.unet.config.sample_size)
-    shape = (max(STEPS), PROMPTS, int(base.unet.config.in_channels), size, size)
-    noise = torch.randn(shape, generator=rng).to(base.device)
 
-    def model(x: Tensor, t: Tensor) -> Tensor:
-        return network(x, t, text)
+    def __init__(
+        self, base: Base, student: Student, grid: SolverGrid, *,
+        prompts: Sequence[str] = (), guidance: float = 1.0, sampler: str = "jumps",
+    ) -> None:  # fmt: skip
+        self.base, self.student, self.grid = base, student, grid
+        self.guidance, self.sampler = guidance, sampler
+        self.prompts = [*prompts] or [
+            caption(sample_scene("validation", i)) for i in range(PROMPTS)
+        ]
 
-    rows = []
-    for steps in (n for n in STEPS if n <= grid.points):
-        timesteps = grid.inference(steps)
-        latents = SAMPLERS[sampler](
-            model, noise[0], timesteps, base.schedule, noise=list(noise[1:])
-        )
-        rows.append(np.concatenate(list(base.decode(latents)), axis=1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.concatenate(rows, axis=0)).save(path)
+    @torch.no_grad()
+    def write(self, path: Path) -> dict[str, float]:
+        """Write a PNG: one row for each of 1, 2, 4 and 8 steps, one column per prompt.
+
+        Returns `teacher_distance_<n>step`: the mean squared difference, in latents, between what
+        the student draws in n steps and where the teacher's guided ODE takes the same noise. For
+        methods that follow the teacher, a measure of how well they do; a drift for the others.
+        """
+        noise = self._noise()
+        rows, figures = [], {}
+        for steps in (n for n in STEPS if n <= self.grid.points):
+            latents = self._draw(steps, noise)
+            figures[f"teacher_distance_{steps}step"] = float(
+                (latents - self.reference.to(latents)).square().mean()
+            )
+            rows.append(np.concatenate(list(self._decode(latents)), axis=1))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.concatenate(rows, axis=0)).save(path)
+        return figures
+
+    def latents(self, steps: int) -> Tensor:
+        """What the student draws of the prompts in so many steps, [prompts, C, H, W]."""
+        return self._draw(steps, self._noise())
+
+    @cached_property
+    def reference(self) -> Tensor:
+        """The teacher's latents of the prompts, of guided DDIM steps; kept on the CPU."""
+        network, text = self.student.network(TEACHER), self.base.encode_prompts(self.prompts)
+        empty = self.base.encode_empty()
+
+        def teacher(x: Tensor, t: Tensor) -> Tensor:
+            return guided_eps(network, x, t, text, empty, self.guidance)
+
+        steps = min(TEACHER_STEPS, self.grid.points)
+        x = self._noise()[0]
+        return sample_jumps(teacher, x, self.grid.inference(steps), self.base.schedule).cpu()
+
+    def _draw(self, steps: int, noise: Tensor) -> Tensor:
+        network: Network = self.student.network(STUDENT)
+        text = self.base.encode_prompts(self.prompts)
+        return SAMPLERS[self.sampler](
+            lambda x, t: network(x, t, text), noise[0], self.grid.inference(steps),
+            self.base.schedule, noise=list(noise[1:]),
+        )  # fmt: skip
+
+    def _noise(self) -> Tensor:
+        size, channels = (int(self.base.unet.config[key]) for key in ("sample_size", "in_channels"))
+        shape = (max(STEPS), len(self.prompts), channels, size, size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.base.device)
+
+    def _decode(self, latents: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        parts = torch.split(latents, max(1, AT_ONCE // latents[0, 0].numel()))
+        return np.concatenate([self.base.decode(part) for part in parts])

@@ -15,21 +15,22 @@ critic (`hypersd.critic`) tells the target's landings ("real") from the student'
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from hypersd.conditions import Text
 from hypersd.critic import Critic
 from hypersd.errors import UsageError, nearest
-from hypersd.loop import STUDENT
 from hypersd.losses import critic_loss, fooling_loss
 from hypersd.methods.consistency import ConsistencyTask, Draw, Landing, Method
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import SolverGrid
+from hypersd.task import STUDENT
 
 CRITIC, PREVIOUS = "critic", "previous"
 
@@ -77,7 +78,15 @@ class TscdTask(ConsistencyTask):
     student's and judges the same landings."""
 
     method: Tscd
-    landing: Landing
+
+    def __init__(self, recipe: Recipe, device: torch.device, method: type[Method]) -> None:
+        super().__init__(recipe, device, method)
+        self.landings: dict[int | None, Landing] = {}  # of each part of a batch
+
+    @property
+    def landing(self) -> Landing:
+        """Where the student has just landed, of the rows in turn."""
+        return self.landings[self.share.start]
 
     def networks(self) -> dict[str, nn.Module]:
         """The critic, where a stage has one."""
@@ -86,7 +95,9 @@ class TscdTask(ConsistencyTask):
         with torch.random.fork_rng():
             torch.manual_seed(self.recipe.seed)
             frozen = self.recipe.options.get("critic", "copy") == "frozen"
-            self.critic = Critic(self.base.unet, frozen=frozen).to(self.device)
+            recompute = self.recipe.gradient_checkpointing
+            critic = Critic(self.base.unet, frozen=frozen, recompute=recompute)
+            self.critic = critic.to(self.device)
         return {"critic": self.critic}
 
     def adapters(self) -> tuple[str, ...]:
@@ -111,11 +122,9 @@ class TscdTask(ConsistencyTask):
         """The student's loss, or the critic's on the landings that it has just made."""
         if role == STUDENT:
             return self.loss(step, rng)
-        at = self.landing
-        there = (at.s, at.text, at.x_t, at.t)
-        real, fake = self.critic(at.goal, *there), self.critic(at.prediction.detach(), *there)
+        real, fake = self.logits(self.landing.goal), self.logits(self.landing.prediction)
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        return critic_loss(real, fake).mean(), {"right": float(right)}
+        return self.telling(real, fake).mean(), {"right": float(right)}
 
     def compare(self, step: int, landing: Landing) -> tuple[Tensor, dict[str, float]]:
         """The stage's weighted sum of the distance and of what the critic makes of the landing."""
@@ -124,12 +133,27 @@ class TscdTask(ConsistencyTask):
         scalars["distance"] = float(distances.detach().mean())
         if not stage.adversarial:
             return stage.distance * distances, scalars
-        self.landing, at = landing, landing
-        fooling = fooling_loss(self.critic(at.prediction, at.s, at.text, at.x_t, at.t))
+        prediction = landing.prediction.detach()
+        self.landings[self.share.start] = replace(landing, prediction=prediction)
+        fooling = self.fooling(self.logits(landing.prediction))
         scalars["fooling"] = float(fooling.detach().mean())
         return stage.distance * distances + stage.adversarial * fooling, scalars
 
-    def teacher_eps(self, step: int, x: Tensor, t: Tensor, text: Tensor) -> Tensor:
+    def logits(self, x_s: Tensor) -> Tensor:
+        """What the critic makes of landings in the place of the last ones, [B, ...]."""
+        at = self.landing
+        found: Tensor = self.critic(x_s, at.s, at.text, at.x_t, at.t)
+        return found
+
+    def telling(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What the critic minimises, [B]."""
+        return critic_loss(real, fake)
+
+    def fooling(self, fake: Tensor) -> Tensor:
+        """What the student minimises of the critic's logits, [B]."""
+        return fooling_loss(fake)
+
+    def teacher_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The base's, guided; or, after the first stage, the previous stage's student's."""
         if self._taught_by_previous and step >= self.method.ends[0]:
             return self.student.predict(PREVIOUS, x, t, text)

@@ -129,7 +129,7 @@ def test_structure_alone_trains_too(build: Any, segmenter: Path, tmp_path: Path)
     for _ in range(8):
         last = run.turn("student", 1.0, rng())["structure"]
     assert last < first
-    assert all(p.grad is None for p in task.segmenter.parameters())
+    assert all(p.grad is None for p in task.structure.net.parameters())
     assert task.cost(2) == {"unet_forwards": 4, "unet_backwards": 4}
 
 

@@ -1,0 +1,163 @@
+"""DMD2: distribution matching for several steps, with a GAN term instead of the ODE pairs.
+
+A student of `moves` steps is trained on what it will meet: of its timesteps one is drawn, the
+student itself makes the way there from pure noise without gradient (x0, then fresh noise up to the
+next timestep), and its x0 from there is the generated picture. Distribution matching as in DMD; and
+a head on the fake score model's middle block tells noised pictures of the data from generated ones.
+Source: DMD2 (arXiv 2405.14867), Sec. 4.1 to 4.4.
+
+# Differs from DMD2: one resident UNet with an adapter each for student and fake score (theirs are
+# three UNets), and the head of `hypersd.critic`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hypersd.conditions import Text
+from hypersd.critic import Head, encode
+from hypersd.losses import critic_loss, distribution_matching_loss, fooling_loss, squared_error
+from hypersd.methods.dmd import FAKE, NOISE_RANGE, RANGES, DmdOptions, DmdTask
+from hypersd.methods.options import read
+from hypersd.recipe import Recipe
+from hypersd.student import STUDENT
+
+
+@dataclass(frozen=True)
+class Dmd2Options(DmdOptions):
+    """A recipe's `options`, beside DMD's (whose pairs are left out here).
+
+    moves: steps of the student; one step is made at `start`.  gan: weight of what the student makes
+    of the critic's logits.  gan_critic: weight of the critic's own loss beside the fake's.
+    """
+
+    fake_updates: int = 5
+    mse: float = 0.0
+    pairs: int = 0
+    moves: int = 4
+    gan: float = 5e-3
+    gan_critic: float = 1e-2
+
+
+DMD2_RANGES = RANGES | {
+    "mse": (0.0, 0.0), "pairs": (0, 0), "moves": (1, 8), "gan": (0.0, 100.0),
+    "gan_critic": (0.0, 100.0),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """What a turn works on: pictures x0 of the student and of the data, [B, C, H, W], both noised
+    to t by eps; text."""
+
+    x: Tensor
+    data: Tensor
+    t: Tensor
+    eps: Tensor
+    text: Text
+
+
+class Dmd2Task(DmdTask):
+    """A `hypersd.loop.Task`; the critic's head belongs to the fake score model's role."""
+
+    options: Dmd2Options
+    sampler: ClassVar[str] = "consistency"
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        super().__init__(recipe, device, read(recipe, Dmd2Options, DMD2_RANGES))
+        config = self.base.unet.config
+        width, blocks = int(config.block_out_channels[-1]), len(config.block_out_channels)
+        with torch.random.fork_rng():
+            torch.manual_seed(recipe.seed)
+            self.head = Head(width, width, int(config.sample_size) >> (blocks - 1)).to(device)
+        self.modules["head"] = self.head
+        moves = self.options.moves
+        self.timesteps = self.grid.inference(moves) if moves > 1 else [self.options.start]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Each role's parameters; the head learns with the fake score model."""
+        student, fake = super().groups()
+        return [student, fake, fake | {"params": list(self.head.parameters())}]
+
+    def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The fake's denoising loss on generated pictures, and the critic's."""
+        at = self.generate(step, rng, (0, self.schedule.steps), gradient=False)
+        x_t = self.schedule.renoise(at.x, at.eps, at.t)
+        error = squared_error(self.student.predict(FAKE, x_t, at.t, at.text), at.eps).mean()
+        fake, real = self.logits(x_t, at), self.logits(self._noised_data(at), at)
+        telling = critic_loss(real, fake).mean()
+        right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+        scalars = {"denoising": float(error.detach()), "telling": float(telling.detach())}
+        return error + self.options.gan_critic * telling, scalars | {"right": float(right)}
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Distribution matching, and the generated pictures' part of the GAN."""
+        at = self.generate(step, rng, NOISE_RANGE, gradient=True)
+        x_t = self.schedule.renoise(at.x, at.eps, at.t)
+        with torch.no_grad():
+            eps = self.student.predict(FAKE, x_t, at.t, at.text)
+            fake = self.schedule.x0_from_eps(x_t, eps, at.t)
+            real = self.schedule.x0_from_eps(x_t, self.teacher_eps(x_t, at.t, at.text), at.t)
+        matching = distribution_matching_loss(at.x, fake, real).mean()
+        fooling = fooling_loss(self.logits(x_t, at)).mean()
+        scalars = {"gap": float((fake - real).abs().mean()), "fooling": float(fooling.detach())}
+        return matching + self.options.gan * fooling, scalars
+
+    def generate(
+        self, step: int, rng: torch.Generator, span: tuple[int, int], *, gradient: bool
+    ) -> Generated:
+        """Draw all that a turn needs, in one order, and let the student make its pictures."""
+        recipe, rows = self.recipe, self.share
+        batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, rows)
+        last = int(torch.randint(len(self.timesteps), (1,), generator=rng))
+        z, eps, *fresh = (
+            torch.randn(batch.shape, generator=rng)[rows].to(self.device)
+            for _ in range(1 + len(self.timesteps))
+        )
+        t = self._times(span, rng)
+        x = self.simulate(z, fresh[:last], batch.text, gradient=gradient)
+        return Generated(x, batch.x0.to(self.device), t, eps, batch.text)
+
+    def simulate(self, z: Tensor, fresh: list[Tensor], text: Text, *, gradient: bool) -> Tensor:
+        """x0 after len(fresh) moves of the student's own sampler and one more, which alone has a
+        gradient where one is wanted. z: pure noise, [B, C, H, W]; fresh: noise of each move."""
+        x = z
+        with torch.no_grad():
+            for i, noise in enumerate(fresh):
+                following = torch.full((len(x),), self.timesteps[i + 1], device=x.device)
+                x = self.schedule.renoise(self._x0(x, i, text), noise, following)
+        with torch.set_grad_enabled(gradient):
+            return self._x0(x, len(fresh), text)
+
+    def logits(self, x_t: Tensor, at: Generated) -> Tensor:
+        """The critic's logits, [B], from the fake score model's middle block."""
+        with self.student.using(FAKE):
+            found: Tensor = self.head(encode(self.student.unet, x_t, at.t, at.text))
+        return found
+
+    def cost(self, steps: int) -> dict[str, int]:
+        """The student's moves on average in every turn, the scores, and the critic's halves (which
+        are counted as half a pass each)."""
+        options, seen = self.options, steps * self.recipe.batch
+        guided, drawn = 1 if options.guidance == 1 else 2, (1 + options.moves) / 2
+        student = drawn + 1 + guided + 0.5
+        return {
+            "unet_forwards": round(seen * (student + (drawn + 2) * options.fake_updates)),
+            "unet_backwards": round(seen * (1.5 + 2 * options.fake_updates)),
+        }
+
+    def _x0(self, x: Tensor, move: int, text: Text) -> Tensor:
+        t = torch.full((len(x),), self.timesteps[move], device=x.device)
+        return self.schedule.x0_from_eps(x, self.student.predict(STUDENT, x, t, text), t)
+
+    def _noised_data(self, at: Generated) -> Tensor:
+        return self.schedule.renoise(at.data, at.eps, at.t)
+
+
+def build(recipe: Recipe, device: torch.device) -> Dmd2Task:
+    """The task of a recipe with `method: dmd2`."""
+    return Dmd2Task(recipe, device)

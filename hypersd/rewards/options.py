@@ -1,0 +1,27 @@
+"""What a reward is, and what a recipe says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Reward = Callable[[Tensor, Sequence[str]], Tensor]
+"""(pictures [B, 3, H, W] in [-1, 1], B prompts) -> [B], larger is better, with gradient."""
+
+
+@dataclass(frozen=True)
+class RewardOptions:
+    """One entry of a recipe's `rewards`.
+
+    kind: a key of KINDS.  folder: of the trained head or preference model.  clip: folder of the
+    CLIP that an aesthetic head stands on.  target: alpha_d of the hinge ReLU(alpha_d - r_d), in the
+    reward's unit.  weight: of that hinge.
+    """
+
+    kind: str
+    folder: str
+    target: float
+    weight: float = 1.0
+    clip: str = ""

@@ -1,0 +1,61 @@
+"""The embedded world's rewards: an aesthetic head on its CLIP, and CLIPs tuned on choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from hypersd.errors import UsageError
+from hypersd.rewards.options import Reward, RewardOptions
+from hypersd.shapes.aesthetic import AestheticHead
+from hypersd.shapes.clip import encode_text, load, token_ids, trimmed
+
+
+def aesthetic(options: RewardOptions, device: torch.device) -> Reward:
+    """The rating, 1 to 10, that a head gives a CLIP's embedding of the picture."""
+    model = _open_clip(options.clip, device)
+    head = AestheticHead(model.text_projection.shape[1])
+    _load(head, Path(options.folder) / "model.safetensors")
+    head = head.to(device).eval().requires_grad_(False)
+
+    def rate(images: Tensor, prompts: Sequence[str]) -> Tensor:
+        rating: Tensor = head(model.encode_image(images, normalize=True))
+        return rating
+
+    return rate
+
+
+def preference(options: RewardOptions, device: torch.device) -> Reward:
+    """A hundred times the cosine of picture and prompt, of a CLIP tuned on people's choices."""
+    model = _open_clip(options.folder, device)
+    tokenizer = AutoTokenizer.from_pretrained(options.folder, local_files_only=True)
+
+    def prefer(images: Tensor, prompts: Sequence[str]) -> Tensor:
+        ids = trimmed(token_ids(tokenizer, list(prompts)), model.text_eos_id).to(device)
+        text = encode_text(model, ids)
+        score: Tensor = 100 * (model.encode_image(images, normalize=True) * text).sum(dim=-1)
+        return score
+
+    return prefer
+
+
+def _open_clip(folder: str, device: torch.device) -> Any:
+    try:
+        model = load(folder)
+    except Exception as error:  # its loader raises many kinds
+        raise UsageError(f"reward {folder!r}: {str(error).splitlines()[0]}") from None
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _load(module: torch.nn.Module, path: Path) -> None:
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UsageError(f"reward {path}: {str(error).splitlines()[0]}") from None

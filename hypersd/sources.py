@@ -1,0 +1,182 @@
+"""Pictures with captions, from a folder, webdataset shards or a Hugging Face dataset.
+
+A source is read once, from beginning to end, and only its bytes: what is damaged shows itself when
+a picture is decoded, and is skipped, counted and named (see `hypersd.pictures`).
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypersd.errors import UsageError, nearest
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+CAPTIONS = (".txt", ".caption")
+COMMON = ("n", "size")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture as it is stored, and its caption or None."""
+
+    name: str
+    image: bytes
+    caption: str | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """where: for messages.  stamp: changes when the data does.  samples: reads from the start."""
+
+    where: str
+    stamp: str
+    samples: Callable[[], Iterator[Sample]]
+
+
+def find(data: Mapping[str, Any]) -> Source:
+    """The source of a recipe's `data`: {folder: DIR}, {webdataset: "DIR/*.tar"} or {dataset: NAME,
+    split, image, caption}, beside `n` and `size`.
+
+    Raises UsageError where it is missing, has no pictures, or a key is not known.
+    """
+    kind = next((key for key in KINDS if key in data), None)
+    if kind is None:
+        raise UsageError(f"recipe, data={dict(data)}; valid: one of {', '.join(KINDS)}")
+    make, keys = KINDS[kind]
+    for key in data:
+        if key not in (kind, *keys, *COMMON):
+            raise UsageError(
+                f"recipe, data: unknown key {key!r}; {nearest(str(key), (kind, *keys, *COMMON))}"
+            )
+    return make(data)
+
+
+def _folder(data: Mapping[str, Any]) -> Source:
+    """Pictures of a folder and those below it, captions in NAME.txt or in metadata.jsonl
+    ({"file_name", "text"} a line, as in Hugging Face's image folders)."""
+    folder = Path(data["folder"])
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UsageError(
+            f"recipe, data.folder={data['folder']}: no pictures ({', '.join(SUFFIXES)})"
+        )
+    known = _metadata(folder / "metadata.jsonl")
+
+    def samples() -> Iterator[Sample]:
+        for path in paths:
+            name = path.relative_to(folder).as_posix()
+            yield Sample(name, path.read_bytes(), known.get(name) or _beside(path))
+
+    stamp = json.dumps([[str(p.relative_to(folder)), p.stat().st_size] for p in paths])
+    return Source(f"data.folder={data['folder']}", stamp, samples)
+
+
+def _beside(path: Path) -> str | None:
+    found = next((p for s in CAPTIONS if (p := path.with_suffix(s)).is_file()), None)
+    return None if found is None else found.read_text(errors="replace").strip()
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        return {row["file_name"]: str(row["text"]) for row in rows if row.get("text")}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f'{path}: {error}; valid: {{"file_name": ..., "text": ...}}') from None
+
+
+def _webdataset(data: Mapping[str, Any]) -> Source:
+    """Tar files in webdataset's form: KEY.jpg and KEY.txt (or "caption" in KEY.json), together."""
+    paths = [Path(p) for p in sorted(glob.glob(str(data["webdataset"])))]
+    if not paths:
+        raise UsageError(f"recipe, data.webdataset={data['webdataset']}: no such shards")
+
+    def samples() -> Iterator[Sample]:
+        for path in paths:
+            yield from _shard(path)
+
+    stamp = json.dumps([[path.name, path.stat().st_size] for path in paths])
+    return Source(f"data.webdataset={data['webdataset']}", stamp, samples)
+
+
+def _shard(path: Path) -> Iterator[Sample]:
+    """The samples of one shard: runs of members of one key. A torn shard ends where it is torn."""
+    key, parts = "", dict[str, bytes]()
+    try:
+        with tarfile.open(path) as shard:
+            for member in shard:
+                if not member.isfile():
+                    continue
+                stem, _, suffix = member.name.rpartition("/")[2].partition(".")
+                name = f"{path.name}/{stem}"
+                if name != key and parts:
+                    yield _together(key, parts)
+                    parts = {}
+                file = shard.extractfile(member)
+                key, parts[f".{suffix.lower()}"] = name, b"" if file is None else file.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        yield Sample(f"{path.name} ({error})", b"", "")
+        return
+    if parts:
+        yield _together(key, parts)
+
+
+def _together(key: str, parts: dict[str, bytes]) -> Sample:
+    image = next((parts[s] for s in SUFFIXES if s in parts), b"")
+    text = next((parts[s] for s in CAPTIONS if s in parts), None)
+    if text is not None:
+        return Sample(key, image, text.decode(errors="replace").strip())
+    try:
+        return Sample(key, image, json.loads(parts[".json"])["caption"])
+    except (KeyError, ValueError, TypeError):
+        return Sample(key, image, None)
+
+
+def _dataset(data: Mapping[str, Any]) -> Source:
+    """A Hugging Face dataset, by name or folder, streamed: `image` and `caption` name its columns
+    (default: image, text); a caption may be a list, of which the first is taken."""
+    try:
+        import datasets  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise UsageError("recipe, data.dataset: pip install datasets") from None
+    name, split = str(data["dataset"]), str(data.get("split", "train"))
+    image, caption = str(data.get("image", "image")), str(data.get("caption", "text"))
+    where = f"data.dataset={name}"
+    try:
+        read = datasets.load_dataset(name, split=split, streaming=True)
+        read = read.cast_column(image, datasets.Image(decode=False))
+    except Exception as error:  # its loader raises many kinds
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UsageError(f"recipe, {where}: {line}") from None
+
+    def samples() -> Iterator[Sample]:
+        for i, row in enumerate(read):
+            text = row.get(caption)
+            text = text[0] if isinstance(text, list) and text else text
+            yield Sample(f"{name}[{i}]", _stored(row[image]), text and str(text))
+
+    version = getattr(read.info, "version", None)
+    stamp = json.dumps([name, split, image, caption, str(version), read.info.download_checksums])
+    return Source(where, stamp, samples)
+
+
+def _stored(found: Any) -> bytes:
+    if not isinstance(found, dict):
+        return b""
+    if found.get("bytes"):
+        return bytes(found["bytes"])
+    return Path(found["path"]).read_bytes() if found.get("path") else b""
+
+
+KINDS: dict[str, tuple[Callable[[Mapping[str, Any]], Source], tuple[str, ...]]] = {
+    "folder": (_folder, ()),
+    "webdataset": (_webdataset, ()),
+    "dataset": (_dataset, ("split", "image", "caption")),
+}

@@ -1,0 +1,120 @@
+"""Small random models of SD1.5's and SDXL's classes and key names, and pictures for them.
+
+64 px, latents 4x8x8; SDXL's has two text encoders, added sizes and pooled text, no adapter-sized
+part is left out: every block type of the real UNets occurs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from gaussians import SCALED_LINEAR
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+WORDS = "a red blue green bird boat house tree on the water under sky with two small large"
+LENGTH = 12
+
+
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    start, end = "<|startoftext|>", "<|endoftext|>"
+    bpe = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=120, show_progress=False, special_tokens=[start, end],
+        end_of_word_suffix="</w>",
+    )  # fmt: skip
+    bpe.train_from_iterator([WORDS], trainer)
+    folder.mkdir(parents=True, exist_ok=True)
+    bpe.model.save(str(folder))
+    vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
+    return CLIPTokenizer(vocab, merges, model_max_length=LENGTH)
+
+
+def _text(tokenizer: CLIPTokenizer, width: int, kind: Any) -> Any:
+    return kind(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=32, projection_dim=width,
+        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=LENGTH,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )).eval()  # fmt: skip
+
+
+def _parts(folder: Path) -> dict[str, Any]:
+    tokenizer = _tokenizer(folder / "words")
+    vae = AutoencoderKL(
+        block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, latent_channels=4,
+        sample_size=64, layers_per_block=1,
+    )  # fmt: skip
+    scheduler = DDIMScheduler(**SCALED_LINEAR, clip_sample=False, set_alpha_to_one=False)
+    return {"vae": vae, "tokenizer": tokenizer, "scheduler": scheduler}
+
+
+def make_sd15(folder: Path) -> Path:
+    """A StableDiffusionPipeline folder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = _parts(folder)
+        unet = UNet2DConditionModel(
+            sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            attention_head_dim=8, cross_attention_dim=16,
+        )  # fmt: skip
+        text = _text(parts["tokenizer"], 16, CLIPTextModel)
+    StableDiffusionPipeline(
+        **parts, unet=unet, text_encoder=text, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def make_sdxl(folder: Path) -> Path:
+    """A StableDiffusionXLPipeline folder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        parts = _parts(folder)
+        unet = UNet2DConditionModel(
+            sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=(2, 4), transformer_layers_per_block=(1, 2),
+            use_linear_projection=True, cross_attention_dim=32, addition_embed_type="text_time",
+            addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 16,
+        )  # fmt: skip
+        first = _text(parts["tokenizer"], 16, CLIPTextModel)
+        second = _text(parts["tokenizer"], 16, CLIPTextModelWithProjection)
+    StableDiffusionXLPipeline(
+        **parts, unet=unet, text_encoder=first, text_encoder_2=second,
+        tokenizer_2=parts["tokenizer"], force_zeros_for_empty_prompt=True,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def make_pictures(folder: Path, count: int = 6) -> Path:
+    """Smooth random pictures of several sizes, as NAME.png with NAME.txt beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, words = np.random.default_rng(0), WORDS.split()
+    for i in range(count):
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        size = (96, 64) if i % 2 else (80, 100)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(" ".join(rng.choice(words, 4)))
+    return folder
