@@ -31,7 +31,7 @@ from hypersd.shapes.scenes import SIZES, Scene, Spec, generator, sample_scene
 from hypersd.shapes.teacher import END, build_tokenizer
 
 CONTEXT = 36
-READERS = 4
+READERS = 4  # times as many captions a step where the text tower reads alone
 NEGATIVES = 5  # captions with one wrong value, per picture and step
 CELLS = f"{tower.STEM}.5"  # the part of the picture tower that learns where things are
 ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
