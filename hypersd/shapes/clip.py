@@ -120,10 +120,10 @@ class ClipTask(Task):
     """Contrast within the batch, and against captions with one wrong value; the stem's features
     learn to name the things in their places, the embeddings to hold facts and look. A `Task`.
 
-    options: embed, things, facts and look (weights of their losses).  data: start, n.  stages:
-    steps each; in one of `reading` the text tower alone learns the facts, READERS times as many
-    captions a step, with the head that pictures have taught: beside pictures it stays for long at
-    a place where "left of" and "right of" are one.
+    options: embed, things, facts and look (weights of their losses), init (an exported folder, to
+    train on).  data: start, n.  stages: steps each; in one of `reading` the text tower alone learns
+    the facts, READERS times as many captions a step: beside pictures it stays for long at a place
+    where "left of" and "right of" are one.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -131,7 +131,8 @@ class ClipTask(Task):
         self.tokenizer = build_tokenizer(Path(f"runs/cache/tokenizer-{recipe.identity}"))
         self.end = self.tokenizer.convert_tokens_to_ids(END)
         self.config = config(recipe.options, len(self.tokenizer), self.end)
-        self.model = build(self.config).to(device).train()
+        init = recipe.options.get("init")
+        self.model = (load(init) if init else build(self.config)).to(device).train()
         self.heads = nn.ModuleDict({
             "things": nn.Conv2d(tower.WIDTHS[CELLS], len(SIZES) * PER_SIZE, 1),
             "facts": FactsHead(recipe.options["embed"]),
@@ -158,7 +159,6 @@ class ClipTask(Task):
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         reading = self._reading(step)
-        self.heads["facts"].requires_grad_(not reading)
         size = self.recipe.batch * (READERS if reading else 1)
         rows = torch.randint(len(self.data.ids), (size,), generator=rng)
         return self._read(rows) if reading else self._match(rows)
