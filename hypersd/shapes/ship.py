@@ -1,7 +1,8 @@
 """Put finished trainings among the shipped weights: `python -m hypersd.shapes.ship NAME ...`.
 
 NAME is "base" (the teacher, with the autoencoder that it was trained on), an adapter ("lcm", "tcd",
-"tscd") or an evaluator. Trainings are looked for in runs/train/shapes_<name>/final.
+"tscd") or an evaluator. Trainings are looked for in runs/train/shapes_<name>/final, those that were
+trained on in runs/train/<recipe>/final.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from hypersd.errors import UsageError, nearest
 from hypersd.shapes.weights import FOLDER, NAMES
 
 TRAININGS = Path("runs/train")
+TRAINED_ON = {"base": "shapes_teacher_longer", "clip": "shapes_clip_longer"}  # recipes by name
 
 
 def finished(recipe: str) -> Path:
@@ -32,7 +34,7 @@ def ship(name: str) -> Path:
     """
     if name not in NAMES:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
-    source = finished("shapes_teacher" if name == "base" else f"shapes_{name}")
+    source = finished(TRAINED_ON.get(name, f"shapes_{name}"))
     target = FOLDER / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
