@@ -6,7 +6,6 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 # Of the world, on two CPU cores.
 WORLD = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
@@ -36,7 +35,7 @@ def measured(cache: Path, where: str) -> dict[str, float]:
     """What earlier runs measured at a `place`."""
     found = _read(cache)
     names = {name: f"{name}{where}" for name in WORLD}
-    return {name: float(found[key]) for name, key in names.items() if key in found}
+    return {name: found[key] for name, key in names.items() if key in found}
 
 
 def remember(cache: Path, where: str, costs: Mapping[str, float]) -> None:
@@ -46,9 +45,9 @@ def remember(cache: Path, where: str, costs: Mapping[str, float]) -> None:
         (cache / "costs.json").write_text(json.dumps(known))
 
 
-def _read(cache: Path) -> dict[str, Any]:
+def _read(cache: Path) -> dict[str, float]:
     try:
-        found: dict[str, Any] = json.loads((cache / "costs.json").read_text())
-    except (OSError, ValueError):
+        found = json.loads((cache / "costs.json").read_text())
+        return {name: float(value) for name, value in found.items() if 0 <= float(value) < 1e6}
+    except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: guess again
         return {}
-    return found

@@ -6,6 +6,7 @@ no torch, so that a plan can say what is cached. A recipe stands for the weights
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -30,21 +31,23 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".webp")
 
 
 class Hashes:
-    """sha256 of files, remembered in one file by path, size and time of change."""
+    """sha256 of files, remembered in one file by path, size and times of change (of the content,
+    which a copy can carry over from another file, and of the file itself, which it cannot)."""
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
         self._new = False
-        try:
-            self._known: dict[str, str] = json.loads(memory.read_text())
-        except (OSError, ValueError):
-            self._known = {}
+        self._known: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            held = json.loads(memory.read_text())
+            if held["digest"] == digest(held["files"]):
+                self._known = held["files"]
 
     def file(self, path: Path) -> str:
         """The sha256 of a file's bytes. Raises UsageError where it cannot be read."""
         try:
             status = path.stat()
-            name = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+            name = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
             if name not in self._known:
                 with path.open("rb") as file:
                     self._known[name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -64,7 +67,8 @@ class Hashes:
         beside = self._memory.with_name(self._memory.name + ".writing")
         try:
             self._memory.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(self._known, indent=0))
+            held = {"digest": digest(self._known), "files": self._known}
+            beside.write_text(json.dumps(held, indent=0))
             beside.replace(self._memory)
         except OSError:
             pass
@@ -289,7 +293,7 @@ def whole(path: Path) -> None:
             header = json.loads(file.read(length)) if length <= size else {}
         ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
         intact = bool(ends) and 8 + length + max(ends) == size
-    except (struct.error, ValueError, AttributeError, KeyError, TypeError):
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         intact = False
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None

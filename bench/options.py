@@ -224,7 +224,7 @@ def _compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
         with initialize(version_base="1.3", config_path=None):
             composed = compose("bench", signed)
         values = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
         words = _reason(error).split(" See http")[0].split(" 1. To use")[0]
         raise UsageError(
             f"cannot read {' '.join(overrides)!r}: {words} (lists need brackets, values with any "
@@ -265,13 +265,10 @@ def _sign(override: str, contestants: set[str]) -> str:
 def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A suite's mapping; over that of the suite which it `extends`, where it does."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
 
-    try:
-        values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"suite={path}: {_reason(error)}") from None
+    from hypersd.plain_yaml import load
+
+    values = load(path, f"suite={path}")
     given = fields.mapping(f"suite={path}", values, (*suite.KEYS, "extends"))
     name = given.pop("extends", None)
     if name is None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +16,7 @@ SETS = {"shapes/test": "test", "shapes/validation": "validation"}
 NAMES = (*SETS, *prompt_sets.SOURCES)
 COLUMNS = ("prompt", "caption", "text")
 SUFFIXES = (".txt", ".tsv", ".json", ".jsonl")
+MOST_BYTES = 256 * 2**20  # COCO's captions of all its training pictures are 90 MB
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,8 @@ def load(name: str, n: int | None) -> PromptSet:
     annotations (the first caption of each picture); objects and .tsv files have a column `prompt`,
     `caption` or `text`.
     Raises UsageError for an unknown set, one that cannot be had or has other texts than were
-    pinned, and a file that cannot be read, is not UTF-8, is empty or has fewer than n prompts.
+    pinned, and a file that cannot be read, is above 256 MiB, is not UTF-8, is empty or has fewer
+    than n prompts.
     """
     if name in SETS:
         return PromptSet(name, _captions(SETS[name], 1000 if n is None else n), SETS[name])
@@ -90,14 +90,17 @@ def _captions(split: str, n: int) -> tuple[str, ...]:
 
 def _from_file(path: Path) -> list[str]:
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        content = _content(path)
+        texts = [text.strip() for text in READERS[path.suffix](content)]
+        "".join(texts).encode()  # JSON may hold half a character, which nothing can write
     except OSError as error:
         raise UsageError(f"prompts.set={path}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"prompts.set={path}: not UTF-8 (byte {error.start})") from None
-    readers = {".txt": _txt, ".tsv": _tsv, ".json": _json, ".jsonl": _jsonl}
-    try:
-        texts = [text.strip() for text in readers[path.suffix](content)]
+    except UnicodeEncodeError:
+        raise UsageError(f"prompts.set={path}: holds half a surrogate pair") from None
+    except RecursionError:
+        raise UsageError(f"prompts.set={path}: nested too deeply") from None
     except ValueError as error:
         raise UsageError(f"prompts.set={path}: {error}") from None
     texts = [text for text in texts if text]
@@ -106,14 +109,23 @@ def _from_file(path: Path) -> list[str]:
     return texts
 
 
-def _txt(content: str) -> list[str]:
-    return content.splitlines()
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        held = file.read(MOST_BYTES + 1)
+    if len(held) > MOST_BYTES:
+        raise ValueError(f"is above {MOST_BYTES // 2**20} MiB; a prompt file is at most as large")
+    return held.decode("utf-8-sig")
+
+
+def _lines(content: str) -> list[str]:
+    """Lines end in \\n, \\r\\n or \\r; `splitlines` would cut at U+2028 within a prompt, too."""
+    return content.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _tsv(content: str) -> list[str]:
-    rows = list(csv.DictReader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE))
-    column = _column(list(rows[0]), "line 1") if rows else ""
-    return [row[column] or "" for row in rows]
+    rows = [line.split("\t") for line in _lines(content) if line]
+    place = rows[0].index(_column(rows[0], "line 1")) if rows else 0
+    return [row[place] if place < len(row) else "" for row in rows[1:]]
 
 
 def _json(content: str) -> list[str]:
@@ -138,14 +150,14 @@ def _coco(annotations: list[Any]) -> list[str]:
         for one in annotations:
             image, this = one["image_id"], (one["id"], one["caption"])
             first[image] = min(first.get(image, this), this)
-    except (KeyError, TypeError):
+        return [" ".join(first[image][1].split()) for image in sorted(first)]
+    except (KeyError, TypeError, AttributeError):
         raise ValueError("an annotation has no image_id, id and caption") from None
-    return [" ".join(first[image][1].split()) for image in sorted(first)]
 
 
 def _jsonl(content: str) -> list[str]:
     texts = []
-    for number, line in enumerate(content.splitlines(), 1):
+    for number, line in enumerate(_lines(content), 1):
         if not line.strip():
             continue
         texts.append(_jsonl_text(number, line))
@@ -163,12 +175,18 @@ def _jsonl_text(number: int, line: str) -> str:
 def _text(row: Any, where: str) -> str:
     if not isinstance(row, dict):
         raise ValueError(f"{where} is not a JSON object")
-    return str(row[_column(list(row), where)])
+    found = row[_column(list(row), where)]
+    if not isinstance(found, str):
+        raise ValueError(f"{where} has a prompt that is no text")
+    return found
 
 
 def _column(names: list[str], where: str) -> str:
-    by_name = {name.lower(): name for name in reversed(names) if name is not None}
+    by_name = {name.lower(): name for name in reversed(names)}
     for column in COLUMNS:
         if column in by_name:
             return by_name[column]
     raise ValueError(f"{where} has no column {', '.join(map(repr, COLUMNS))}")
+
+
+READERS = {".txt": _lines, ".tsv": _tsv, ".json": _json, ".jsonl": _jsonl}

@@ -89,7 +89,8 @@ def _same_run(plan: Plan, out: Path) -> None:
 def _prompt_lines(plan: Plan) -> str:
     texts = {key.index: key.prompt for key in plan.keys}
     rows = ({"index": index, "text": text} for index, text in sorted(texts.items()))
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return text.translate({ord(mark): f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"})
 
 
 def _write(path: Path, text: str) -> None:

@@ -134,8 +134,9 @@ def read(key: str, values: Any, steps: tuple[int, ...], ground: Ground | None = 
     """
     where, ground = f"contestants.{key}", ground or Ground()
     base = ground.base or DEFAULT_BASE
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", key):
-        raise UsageError(f"{where}: a contestant's name holds letters, digits, '_', '.' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", key):
+        raise UsageError(f"contestants.{key[:40]}: a contestant's name holds letters, digits, '_', "
+                         "'.' and '-', at most 100")  # fmt: skip
     given = fields.mapping(where, {} if values is None else values, KEYS)
     if key in ANCHORS:
         if given.keys() - {"base"}:

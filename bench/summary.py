@@ -6,6 +6,7 @@ Fields with a default are additions that another reader may not know; the others
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -256,7 +257,8 @@ def write(summary: Summary, path: Path) -> None:
 
     Raises ValueError where a number is not finite, OSError where the folder cannot be written.
     """
-    text = json.dumps(to_json(summary), indent=1, allow_nan=False, ensure_ascii=False)
+    plain = json.loads(json.dumps(to_json(summary), allow_nan=False))
+    text = json.dumps({**plain, "sha256": _checksum(plain)}, indent=1, ensure_ascii=False)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "w", encoding="utf-8") as file:
@@ -268,16 +270,26 @@ def write(summary: Summary, path: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
+def _checksum(data: dict[str, Any]) -> str:
+    """sha256 of all that result.json holds but itself, however it is laid out."""
+    text = json.dumps({**data, "sha256": None}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def read(path: Path) -> Summary:
     """The Summary in a file, or in a run folder's result.json.
 
-    Raises UsageError, one line, where it is missing, damaged or of another schema.
+    Raises UsageError, one line, where it is missing, damaged, changed since it was written (one
+    without a checksum cannot tell) or of another schema.
     """
     path = path / "result.json" if path.is_dir() else path
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: damaged, not JSON ({str(error).splitlines()[0]})") from None
+    if isinstance(data, dict) and data.get("sha256") not in (None, _checksum(data)):
+        raise UsageError(f"{path}: its checksum is wrong, it was damaged or changed by hand; the "
+                         "same task=run writes it again from the cache")  # fmt: skip
     return from_json(data, str(path))

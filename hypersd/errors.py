@@ -10,6 +10,12 @@ class UsageError(Exception):
     """One line: what is wrong, where, and what would be valid. Shown without a traceback."""
 
 
+def brief(error: Exception, most: int = 200) -> str:
+    """A library's error in one line: its words, or its kind where it has none."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= most else words[: most - 3] + "..."
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """A clause that names the valid words, the nearest one first where one is near."""
     options = sorted(valid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -167,7 +168,8 @@ def test_another_network_behind_a_metric_is_refused(
 ) -> None:
     run, base = write_run("run", made), write_run("base", made, protocol="x")
     path = base / "result.json"
-    path.write_text(path.read_text().replace("clip/1;cosine", "clip/2;cosine"))
+    held = json.loads(path.read_text().replace("clip/1;cosine", "clip/2;cosine"))
+    path.write_text(json.dumps({**held, "sha256": None}))
     refused(check(run, base), "metric clip is another one")
 
 
