@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import UsageError, brief, nearest
 
-__all__ = ["UsageError", "nearest"]
+__all__ = ["UsageError", "brief", "nearest"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import UsageError
+from bench.errors import UsageError, brief
 from bench.identity import image_file
 from bench.keys import Key
 
@@ -47,10 +47,11 @@ def read_picture(folder: Path, index: int, size: int) -> NDArray[np.uint8]:
     if path is None:
         raise UsageError(f"images={folder}: {index:05d}.png (or .jpg, .webp) is missing")
     try:
+        verify(path)
         with Image.open(path) as image:
             picture = np.asarray(image.convert("RGB"))
     except Exception as error:  # Pillow raises many kinds for a damaged file
-        words = " ".join(str(error).split())[:120]
+        words = brief(error, 120)
         raise UsageError(f"images={folder}: {path.name} is unreadable ({words})") from None
     if picture.shape[:2] != (size, size):
         height, width = picture.shape[:2]
@@ -59,6 +60,27 @@ def read_picture(folder: Path, index: int, size: int) -> NDArray[np.uint8]:
             f"the suite's images are {size}x{size}"
         )
     return picture
+
+
+def verify(path: Path) -> None:
+    """Raise whatever Pillow raises for a damaged picture: a part of a PNG whose checksum is wrong
+    (it might be decoded all the same), or another file that does not decode."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.format == "PNG":
+            image.verify()
+        else:
+            image.load()
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a picture file by `verify`, or None."""
+    try:
+        verify(path)
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        return brief(error, 120)
+    return None
 
 
 def check_folder(folder: Path, indices: Sequence[int], seeds: Sequence[int], size: int) -> None:

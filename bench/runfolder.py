@@ -102,18 +102,29 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"{path}: {error.strerror or error}") from None
 
 
-def write_images(out: Path, name: str, images: Mapping[int, NDArray[np.uint8]]) -> None:
-    """`images/<contestant>/<prompt index>.png` for pictures that a report may show."""
+def write_images(out: Path, name: str, images: Mapping[int, NDArray[np.uint8]]) -> list[str]:
+    """`images/<contestant>/<prompt index>.png` for pictures that a report may show.
+
+    What is there stays; one that is damaged is made again, and named in what comes back.
+    """
     from PIL import Image
+
+    from bench.pictures import damage
 
     folder = out / "images" / name
     folder.mkdir(parents=True, exist_ok=True)
+    damaged = []
     for index, image in images.items():
         path = folder / f"{index:05d}.png"
-        if not path.is_file():
-            beside = folder / f".{path.name}.writing"
-            Image.fromarray(image).save(beside, format="PNG")
-            beside.replace(path)
+        if path.is_file():
+            found = damage(path)
+            if found is None:
+                continue
+            damaged.append(f"images/{name}/{path.name}: {found}; made again")
+        beside = folder / f".{path.name}.writing"
+        Image.fromarray(image).save(beside, format="PNG")
+        beside.replace(path)
+    return damaged
 
 
 def write_scores(out: Path, name: str, scores: Mapping[str, NDArray[Any]]) -> None:

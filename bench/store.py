@@ -84,6 +84,8 @@ def write_entry(path: Path, entry: Entry) -> None:
     about = {"record": text, "sha256": _checksum(entry.arrays, text)}
     beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.writing"):  # by one that was killed
+        left.unlink(missing_ok=True)
     try:
         with beside.open("wb") as file:
             file.write(save(entry.arrays, metadata=about))

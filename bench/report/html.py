@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,10 @@ def page(summary: Summary, run: Path, files: RunFiles | None = None) -> str:
     """The page's HTML, below 15 MB: with as many thumbnails as that allows."""
     files = files or read(summary, run)
     template = _engine().get_template("report.html.j2")
-    words = {**_view(summary, files), "study": _study(files)}
     chosen = selection.ordered(selection.choices(summary, files)) if files.pictures else []
     thumbs = thumbnails(files, chosen, PICTURES_MOST)
+    files = replace(files, notes=[*files.notes, *thumbs.damaged])
+    words = {**_view(summary, files), "study": _study(files)}
     while True:
         text = template.render(words, **_pictures(summary, files, thumbs))
         over = len(text.encode()) - MOST_BYTES
