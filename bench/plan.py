@@ -296,8 +296,12 @@ def _work(
     """What is left to do for one row."""
     row, name = planned.row, planned.identity
     if row.settings.source == "recipe":
+        from hypersd import exports
+
         folder = options.cache / "trained" / identity.training(row.settings, hashes)
-        planned = replace(planned, training=folder, trained=(folder / "final/README.md").is_file())
+        planned = replace(
+            planned, training=folder, trained=exports.damage(folder / "final") is None
+        )
     if options.precomputed and options.export is None:
         found = precomputed.find(row, name, chosen, scored, suite.size, extractors)
         if found:

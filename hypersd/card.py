@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hypersd import exports
 from hypersd.recipe import Recipe
 from hypersd.task import Task
 
@@ -31,8 +32,9 @@ def publish(
         **task.cost(step), **figures,
         **{name: round(value, 5) for name, value in validation.items()},
     }  # fmt: skip
-    (beside / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (beside / "README.md").write_text(model_card(facts, recipe))
+    signed = {**facts, "sha256": exports.sums(beside)}
+    (beside / exports.FACTS).write_text(json.dumps(signed, indent=1) + "\n")
+    (beside / exports.CARD).write_text(model_card(facts, recipe))
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     return folder

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, brief
 
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
@@ -23,15 +24,24 @@ def save(
     folder: Path, step: int, identity: str, modules: dict[str, nn.Module], extra: dict[str, Any]
 ) -> Path:
     """Write `checkpoint-<step>.pt`: the modules' trained state and buffers, and `extra` (state
-    dicts and plain numbers); then remove the older ones."""
+    dicts and plain numbers); then remove the older ones.
+
+    Raises UsageError where it cannot be written: what was there before stays.
+    """
     path = folder / f"checkpoint-{step}.pt"
     beside = path.with_suffix(".writing")
     state = {name: _state(module) for name, module in modules.items()}
-    with beside.open("wb") as file:
-        torch.save({"step": step, "identity": identity, "modules": state, "extra": extra}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with beside.open("wb") as file:
+            torch.save({"step": step, "identity": identity, "modules": state, "extra": extra}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch hides a full disk in a RuntimeError
+        beside.unlink(missing_ok=True)
+        words = brief(error)
+        raise UsageError(f"{path}: cannot be written ({words}); no step is lost that an older "
+                         "checkpoint holds") from None  # fmt: skip
     for other, old in _existing(folder):
         if other < step:
             old.unlink()
@@ -45,14 +55,24 @@ def newest(folder: Path, identity: str) -> dict[str, Any] | None:
     """
     for _, path in sorted(_existing(folder), reverse=True):
         try:
+            _verify(path)
             found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for a damaged file
-            print(f"passing over damaged {path}: {str(error).splitlines()[0]}", flush=True)
+            print(f"passing over damaged {path}: {brief(error)}", flush=True)
             continue
         if found["identity"] != identity:
             raise UsageError(f"{path} is of another recipe; choose another out=, or remove it")
         return found
     return None
+
+
+def _verify(path: Path) -> None:
+    """Compare every part of the archive with the CRC-32 that it was written with: torch itself
+    reads over a flipped bit. Raises ValueError or zipfile.BadZipFile."""
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise ValueError(f"the checksum of {wrong} is wrong")
 
 
 def restore(modules: dict[str, nn.Module], found: dict[str, Any]) -> None:

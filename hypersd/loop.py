@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hypersd import checkpoint, memory
+from hypersd import checkpoint, exports, memory
 from hypersd.card import hardware, publish
 from hypersd.errors import UsageError, nearest
 from hypersd.logbook import Logbook
@@ -60,9 +60,12 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
     final = out / "final"
     if resume not in RESUME:
         raise UsageError(f"resume={resume!r}; {nearest(resume, RESUME)}")
-    if (final / "README.md").is_file():
-        _same_recipe(final / "training.json", recipe)
+    fault = exports.damage(final)
+    if fault is None:
+        _same_recipe(final / exports.FACTS, recipe)
         return final
+    if final.exists():
+        print(f"{final}: {fault}; made again from the newest checkpoint", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     accelerator = start(device, out / "events", recipe.trackers)
     torch.manual_seed(recipe.seed)

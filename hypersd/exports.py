@@ -1,0 +1,39 @@
+"""Whether what a training exported is still what it wrote. Needs no torch, so a plan can ask."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+FACTS, CARD = "training.json", "README.md"
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """sha256 of every file of an export, by its place below the folder; facts and card left out."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = {}
+    for path in paths:
+        name = path.relative_to(folder).as_posix()
+        if name not in (FACTS, CARD):
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with an export, or None: absent, not whole, or a checksum that is wrong.
+
+    One without checksums (older than they are) counts as whole.
+    """
+    if not (folder / CARD).is_file():
+        return "not there"
+    try:
+        expected = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("sha256")
+        found = expected and sums(folder)
+    except (OSError, ValueError, AttributeError):
+        return f"its {FACTS} is damaged"
+    for name, sha256 in (expected or {}).items():
+        if found.get(name) != sha256:
+            return f"the checksum of {name} is wrong"
+    return None
