@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hypersd.base import Base
 from hypersd.conditions import SdxlText, Text
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import UsageError, brief, nearest
 from hypersd.pictures import EncodedPictures, load_pictures
 from hypersd.shapes.captions import caption
 from hypersd.shapes.pictures import WORLD_VERSION
@@ -185,9 +185,16 @@ def _write(path: Path, dataset: LatentDataset) -> None:
     """Write beside, then rename, so that a reader never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
-    metadata = {"captions": json.dumps(dataset.captions)}
-    save_file({"latents": dataset.latents.contiguous()}, beside, metadata=metadata)
+    captions, latents = json.dumps(dataset.captions), dataset.latents.contiguous()
+    metadata = {"captions": captions, "sha256": _checksum(latents, captions)}
+    save_file({"latents": latents}, beside, metadata=metadata)
     beside.replace(path)
+
+
+def _checksum(latents: Tensor, captions: str) -> str:
+    found = hashlib.sha256(latents.numpy().data)
+    found.update(captions.encode())
+    return found.hexdigest()
 
 
 def _read(path: Path) -> LatentDataset | None:
@@ -195,7 +202,11 @@ def _read(path: Path) -> LatentDataset | None:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            captions = json.loads(file.metadata()["captions"])
-            return LatentDataset(file.get_tensor("latents"), captions)
-    except (SafetensorError, KeyError, ValueError, TypeError):
+            about, latents = file.metadata(), file.get_tensor("latents")
+        captions = about["captions"]
+        if about.get("sha256") not in (None, _checksum(latents, captions)):  # None: an older file
+            raise ValueError("its checksum is wrong")
+        return LatentDataset(latents, json.loads(captions))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        print(f"{path}: damaged ({brief(error)}); made again", flush=True)
         return None

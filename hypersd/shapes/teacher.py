@@ -182,7 +182,9 @@ class TeacherTask(Task):
                 "ids": token_ids(self.tokenizer, texts("train", 0, n)).to(torch.int16),
                 "layouts": torch.from_numpy(labels("train", 0, n)),
             }
-            torch.save(kept, path)
+            beside = path.with_name(f"{path.name}.writing")
+            torch.save(kept, beside)
+            beside.replace(path)
         kept = torch.load(path, weights_only=True)
         return kept["latents"], kept["ids"], kept["layouts"]
 

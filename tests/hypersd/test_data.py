@@ -55,14 +55,16 @@ def test_encoding_happens_once_and_a_damaged_file_is_made_again(
     made = data.load_dataset(wanted, base, tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(data, "render", None)
-        read = data.load_dataset(wanted, base, tmp_path)
-    assert torch.equal(read.latents, made.latents)
-    assert read.captions == made.captions
-    path.write_bytes(whole[: len(whole) // 2])
-    assert torch.equal(data.load_dataset(wanted, base, tmp_path).latents, made.latents)
-    assert [p.read_bytes() for p in tmp_path.iterdir()] == [whole]
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])
+    for damaged in (b"", whole[: len(whole) // 2], flipped):
+        with monkeypatch.context() as patch:
+            patch.setattr(data, "render", None)
+            read = data.load_dataset(wanted, base, tmp_path)
+        assert torch.equal(read.latents, made.latents)
+        assert read.captions == made.captions
+        path.write_bytes(damaged)
+        assert torch.equal(data.load_dataset(wanted, base, tmp_path).latents, made.latents)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
