@@ -21,6 +21,7 @@ from bench.hub import NotFetched, Reference
 from bench.keys import digest
 from bench.prompts import PromptSet
 from bench.settings import Row, Settings
+from hypersd.trust import refuse_code
 
 WEIGHT_FILES = {
     "lora": "pytorch_lora_weights.safetensors",
@@ -200,10 +201,12 @@ def base_folder(where: str, settings: Settings) -> Path:
         snapshot = hub.cached_pipeline(there.repo, there.revision, which)
         if snapshot is None:
             raise NotFetched(f"{where}.{word}={settings.base}: is not fetched yet")
+        refuse_code(snapshot)
         return snapshot
     folder = found(f"{where}.{word}", settings.base)
     if not (folder / "model_index.json").is_file():
         raise UsageError(f"{where}.{word}={settings.base}: no pipeline folder (model_index.json)")
+    refuse_code(folder)
     return folder
 
 

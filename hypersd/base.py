@@ -24,6 +24,7 @@ from hypersd.errors import UsageError
 from hypersd.hub import PIPELINE, SCHEME, local_folder
 from hypersd.schedule import Schedule
 from hypersd.shapes.vae import to_uint8, to_unit
+from hypersd.trust import refuse_code
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +132,7 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
     folder = base_folder(name)
     if not (folder / "model_index.json").is_file():
         raise UsageError(f"base {name!r}: {folder} is no StableDiffusionPipeline folder")
+    refuse_code(folder)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         pipe = _load_pipeline(folder, dtype)
@@ -153,7 +155,10 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
 def _load_pipeline(folder: Path, dtype: torch.dtype) -> Any:
     """The pipeline of a folder; the VAE always in fp32, SDXL's overflows in half precision."""
     index = json.loads((folder / "model_index.json").read_text())
-    kinds = {"torch_dtype": {"default": dtype, "vae": torch.float32}}
+    kinds: dict[str, Any] = {
+        "torch_dtype": {"default": dtype, "vae": torch.float32},
+        "use_safetensors": True,
+    }
     if str(index.get("_class_name", "")).startswith("StableDiffusionXL"):
         loader: Any = StableDiffusionXLPipeline
         return loader.from_pretrained(folder, local_files_only=True, **kinds)
