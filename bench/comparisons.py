@@ -11,6 +11,7 @@ import numpy as np
 
 from bench import margins as margin_sizes
 from bench import paired, power
+from bench.errors import brief
 from bench.margins import Margin
 from bench.metrics.base import Features, Metric, Result
 from bench.paired import Difference
@@ -34,27 +35,38 @@ class Entry:
 
 @dataclass(frozen=True)
 class Scored:
-    """A contestant with its metrics filled in, and the results that comparisons are made of."""
+    """A contestant with its metrics filled in, and the results that comparisons are made of.
+
+    failed: metrics that are left out, and why.
+    """
 
     contestant: Contestant
     results: Mapping[str, Result] = field(default_factory=dict)
+    failed: Sequence[str] = ()
 
 
 def score(entry: Entry, metrics: Sequence[Metric]) -> Scored:
-    """Every metric whose extractor's features are there.
-
-    Raises ValueError where a value is not finite, and what the metrics raise.
-    """
+    """Every metric whose extractor's features are there; one that raises, or is not finite, is
+    left out and named."""
     results: dict[str, Result] = {}
+    failed = []
     for metric in metrics:
         if metric.extractor in entry.features:
-            found = metric.evaluate(entry.features[metric.extractor], entry.prompts, entry.clusters)
-            if not np.isfinite([found.value, found.low, found.high]).all():
-                raise ValueError(f"{entry.contestant.name}: {metric.name} is not finite")
-            results[metric.name] = found
+            try:
+                results[metric.name] = _evaluated(metric, entry)
+            except Exception as error:  # of whatever kind: the other metrics go on
+                why = f"{type(error).__name__}: {brief(error)}"
+                failed.append(f"{entry.contestant.name}: {metric.name}: {why}")
     method = entry.contestant.method
     values = {m.name: _value(m, results[m.name], method) for m in metrics if m.name in results}
-    return Scored(replace(entry.contestant, metrics=values), results)
+    return Scored(replace(entry.contestant, metrics=values), results, failed)
+
+
+def _evaluated(metric: Metric, entry: Entry) -> Result:
+    found = metric.evaluate(entry.features[metric.extractor], entry.prompts, entry.clusters)
+    if not np.isfinite([found.value, found.low, found.high]).all():
+        raise ValueError("is not finite")
+    return found
 
 
 def _value(metric: Metric, result: Result, method: str) -> MetricValue:
