@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hypersd import checkpoint, exports, memory
 from hypersd.card import hardware, publish
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import UsageError, brief, nearest
 from hypersd.logbook import Logbook
 from hypersd.processes import average_gradients, mean_of, mean_scalars, mean_value, shares, start
 from hypersd.recipe import Recipe
@@ -54,8 +55,8 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
     Writes train.jsonl (one line per logged step), preview PNGs, tracker events, checkpoints, and
     `final` with the weights and a model card. A training that is done returns at once.
     resume: "auto", or "never" where a checkpoint is an error.
-    Raises UsageError where `out` holds another recipe's training, a loss is not finite, or memory
-    does not suffice.
+    Raises UsageError where `out` holds another recipe's training or cannot be written, a loss is
+    not finite, or memory does not suffice.
     """
     final = out / "final"
     if resume not in RESUME:
@@ -66,14 +67,18 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
         return final
     if final.exists():
         print(f"{final}: {fault}; made again from the newest checkpoint", flush=True)
-    out.mkdir(parents=True, exist_ok=True)
-    accelerator = start(device, out / "events", recipe.trackers)
-    torch.manual_seed(recipe.seed)
-    task = build(recipe, accelerator.device)
-    run = _Run(recipe, task, out, accelerator)
-    run.resume(resume)
-    run.go()
-    return run.finish(final)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        accelerator = start(device, out / "events", recipe.trackers)
+        torch.manual_seed(recipe.seed)
+        task = build(recipe, accelerator.device)
+        run = _Run(recipe, task, out, accelerator)
+        run.resume(resume)
+        run.go()
+        return run.finish(final)
+    except (OSError, SafetensorError) as error:  # a full disk, a folder that is gone
+        raise UsageError(f"{out}: {brief(error)}; the same command goes on from the newest "
+                         "checkpoint") from error  # fmt: skip
 
 
 def _same_recipe(path: Path, recipe: Recipe) -> None:
