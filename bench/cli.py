@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
+from bench import ranks
 from bench.errors import UsageError
 
 HELP = """\
 usage: python bench.py suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
+       torchrun --nproc-per-node N bench.py ...   N processes share one run, a GPU each
+       python bench.py -m key=A,B ...             a sweep: one run per combination
 
 Makes images with every contestant of a suite, scores them and writes a report.
 
@@ -60,27 +64,34 @@ def main(arguments: list[str] | None = None) -> int:
         print(HELP.format(suites=", ".join(names())), end="")
         return 0
     try:
-        return _dispatch(words)
-    except UsageError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except OSError as error:  # a full disk, a folder that is gone: nothing that was made is lost
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        with ranks.one_voice():
+            return _dispatch(words)
+    except (UsageError, OSError) as error:  # OSError: a full disk, a folder that is gone
+        print(f"error: {_whose()}{' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
 
 
+def _whose() -> str:
+    """Which process of several speaks."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f"rank {rank}: "
+
+
 def _dispatch(words: list[str]) -> int:
     if not words:
         raise UsageError("usage: python bench.py suite=NAME|PATH [key=value ...]; see --help")
-    for flag in ("-m", "--multirun"):
-        if flag in words:
-            raise UsageError(f"{flag}: not there yet; give one command per suite")
+    if "-m" in words or "--multirun" in words:
+        from bench.sweep import sweep
+
+        return sweep(words)
     from bench import options
 
     chosen, suite = options.read(words)
+    if not ranks.here().leads and chosen.task != "run":
+        return 0  # one process is enough for it
     if chosen.task == "study":
         from bench.study.task import study
 

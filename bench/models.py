@@ -30,14 +30,20 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def device_of(name: str) -> torch.device:
-    """The device of "auto", "cpu", "cuda" or "mps". Raises UsageError where it is not there."""
+def device_of(name: str, place: int = 0) -> torch.device:
+    """The device of "auto", "cpu", "cuda" or "mps". Raises UsageError where it is not there.
+
+    place: of this process among those of the machine, each with a GPU of its own as far as there
+    are so many.
+    """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        return torch.device(next((kind for kind, ready in there.items() if ready), "cpu"))
+        name = next((kind for kind, ready in there.items() if ready), "cpu")
     if not there.get(name, True):
         raise UsageError(f"device={name}: not on this machine; there is device=cpu")
-    return torch.device(name)
+    if name != "cuda":
+        return torch.device(name)
+    return torch.device("cuda", place % torch.cuda.device_count())
 
 
 def base(folder: Path, device: torch.device, precision: str = "fp32") -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bench import environment
 from bench.contestants import Source
-from bench.errors import UsageError
+from bench.errors import UsageError, brief
 from bench.keys import Key, slice_key
 from bench.metrics.base import Extractor
 from bench.pictures import Batch
@@ -29,11 +29,19 @@ DARKEST = 2  # a picture with no brighter value (of 255) counts as black
 
 @dataclass(frozen=True)
 class Done:
-    """A slice's features by extractor, how its images were made, and the images if read."""
+    """A slice's features by extractor, how its images were made, and the images if read.
+
+    failed: why there are none of an extractor.
+    """
 
     features: Arrays
     record: dict[str, Any]
     images: NDArray[np.uint8] | None
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class NotScored(Exception):
+    """An extractor that failed on a batch: which, and why, in one line."""
 
 
 @dataclass
@@ -69,26 +77,32 @@ class Worker:
         show: bool,
         score: bool = True,
         keep: bool = True,
+        timeout: float = -1,
     ) -> Done:
         """Images and features of a slice; what is missing is made, by this process alone.
 
         source: called only where an image must be made.  show: the images are wanted as well.
-        score: the features are wanted.  keep: the images go into the cache.
+        score: the features are wanted.  keep: the images go into the cache.  timeout: seconds to
+        wait for another process that is at it; below 0 for ever.  Raises filelock.Timeout.
         """
         name = slice_key(identity, keys, self.size)
-        with self.store.lock("slice", name):
+        with self.store.lock("slice", name).acquire(timeout=timeout):
             features, record = self._cached_features(name) if score else ({}, None)
             absent = [e for e in self.extractors if e not in features] if score else []
-            images = None
+            images, failed = None, {}
             if absent or show or record is None:
                 images, record = self._images(name, keys, source, advance, keep)
             for extractor in absent:
                 assert images is not None
-                features[extractor] = self._score(extractor, images, keys)
+                try:
+                    features[extractor] = self._score(extractor, images, keys)
+                except NotScored as error:
+                    failed[extractor] = str(error)
+                    continue
                 arrays = {"features": features[extractor]}
                 key = feature_key(name, self.extractors[extractor].identity)
                 self.store.write("features", key, arrays, record)
-        return Done(features, record, images)
+        return Done(features, record, images, failed)
 
     def _cached_features(self, name: str) -> tuple[Arrays, dict[str, Any] | None]:
         features, record = {}, None
@@ -146,7 +160,16 @@ class Worker:
 
         def features(start: int, stop: int) -> NDArray[np.float32] | None:
             some = lambda: network(images[start:stop], prompts[start:stop])  # noqa: E731
-            return self._fits("score", stop - start, some)
+            where = f"{name}, prompts {keys[start].index} to {keys[stop - 1].index}"
+            try:
+                found = self._fits("score", stop - start, some)
+            except UsageError:
+                raise
+            except Exception as error:  # of whatever kind: the other metrics and slices go on
+                raise NotScored(f"{where}: {type(error).__name__}: {brief(error)}") from error
+            if found is not None and not np.isfinite(found).all():
+                raise NotScored(f"{where}: gave values that are not finite")
+            return found
 
         parts = self._in_batches(len(images), features)[1]
         self.seconds["score"] += time.perf_counter() - began

@@ -1,0 +1,167 @@
+"""One row of a run: what makes its images, its slices made and scored, its features in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import ranks, runfolder
+from bench.keys import Key, slice_key
+from bench.plan import Plan, Planned
+from bench.progress import Advance, Reporter
+from bench.store import Arrays, Store
+
+if TYPE_CHECKING:
+    from bench.contestants import Source
+    from bench.work import Done, Worker
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One row when its work is done: features of the scored keys, and how images were made.
+
+    not_scored: extractors whose features are left out, since they failed on a batch, and why.
+    """
+
+    planned: Planned
+    features: Arrays
+    records: list[tuple[tuple[Key, ...], dict[str, Any]]]
+    not_scored: list[str] = field(default_factory=list)
+
+
+def worker(plan: Plan) -> Worker:
+    """What all rows of a run share: cache, device, batch, networks of the metrics."""
+    from bench.metrics import extractor
+    from bench.models import device_of
+    from bench.needs import pictures_at_once
+    from bench.work import Worker
+
+    device = device_of(plan.options.device, ranks.here().local)
+    return Worker(
+        store=Store(plan.options.cache),
+        size=plan.suite.size,
+        batch=plan.options.batch or pictures_at_once(device.type, plan.suite.size),
+        device=device,
+        extractors={name: extractor(name, str(device)) for name in plan.extractors},
+    )
+
+
+def train(plan: Plan, worker: Worker) -> float:
+    """Train what is missing, each in its folder of the cache; returns the seconds it took.
+
+    By one process, whose share does not depend on how many there are; others wait.
+    """
+    began = time.perf_counter()
+    for planned in {p.training: p for p in plan.rows if not p.trained}.values():
+        from bench.models import quiet
+        from hypersd import loop, recipe
+
+        quiet()
+        assert planned.training is not None
+        with worker.store.lock("training", planned.training.name), ranks.alone():
+            loop.train(
+                recipe.load(planned.row.settings.weights),
+                planned.training,
+                device=str(worker.device),
+            )
+    return time.perf_counter() - began
+
+
+def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder: Path) -> Outcome:
+    """Make and score what is left of one row, and put pictures into the run folder."""
+    shipped, name = planned.shipped, planned.row.name
+    make = source(plan, planned, worker)
+    if planned.images:
+        began = time.perf_counter()
+        make()  # loads before the clock of the bar starts
+        worker.seconds["generate"] += time.perf_counter() - began
+    done: list[tuple[tuple[Key, ...], Done]] = []
+    with reporter.bar(name, planned.images) as advance:
+        for number, keys in enumerate(planned.pieces):
+            one = piece(plan, planned, number, worker, make, advance)
+            if one.images is not None:
+                shown = _shown(plan, keys, one.images)
+                worker.store.damaged += runfolder.write_images(folder, name, shown)
+            done.append((keys, one))
+    features = shipped if shipped is not None else _scored(plan, done)
+    failed = [f"{name}: {why}" for _, one in done for why in one.failed.values()]
+    return Outcome(planned, features, [(keys, one.record) for keys, one in done], failed)
+
+
+def piece(
+    plan: Plan,
+    planned: Planned,
+    number: int,
+    worker: Worker,
+    make: Callable[[], Source],
+    advance: Advance,
+    *,
+    timeout: float = -1,
+) -> Done:
+    """One slice of a row, from the cache or made now. Raises filelock.Timeout where another
+    process is at it for longer than `timeout` seconds; below 0 it is waited for."""
+    return worker.slice(
+        planned.identity,
+        planned.pieces[number],
+        make,
+        advance,
+        show=_wanted(planned, number, worker, plan.suite.size),
+        score=planned.shipped is None,
+        keep=planned.row.settings.source != "images",
+        timeout=timeout,
+    )
+
+
+def _wanted(planned: Planned, number: int, worker: Worker, size: int) -> bool:
+    """Whether a slice's pictures go into the run folder: the first ones, and all that are there
+    anyway. Those that only the cache of features remembers are not drawn again for it."""
+    keys = planned.pieces[number]
+    there = worker.store.has("images", slice_key(planned.identity, keys, size))
+    return number == 0 or there or keys in planned.make
+
+
+def _shown(
+    plan: Plan, piece: tuple[Key, ...], images: NDArray[np.uint8]
+) -> dict[int, NDArray[np.uint8]]:
+    """The pictures that a report may show, by prompt: scored ones of the first seed."""
+    first, limit = plan.suite.seeds[0], plan.options.limit or len(plan.prompts.texts)
+    pairs = zip(piece, images, strict=True)
+    return {k.index: image for k, image in pairs if k.seed == first and k.index < limit}
+
+
+def source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]:
+    """What makes the row's images, loaded at the first call and warmed up."""
+    from bench import contestants
+    from bench.sampling import Sampler
+
+    @cache
+    def load() -> Source:
+        trained = None
+        if planned.training is not None:
+            trained = contestants.trained_weights(planned.training / "final")
+        found = contestants.source(
+            planned.row, plan.prompts, plan.suite.size, trained, worker.device
+        )
+        if isinstance(found, Sampler):
+            worker.warm_up(found.warm_up, max(map(len, planned.pieces)))
+        return found
+
+    return load
+
+
+def _scored(plan: Plan, done: list[tuple[tuple[Key, ...], Done]]) -> Arrays:
+    """Features of exactly the scored keys, in their order, by extractors that had no failure."""
+    wanted = set(plan.keys)
+    rows = np.array([key in wanted for piece, _ in done for key in piece])
+    return {
+        name: np.concatenate([one.features[name] for _, one in done])[rows]
+        for name in plan.extractors
+        if all(name in one.features for _, one in done)
+    }
