@@ -37,9 +37,10 @@ def save(
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except (OSError, RuntimeError) as error:  # torch hides a full disk in a RuntimeError
+    except (OSError, RuntimeError) as error:  # torch hides a full disk behind a RuntimeError
         beside.unlink(missing_ok=True)
-        words = brief(error)
+        hidden = error.__context__
+        words = brief(hidden if isinstance(hidden, OSError) else error)
         raise UsageError(f"{path}: cannot be written ({words}); no step is lost that an older "
                          "checkpoint holds") from None  # fmt: skip
     for other, old in _existing(folder):

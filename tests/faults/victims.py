@@ -1,0 +1,183 @@
+"""Small runs in processes of their own, which a test may kill, starve or race.
+
+All of them are forked from one process that has imported everything and run nothing, so that a run
+costs its own work and not the imports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.metrics.base import Features, Result, mean_result
+
+PRELOADED = (
+    "bench.run", "bench.work", "bench.contestants", "bench.models", "bench.sampling",
+    "bench.environment", "bench.claims_verdicts", "bench.results", "bench.report.forms",
+    "hypersd.loop", "hypersd.methods.lcm", "peft", "diffusers.loaders.lora_pipeline",
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "diffusers.schedulers.scheduling_lcm", "transformers.models.clip.modeling_clip",
+    "transformers.models.clip.tokenization_clip", "bench.anchors", "bench.checklist", "hydra",
+    "bench.report.terminal", "matplotlib.backends.backend_svg", "antlr4", "diffusers.guiders",
+)  # fmt: skip
+SUITE = """
+title: Tiny
+version: 1
+steps: [1]
+prompts: {{set: shapes/test, n: 20}}
+metrics: [fid, clip]
+contestants:
+  lcm: {{lora: "{lora}", base: "{base}"}}
+  mine: {{recipe: mini.yaml, base: "{base}", like: lcm}}
+  real: {{}}
+"""
+RECIPE = """
+method: lcm
+base: "{base}"
+steps: 8
+batch: 4
+lr: 1.0e-3
+checkpoint_every: 2
+validate_every: 100
+prompts: [a red circle]
+trackers: []
+data: {{set: shapes/train, n: 8}}
+options: {{guidance: 3.0, points: 40, rank: 4, distance: huber, target: student}}
+"""
+
+
+@dataclass(frozen=True)
+class Patches:
+    """A 4x4 thumbnail as features."""
+
+    name: str = "patches"
+    identity: str = "patches/1"
+
+    def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
+        small = np.asarray(images, np.float32).reshape(len(images), 4, 16, 4, 16, 3)
+        return small.mean(axis=(2, 4)).reshape(len(images), -1) / 255
+
+
+@dataclass(frozen=True)
+class Brightness:
+    """The mean of the features: a metric without a network."""
+
+    name: str
+    extractor: str = "patches"
+    higher_is_better: bool = True
+    identity: str = "brightness/1"
+
+    def trained_on(self, method: str) -> str:
+        return "no"
+
+    def evaluate(
+        self, features: Features, prompts: Sequence[str], clusters: Sequence[int]
+    ) -> Result:
+        return mean_result(features.mean(axis=1).astype(np.float64), clusters)
+
+
+def furnish(folder: Path, base: Path, lora: Path) -> None:
+    """tiny.yaml and mini.yaml, on a tiny base."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny.yaml").write_text(SUITE.format(base=base, lora=lora))
+    (folder / "mini.yaml").write_text(RECIPE.format(base=base))
+
+
+def cheap_judges(patch: Any = setattr) -> None:
+    """Metrics without networks, and slices of 10."""
+    from bench import keys, metrics
+
+    patch(metrics, "metric", lambda name, references: Brightness(name))
+    patch(metrics, "extractor", lambda name, device: Patches())
+    patch(keys, "SLICE", 10)
+
+
+def suite_words(words: Sequence[str]) -> tuple[str, ...]:
+    """The tiny suite in batches of 5, unless another one or a finished run is named."""
+    named = any(word.startswith(("suite=", "run=")) for word in words)
+    return () if named else ("suite=tiny.yaml", "device=cpu", "batch=5")
+
+
+def start(
+    folder: Path, *words: str, most_bytes: int | None = None, slowly: float = 0.0
+) -> ForkServerProcess:
+    """`python bench.py suite=tiny.yaml ...` in a folder, as a process; what it says is in
+    said.txt. most_bytes: of a file, above which writing fails as on a full disk.  slowly: seconds
+    that drawing a batch takes longer."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(list(PRELOADED))
+    process = forks.Process(target=_run, args=(folder, words, most_bytes, slowly))
+    process.start()
+    return process
+
+
+def run(folder: Path, *words: str, **limits: Any) -> int:
+    """The exit code of the same."""
+    process = start(folder, *words, **limits)
+    process.join(180)
+    assert process.exitcode is not None, f"hangs: {said(folder)}"
+    return process.exitcode
+
+
+def said(folder: Path) -> str:
+    """All that processes in a folder printed."""
+    return (folder / "said.txt").read_text(errors="replace")
+
+
+def _run(folder: Path, words: Sequence[str], most_bytes: int | None, slowly: float) -> None:
+    import torch
+
+    from bench import work
+    from bench.cli import main
+
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    out = open("said.txt", "a", buffering=1)  # noqa: SIM115 - until the process ends
+    os.dup2(out.fileno(), 1), os.dup2(out.fileno(), 2)
+    cheap_judges()
+    if slowly:
+        drawn = work._drawn
+        work._drawn = lambda source, keys: (time.sleep(slowly), drawn(source, keys))[1]
+    if most_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    code = main([*suite_words(words), *words])
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def outcome(folder: Path, out: str = "run") -> dict[str, Any]:
+    """All that must not depend on what happened on the way: numbers, images, weights."""
+    from bench.store import read_entry
+
+    found = json.loads((folder / out / "result.json").read_text())
+    entries = sorted((folder / "runs/cache/images").rglob("*.safetensors"))
+    weights = sorted((folder / "runs/cache/trained").glob("*/final/*.safetensors"))
+    pictures = sorted((folder / out / "images").rglob("*.png"))
+    return {
+        "numbers": [(c["name"], c["identity"], c["metrics"]) for c in found["contestants"]],
+        "comparisons": found["comparisons"],
+        "damaged": found["ledger"]["damaged_and_made_again"],
+        "images": {e.stem: _sha256(read_entry(e).arrays["images"].tobytes()) for e in entries},
+        "pictures": {
+            str(p.relative_to(folder)): _sha256(Image.open(p).tobytes()) for p in pictures
+        },
+        "weights": {w.name: _sha256(w.read_bytes()) for w in weights},
+    }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
