@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from bench.statistics import holm, quantile_of_normal
 from bench.study.material import Material
+from bench.study.shares import Share, even_p, share
 from bench.study.store import Rater, Store, Vote
-from bench.study.strengths import Ballots, Estimate, even_p, share, strengths
+from bench.study.strengths import Ballots, Estimate, strengths
 
 LEAST_RIGHT = 0.8  # of the checks that a rater must pass,
 FAILURES = 2  # where at least this many were failed
@@ -225,7 +226,7 @@ def _pairs(
 
 
 def _pair(
-    names: tuple[str, str], winners: list[str], found: Estimate | None, known: float | None
+    names: tuple[str, str], winners: list[str], found: Share | None, known: float | None
 ) -> PairLine:
     return PairLine(
         a=names[0], b=names[1], votes=len(winners), a_wins=winners.count("a"),
@@ -236,25 +237,19 @@ def _pair(
     )  # fmt: skip
 
 
-def _judged(line: PairLine, found: Estimate | None, p: float, family: int) -> PairLine:
+def _judged(line: PairLine, found: Share | None, p: float, family: int) -> PairLine:
     """The line with what Holm's p says of it, and how many votes are missing."""
     if found is None or found.value == 0.5:
         return replace(line, p_adjusted=p)
     if p < LEVEL:
         ahead = line.a if found.value > 0.5 else line.b
         return replace(line, p_adjusted=p, preferred=ahead, needed=0)
-    reach = _student(1 - LEVEL / 2 / family, found.freedom) + quantile_of_normal(2 * POWER - 1)
-    times = (reach * found.error / (found.value - 0.5)) ** 2
+    reach = found.reach(1 - LEVEL / family) + found.error * quantile_of_normal(2 * POWER - 1)
+    times = (reach / (found.value - 0.5)) ** 2
     return replace(line, p_adjusted=p, needed=max(1, math.ceil(line.votes * (times - 1))))
 
 
-def _student(level: float, freedom: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, level))
-
-
-def _design_effect(lines: Sequence[PairLine], estimates: Sequence[Estimate | None]) -> float:
+def _design_effect(lines: Sequence[PairLine], estimates: Sequence[Share | None]) -> float:
     """At least 1; median over pairs."""
     ratios = [
         line.votes * one.error**2 / 0.25

@@ -1,4 +1,4 @@
-"""Votes -> Bradley-Terry strengths and shares of votes; intervals for new raters and prompts.
+"""Votes -> Bradley-Terry strengths; intervals for new raters and new prompts.
 
     P(i is preferred to j) = 1 / (1 + exp(s_j - s_i)),  strengths s sum to 0.
 
@@ -19,7 +19,6 @@ measures it):
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,28 +122,6 @@ def _influence(ballots: Ballots, values: Array, bread: Array) -> Array:
     return np.asarray((bread[ballots.first] - bread[ballots.second]) * rest[:, None], np.float64)
 
 
-def share(ballots: Ballots) -> Estimate:
-    """Share of votes for the first of a pair, ties half: Wilson's interval, with as many votes as
-    would be independent at the same variance; the error is that of a share of one half.
-    All votes must be of one pair, in one order."""
-    n = len(ballots)
-    p = float(ballots.won.mean())
-    errors, freedom = _errors((ballots.won - p)[:, None] / n, ballots)
-    error, t = float(errors[0]), float(_student(freedom)[0])
-    worth = min(n, p * (1 - p) / error**2) if error > 0 else n
-    middle = (p + t * t / (2 * worth)) / (1 + t * t / worth)
-    half = t / (1 + t * t / worth) * math.sqrt(p * (1 - p) / worth + (t / (2 * worth)) ** 2)
-    low, high = max(0.0, min(middle - half, p)), min(1.0, max(middle + half, p))
-    return Estimate(p, math.sqrt(0.25 / worth), float(freedom[0]), low, high)
-
-
-def even_p(found: Estimate) -> float:
-    """Two-sided p of a share against one half, the test that Wilson's interval inverts."""
-    from scipy.special import stdtr
-
-    return float(2 * stdtr(found.freedom, -abs(found.value - 0.5) / found.error))
-
-
 @dataclass(frozen=True)
 class _Clusters:
     """Votes in groups that depend on each other.
@@ -169,12 +146,12 @@ def _errors(influence: Array, ballots: Ballots) -> tuple[Array, Array]:
     influence: [n, K], one vote's part in each estimate.  With one rater, or one prompt, the errors
     are for new prompts, or new raters, only; with one of each, votes count as independent.
     """
-    raters, prompts = _codes(ballots.rater), _codes(ballots.prompt)
+    raters, prompts = codes(ballots.rater), codes(ballots.prompt)
     labels = [codes for codes in (raters, prompts) if codes.max() > 0]
     parts = [_clusters(influence, codes) for codes in labels or [np.arange(len(influence))]]
     total = np.max([part.variance for part in parts], axis=0)
     if len(parts) > 1:
-        both = _clusters(influence, _codes(raters * (prompts.max() + 1) + prompts))
+        both = _clusters(influence, codes(raters * (prompts.max() + 1) + prompts))
         summed = parts[0].squares + parts[1].squares - both.squares
         apart = 1 - (parts[0].shared + parts[1].shared - both.shared)
         total = np.maximum(total, summed / apart)
@@ -184,7 +161,8 @@ def _errors(influence: Array, ballots: Ballots) -> tuple[Array, Array]:
     return np.sqrt(total), freedom
 
 
-def _codes(labels: Ids) -> Ids:
+def codes(labels: Ids) -> Ids:
+    """Labels as numbers from 0 on."""
     return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64)
 
 
@@ -193,10 +171,10 @@ def _clusters(influence: Array, codes: Ids) -> _Clusters:
     np.add.at(sums, codes, influence)
     parts = np.bincount(codes) / len(codes)
     shared = min(float((parts**2).sum()), 1 - 1e-9)  # one vote alone says nothing of its error
-    return _Clusters((sums**2).sum(axis=0), shared, _freedom(parts))
+    return _Clusters((sums**2).sum(axis=0), shared, freedom(parts))
 
 
-def _freedom(parts: Array) -> float:
+def freedom(parts: Array) -> float:
     """Bell and McCaffrey's degrees of freedom of a mean's variance from the sums of clusters with
     these shares of all independent votes: their number less one where the clusters are alike."""
     scaled = parts / np.sqrt(np.maximum(1 - parts, 1e-9))

@@ -11,7 +11,8 @@ import pytest
 from bench.statistics import wilson_interval
 from bench.study.analysis import krippendorff
 from bench.study.choose import Item, next_item, uncertainty
-from bench.study.strengths import Ballots, even_p, fit, prior, share, strengths
+from bench.study.shares import even_p, share
+from bench.study.strengths import Ballots, fit, prior, strengths
 
 PAIR = np.array([[False, True], [False, False]])
 
@@ -59,6 +60,31 @@ def test_a_contestant_that_never_loses_has_a_finite_strength() -> None:
     assert np.isfinite([e.value for e in found]).all() and found[0].value > 1
     one = share(ballots)
     assert one.value == 1.0 and one.low < 0.95 and one.high == 1.0
+
+
+def test_variances_by_rater_and_prompt_are_those_of_the_analysis_of_variance() -> None:
+    """Every rater once on every prompt: (mean square - residual mean square) / votes in each."""
+    rng = np.random.default_rng(3)
+    raters, prompts = 5, 8
+    table = rng.choice([0.0, 0.5, 1.0], (raters, prompts), p=(0.3, 0.1, 0.6))
+    table[0], table[:, 1] = 1.0, 0.0
+    mean, by_rater, by_prompt = table.mean(), table.mean(axis=1), table.mean(axis=0)
+    rest = table - by_rater[:, None] - by_prompt[None, :] + mean
+    error = (rest**2).sum() / (raters - 1) / (prompts - 1)
+    own = [by_rater.var(ddof=1) - error / prompts, by_prompt.var(ddof=1) - error / raters]
+    r, p = np.indices(table.shape)
+    found = share(two(list(table.ravel()), list(r.ravel()), list(p.ravel())))
+    scale = mean * (1 - mean)
+    assert found.added[0] * scale == pytest.approx(own[0] * (1 / raters - 1 / table.size))
+    assert found.added[1] * scale == pytest.approx(own[1] * (1 / prompts - 1 / table.size))
+    assert found.freedom == pytest.approx((raters - 1, prompts - 1))
+
+
+def test_votes_that_never_differ_are_not_beyond_doubt() -> None:
+    ties = share(two([0.5] * 20, [0, 1, 2, 3] * 5, list(range(20))))
+    assert 0.4 < ties.low < 0.5 < ties.high < 0.6
+    wins = share(two([1.0] * 20, [0, 1, 2, 3] * 5, list(range(20))))
+    assert wins.high == 1.0 and wins.low < 0.84  # the Wilson interval of 20 independent votes
 
 
 def test_repeated_votes_of_one_rater_do_not_count_as_new_ones() -> None:

@@ -15,8 +15,8 @@ from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.panel import run as let_vote
 from bench.study.panel import truth, utilities
+from bench.study.shares import Share
 from bench.study.store import Store
-from bench.study.strengths import Estimate
 
 WORTH = ("lcm-1step", "tcd-1step", "tscd-1step", "teacher-25step", "real")
 
@@ -102,7 +102,7 @@ def test_a_simulated_panel_is_marked_and_kept_apart(
 def test_the_report_holds_the_study(desk: Desk, store: Store, run: Path) -> None:
     found = summary.read(run / "result.json")
     assert 'id="study"' not in html.page(found, run)
-    for name in ("Ana <i>", "Ben", "Cid"):
+    for name in ("Ana <i>", "Ben", "Cid", "Dan"):
         vote(desk, name, 48)
     text = html.page(found, run)
     assert 'id="study"' in text and "Ana &lt;i&gt;" in text and "Ana <i>" not in text
@@ -118,6 +118,6 @@ def test_votes_still_needed_are_those_of_a_power_analysis() -> None:
     effect, family = 1.0, 6
     reach = norm.ppf(1 - 0.05 / 2 / family) + norm.ppf(0.8)
     assert _example(effect, family) == pytest.approx(0.25 * (reach / 0.1) ** 2, abs=1)
-    few = Estimate(0.6, (0.25 / 100) ** 0.5, 1e6, 0.5, 0.7)
+    few = Share(0.6, 1 / 100, (), ())
     line = _judged(_pair(("a", "b"), ["a"] * 60 + ["b"] * 40, few, None), few, 0.3, family)
     assert line.needed == pytest.approx(0.25 * (reach / 0.1) ** 2 - 100, abs=1)
