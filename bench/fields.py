@@ -48,6 +48,14 @@ def text(where: str, value: Any) -> str:
     return value
 
 
+def line(where: str, value: Any) -> str:
+    """A text in one line, without characters that steer a terminal."""
+    found = text(where, value)
+    if not found.isprintable():
+        raise UsageError(f"{where}={found[:60]!r}: must be one line of printable characters")
+    return found
+
+
 def flag(where: str, value: Any) -> bool:
     """True or false."""
     if not isinstance(value, bool):

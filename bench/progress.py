@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -95,7 +96,7 @@ def show_plan(plan: Plan, out: Console | None = None) -> None:
 
     total = sum(planned.evaluations for planned in plan.rows)
     images = sum(planned.images for planned in plan.rows)
-    disk = images * plan.suite.size**2 * 3
+    disk = sum(row.images * row.row.size(plan.suite.size) ** 2 * 3 for row in plan.rows)
     out.print(
         f"{images:,} images to make, {total:,} network evaluations, "
         f"about {_duration(plan.seconds)}, {disk / 1e6:.0f} MB of cache",
@@ -114,7 +115,7 @@ def show_plan(plan: Plan, out: Console | None = None) -> None:
 def _table(plan: Plan) -> Table:
     suite, limit = plan.suite, plan.options.limit
     quick = f", limit={limit}: a quick run" if limit else ""
-    table = Table(title=f"{suite.title}: {len(plan.keys)} images per contestant{quick}",
+    table = Table(title=f"{escape(suite.title)}: {len(plan.keys)} images per contestant{quick}",
                   title_justify="left")  # fmt: skip
     table.add_column("contestant")
     for name in ("to make", "cached", "shipped", "evaluations"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -111,8 +112,9 @@ def _from_file(path: Path) -> list[str]:
 
 def _content(path: Path) -> str:
     with path.open("rb") as file:
-        held = file.read(MOST_BYTES + 1)
-    if len(held) > MOST_BYTES:
+        too_large = os.fstat(file.fileno()).st_size > MOST_BYTES
+        held = b"" if too_large else file.read(MOST_BYTES + 1)  # a pipe has no size
+    if too_large or len(held) > MOST_BYTES:
         raise ValueError(f"is above {MOST_BYTES // 2**20} MiB; a prompt file is at most as large")
     return held.decode("utf-8-sig")
 

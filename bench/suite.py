@@ -102,7 +102,7 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
     found = _contestants(named, steps, _ground(given))
     return Suite(
         name=name,
-        title=fields.text("title", given["title"]),
+        title=fields.line("title", given["title"]),
         version=fields.integer("version", given["version"], 1),
         steps=steps,
         prompt_set=fields.text("prompts.set", prompts.get("set")),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -45,7 +46,7 @@ def _table(summary: Summary, *, between: str | None) -> Table:
     """`between`: what stands between a value and its interval; None: no intervals."""
     metrics = summary.metric_names()
     made = Table(
-        title=summary.title or summary.suite,
+        title=escape(summary.title or summary.suite),
         caption=_caption(summary, between is not None),
         box=box.SIMPLE_HEAD,
         pad_edge=False,

@@ -115,8 +115,11 @@ def start(
     folder: Path, *words: str, most_bytes: int | None = None, slowly: float = 0.0
 ) -> ForkServerProcess:
     """`python bench.py suite=tiny.yaml ...` in a folder, as a process; what it says is in
-    said.txt. most_bytes: of a file, above which writing fails as on a full disk.  slowly: seconds
-    that drawing a batch takes longer."""
+    said.txt, how many images each batch had in drawn.txt.
+
+    most_bytes: of a file, above which writing fails as on a full disk.  slowly: seconds that
+    drawing a batch takes longer.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(list(PRELOADED))
@@ -149,9 +152,15 @@ def _run(folder: Path, words: Sequence[str], most_bytes: int | None, slowly: flo
     out = open("said.txt", "a", buffering=1)  # noqa: SIM115 - until the process ends
     os.dup2(out.fileno(), 1), os.dup2(out.fileno(), 2)
     cheap_judges()
-    if slowly:
-        drawn = work._drawn
-        work._drawn = lambda source, keys: (time.sleep(slowly), drawn(source, keys))[1]
+    drawn = work._drawn
+
+    def draw(source: Any, keys: Any) -> Any:
+        time.sleep(slowly)
+        with open("drawn.txt", "a") as log:
+            log.write(f"{len(keys)}\n")
+        return drawn(source, keys)
+
+    work._drawn = draw
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     code = main([*suite_words(words), *words])
