@@ -28,10 +28,12 @@ from hypersd.shapes.facts import FactsHead, facts_loss, facts_of
 from hypersd.shapes.oracle import PER_SIZE, detection_loss, targets
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import SIZES, Scene, Spec, generator, sample_scene
+from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
 from hypersd.shapes.teacher import END, build_tokenizer
 
 CONTEXT = 36
-READERS = 4  # times as many captions a step where the text tower reads alone
+READERS = 2  # times as many captions a step where the text tower reads alone
+SPEC = 5.0  # weight of the spec in its order, beside the facts, where the text tower reads alone
 NEGATIVES = 5  # captions with one wrong value, per picture and step
 CELLS = f"{tower.STEM}.5"  # the part of the picture tower that learns where things are
 ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
@@ -122,8 +124,8 @@ class ClipTask(Task):
 
     options: embed, things, facts and look (weights of their losses), init (an exported folder, to
     train on).  data: start, n.  stages: steps each; in one of `reading` the text tower alone learns
-    the facts, READERS times as many captions a step: beside pictures it stays for long at a place
-    where "left of" and "right of" are one.
+    the facts and the spec in its order, READERS times as many captions a step: beside pictures, or
+    by facts alone, it stays for long at a place where "left of" and "right of" are one.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -136,6 +138,7 @@ class ClipTask(Task):
         self.heads = nn.ModuleDict({
             "things": nn.Conv2d(tower.WIDTHS[CELLS], len(SIZES) * PER_SIZE, 1),
             "facts": FactsHead(recipe.options["embed"]),
+            "spec": SpecHead(recipe.options["embed"]),
             "look": _look_head(recipe.options["embed"]),
             **{_look_name(name): _look_head(width) for name, width in tower.WIDTHS.items()},
         }).to(device)  # fmt: skip
@@ -150,6 +153,7 @@ class ClipTask(Task):
         scenes = [sample_scene("train", i) for i in range(start, start + n)]
         self.looks = torch.tensor([look(scene) for scene in scenes])
         self.facts = facts_of([scene.spec for scene in scenes])
+        self.specs = torch.from_numpy(spec_labels("train", start, n))
 
     def _keep(self, name: str, module: nn.Module, inputs: Any, features: Tensor) -> None:
         self.features[name] = features
@@ -172,8 +176,9 @@ class ClipTask(Task):
     def _read(self, rows: Tensor) -> tuple[Tensor, dict[str, float]]:
         ids = trimmed(self.data.ids[rows, 0].long().to(self.device), self.end)
         text = pooled_text(self.model, ids).float()
-        loss = facts_loss(self.heads["facts"](text), self.facts[rows].to(self.device))
-        return loss, {"said": float(loss.detach())}
+        facts = facts_loss(self.heads["facts"](text), self.facts[rows].to(self.device))
+        spec, scalars = spec_loss(self.heads["spec"](text), self.specs[rows].to(self.device))
+        return facts + SPEC * spec, scalars | {"said": float(facts.detach())}
 
     def _match(self, rows: Tensor) -> tuple[Tensor, dict[str, float]]:
         x = nets.as_input(self.data.pictures[rows.numpy()], self.device)

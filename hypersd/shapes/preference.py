@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoTokenizer
 
+from hypersd.errors import UsageError, nearest
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
@@ -24,6 +25,8 @@ from hypersd.shapes.raters import POOLS, Pool, probability, utility
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import Scene, Spec, choose, generator, sample_places, sample_scene
 
+VALIDATION = Pool("validation", 1.8, 1.4, {"shading": 0.4, "composition": 0.4, "clean": 0.5},
+                  15_000_000)  # watches over trainings; no table reports what it says  # fmt: skip
 FAIR = 0.5  # difference of utilities from which a pair counts as a fair distance apart
 
 
@@ -78,6 +81,13 @@ def _placeable(specs: list[Spec]) -> list[Spec]:
     return [s for s in specs if len(s.things) < 3 or all(t.size != "large" for t in s.things)]
 
 
+def _pool(recipe: Recipe) -> Pool:
+    pools, name = {**POOLS, VALIDATION.name: VALIDATION}, str(recipe.options.get("pool"))
+    if name not in pools:
+        raise UsageError(f"recipe {recipe.name}, options.pool={name!r}; {nearest(name, pools)}")
+    return pools[name]
+
+
 class PreferenceTask(Task):
     """Cross-entropy of the votes under the softmax of two scaled cosines. See `loop.Task`.
 
@@ -91,7 +101,7 @@ class PreferenceTask(Task):
         self.config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.modules: dict[str, nn.Module] = {"hps": self.model}
-        self.pool = POOLS[recipe.options["pool"]]
+        self.pool = _pool(recipe)
         self.votes = votes(self.pool, 0, recipe.data["n"])
         self.ids = token_ids(self.tokenizer, self.votes.prompts)
 

@@ -15,7 +15,7 @@ from hypersd.errors import UsageError, nearest
 from hypersd.shapes.weights import FOLDER, NAMES
 
 TRAININGS = Path("runs/train")
-TRAINED_ON = {"base": "shapes_teacher_longer", "clip": "shapes_clip_longer"}  # recipes by name
+TRAINED_ON = {"base": "shapes_teacher_overlaps", "clip": "shapes_clip_reading"}  # recipes by name
 
 
 def finished(recipe: str) -> Path:

@@ -30,6 +30,7 @@ from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes.layout import LayoutHead, labels, layout_loss
 from hypersd.shapes.pictures import pictures, texts
+from hypersd.shapes.scenes import RELATIONS
 from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
 from hypersd.shapes.vae import to_unit
 
@@ -132,7 +133,8 @@ class TeacherTask(Task):
     """Predict the noise: squared error weighted by `noise_weight`; beside it `layout_loss` on the
     features that leave the first up block and `spec_loss` on the pooled text. A `loop.Task`.
 
-    data: n, vae (folder of the trained autoencoder).  options: widths, text_width, text_layers,
+    data: n, vae (folder of the trained autoencoder), often (relation: how many times as often its
+    scenes are drawn).  options: widths, text_width, text_layers,
     layout and spec (weights of those losses), guidance (for the previews); text (folder of a text
     encoder that begins trained, see `hypersd.shapes.reader`), or, to train a teacher on, init (its
     exported folder).
@@ -155,6 +157,7 @@ class TeacherTask(Task):
         )
         self.latents, self.ids, self.layouts = self._data(recipe.data["n"])
         self.specs = torch.from_numpy(spec_labels("train", 0, recipe.data["n"]))
+        self.odds = self._odds(recipe.data.get("often", {}))
         self.empty = token_ids(self.tokenizer, [""])[0]
 
     def _networks(self, options: dict[str, Any]) -> tuple[CLIPTextModel, UNet2DConditionModel]:
@@ -188,12 +191,19 @@ class TeacherTask(Task):
         kept = torch.load(path, weights_only=True)
         return kept["latents"], kept["ids"], kept["layouts"]
 
+    def _odds(self, often: dict[str, float]) -> Tensor:
+        """[n] how often each scene is drawn, against 1 for those whose relation is not named."""
+        times = torch.ones(1 + len(RELATIONS))
+        for name, value in often.items():
+            times[1 + RELATIONS.index(name)] = value
+        return times[self.specs[:, 0].long()]
+
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": [p for m in self.modules.values() for p in m.parameters()]}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         size = self.recipe.batch
-        rows = torch.randint(len(self.latents), (size,), generator=rng)
+        rows = torch.multinomial(self.odds, size, replacement=True, generator=rng)
         x0 = self.latents[rows].float().to(self.device)
         ids = self.ids[rows].long()
         dropped = torch.rand(size, generator=rng) < DROPPED
