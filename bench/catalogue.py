@@ -38,4 +38,4 @@ def size(reference: Reference, precision: str) -> int | None:
     """
     sizes = _entries().get(reference.repo, {}).get("gb", {})
     name = reference.path or ("fp16" if precision == "fp16" else "fp32")
-    return None if name not in sizes else round(sizes[name] * 1e9)
+    return None if sizes.get(name) is None else round(sizes[name] * 1e9)

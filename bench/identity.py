@@ -155,14 +155,17 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
     if settings.source == "vae_round_trip":
         vae = _folder(base_folder(where, settings) / "vae", hashes)
         return ["vae_round_trip", *_world(prompts), vae, settings.precision]
+    own_size = {} if settings.size is None else {"size": settings.size}
     if settings.source == "random":
         return {
+            **own_size,
             "random weights": _shape(where, settings, hashes),
             "sampling": dataclasses.asdict(settings.sampling),
             "steps": row.steps,
             "precision": settings.precision,
         }
     return {
+        **own_size,
         "base": _base(where, settings, hashes),
         "weights": _weights(where, settings, hashes),
         "lora_scale": settings.lora_scale,
@@ -251,8 +254,19 @@ def training(settings: Settings, hashes: Hashes) -> str:
 
     plan = recipe.load(settings.weights)
     base = plan.base if "/" in plan.base else f"shapes/{plan.base}"
-    folder = found(f"recipe {plan.name}: base", base)
-    return digest([plan.identity, plan.seed, _folder(folder, hashes)])[:16]
+    return digest([plan.identity, plan.seed, _trained_from(plan.name, base, hashes)])[:16]
+
+
+def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
+    """What a recipe starts from: a hash of a folder here, repository and full commit of the hub's
+    (a training fetches other files of it than a run does)."""
+    there = remote(base)
+    if there is None:
+        return _folder(found(f"recipe {recipe}: base", base), hashes)
+    index = hub.cached(there.repo, "model_index.json", there.revision)
+    if index is None:
+        raise NotFetched(f"recipe {recipe}: base={base}: is not fetched yet")
+    return f"{there.repo}@{index.parent.name}"
 
 
 def _base(where: str, settings: Settings, hashes: Hashes) -> str:

@@ -115,6 +115,7 @@ class Plan:
             per_image = planned.evaluations / max(1, planned.images) * self.costs["unet"]
             model = planned.row.settings.source not in (*ANCHORS, "images")
             per_image += self.costs["vae"] if model else self.costs["render"]
+            per_image *= (planned.row.size(self.suite.size) / self.suite.size) ** 2
             total += planned.images * per_image + _count(planned.score) * self.costs["score"]
             total += _training_seconds(planned, self.costs["train"])
         return total
@@ -181,12 +182,12 @@ def _needs(suite: Suite, options: Options, rows: list[Planned]) -> Needs:
     """What a suite on published checkpoints needs; the world's need nothing."""
     if not suite.published:
         return Needs()
-    images = sum(planned.images for planned in rows)
+    images = sum(planned.images * planned.row.size(suite.size) ** 2 for planned in rows)
     return needs.of(
         suite.contestants,
         options.device,
         options.cache,
-        images * suite.size**2 * 3,
+        images * 3,
         suite.size,
         options.batch,
     )
@@ -280,7 +281,7 @@ def _check(row: Row, scored: list[Key], suite: Suite) -> None:
         from bench.pictures import check_folder
 
         indices = sorted({key.index for key in scored})
-        check_folder(Path(row.settings.weights), indices, suite.seeds, suite.size)
+        check_folder(Path(row.settings.weights), indices, suite.seeds, row.size(suite.size))
 
 
 def _work(
@@ -294,7 +295,7 @@ def _work(
     hashes: Hashes,
 ) -> Planned:
     """What is left to do for one row."""
-    row, name = planned.row, planned.identity
+    row, name, size = planned.row, planned.identity, planned.row.size(suite.size)
     if row.settings.source == "recipe":
         from hypersd import exports
 
@@ -303,14 +304,14 @@ def _work(
             planned, training=folder, trained=exports.damage(folder / "final") is None
         )
     if options.precomputed and options.export is None:
-        found = precomputed.find(row, name, chosen, scored, suite.size, extractors)
+        found = precomputed.find(row, name, chosen, scored, size, extractors)
         if found:
             live = tuple(scored[:SHOWN])
-            there = store.has("images", keys.slice_key(name, live, suite.size))
+            there = store.has("images", keys.slice_key(name, live, size))
             return replace(planned, pieces=[live], make=[] if there else [live], shipped=found)
     make, score = [], []
     for number, piece in enumerate(planned.pieces):
-        key = keys.slice_key(name, piece, suite.size)
+        key = keys.slice_key(name, piece, size)
         scores = len(extractors) > 0 and all(
             store.has("features", feature_key(key, e)) for e in extractors.values()
         )

@@ -107,12 +107,14 @@ def piece(
 ) -> Done:
     """One slice of a row, from the cache or made now. Raises filelock.Timeout where another
     process is at it for longer than `timeout` seconds; below 0 it is waited for."""
+    size = planned.row.size(plan.suite.size)
     return worker.slice(
         planned.identity,
         planned.pieces[number],
         make,
         advance,
-        show=_wanted(planned, number, worker, plan.suite.size),
+        show=_wanted(planned, number, worker, size),
+        size=size,
         score=planned.shipped is None,
         keep=planned.row.settings.source != "images",
         timeout=timeout,
@@ -147,7 +149,7 @@ def source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]
         if planned.training is not None:
             trained = contestants.trained_weights(planned.training / "final")
         found = contestants.source(
-            planned.row, plan.prompts, plan.suite.size, trained, worker.device
+            planned.row, plan.prompts, planned.row.size(plan.suite.size), trained, worker.device
         )
         if isinstance(found, Sampler):
             worker.warm_up(found.warm_up, max(map(len, planned.pieces)))

@@ -110,7 +110,7 @@ def _export(plan: Plan, outcomes: list[Outcome]) -> None:
         if precomputed.is_shipped(row):
             path = precomputed.export(
                 root, row, outcome.planned.identity, plan.prompts, plan.suite.seeds,
-                plan.suite.size, plan.extractors, outcome.features,
+                row.size(plan.suite.size), plan.extractors, outcome.features,
             )  # fmt: skip
             print(f"exported {path}")
 

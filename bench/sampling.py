@@ -31,6 +31,7 @@ SCHEDULERS = {
     "ddim": "DDIMScheduler",
     "dpm": "DPMSolverMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
     "lcm": "LCMScheduler",
     "tcd": "TCDScheduler",
 }

@@ -12,13 +12,14 @@ from bench.errors import UsageError, nearest
 
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
-SCHEDULERS = ("ddim", "dpm", "euler", "lcm", "tcd")
+SCHEDULERS = ("ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd")
+OWN_STEPS = ("ddim", "euler_ancestral")  # schedulers that take no timesteps from outside
 SPACINGS = ("leading", "linspace", "trailing")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
 DEFAULT_BASE = "shapes/base"
 GUIDANCE = 3.0  # of every teacher of the world and all that is distilled from it
 PRECISIONS = ("fp32", "fp16", "bf16")
-KEYS = (*SOURCES, *per_step.SAMPLING, "base", "like", "method", "steps", "lora_scale")
+KEYS = (*SOURCES, *per_step.SAMPLING, "base", "like", "method", "steps", "lora_scale", "size")
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Settings:
     source: where its images come from, one of SOURCES, ANCHORS or "base" (the base itself).
     weights: the value given for that source, a path or a name; "" for a base or an anchor.
     steps: the numbers of steps it is drawn at; empty for images that no sampler made.
+    size: height and width in pixels where it is drawn at another size than the suite's.
     """
 
     key: str
@@ -71,6 +73,7 @@ class Settings:
     sampling: Sampling
     lora_scale: float = 1.0
     precision: str = "fp32"
+    size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,10 @@ class Row:
         if self.steps is None:
             return None
         return self.steps * self.settings.sampling.evaluations_per_step
+
+    def size(self, usual: int) -> int:
+        """Height and width in pixels. usual: the suite's."""
+        return self.settings.size or usual
 
 
 def read_all(
@@ -167,6 +174,7 @@ def read(key: str, values: Any, steps: tuple[int, ...], ground: Ground | None = 
         sampling=_sampling(where, start, given),
         lora_scale=fields.number(f"{where}.lora_scale", given.get("lora_scale", 1.0), 0.0, 10.0),
         precision=ground.precision,
+        size=fields.integer(f"{where}.size", given["size"], 8, 4096) if given.get("size") else None,
     )
     _fits(where, settings)
     return settings
@@ -222,8 +230,8 @@ def _fits(where: str, settings: Settings) -> None:
     """Refuse steps that the scheduler cannot make."""
     sampling, most = settings.sampling, max(settings.steps)
     if sampling.timesteps is not None:
-        if sampling.scheduler == "ddim" or sampling.scheduler is None:
-            valid = nearest("", (s for s in SCHEDULERS if s != "ddim"))
+        if sampling.scheduler in (None, *OWN_STEPS):
+            valid = nearest("", (s for s in SCHEDULERS if s not in OWN_STEPS))
             raise UsageError(f"{where}.timesteps: needs a scheduler that takes them; {valid}")
         if list(sampling.timesteps) != sorted(sampling.timesteps, reverse=True):
             raise UsageError(f"{where}.timesteps={list(sampling.timesteps)}: must fall")

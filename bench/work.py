@@ -75,6 +75,7 @@ class Worker:
         advance: Advance,
         *,
         show: bool,
+        size: int | None = None,
         score: bool = True,
         keep: bool = True,
         timeout: float = -1,
@@ -82,10 +83,11 @@ class Worker:
         """Images and features of a slice; what is missing is made, by this process alone.
 
         source: called only where an image must be made.  show: the images are wanted as well.
+        size: of an image, where it is not the usual one.
         score: the features are wanted.  keep: the images go into the cache.  timeout: seconds to
         wait for another process that is at it; below 0 for ever.  Raises filelock.Timeout.
         """
-        name = slice_key(identity, keys, self.size)
+        name = slice_key(identity, keys, size or self.size)
         with self.store.lock("slice", name).acquire(timeout=timeout):
             features, record = self._cached_features(name) if score else ({}, None)
             absent = [e for e in self.extractors if e not in features] if score else []

@@ -15,6 +15,7 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     LCMScheduler,
     StableDiffusionPipeline,
@@ -53,10 +54,19 @@ CARDS: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
                                {"num_inference_steps": 4, "guidance_scale": 0, "eta": 1.0}),
     "hyper_sd_unet-1step": (LCMScheduler, {},
                             {"num_inference_steps": 1, "guidance_scale": 0, "timesteps": [800]}),
+    "turbo-4step": (EulerAncestralDiscreteScheduler, TRAILING,
+                    {"num_inference_steps": 4, "guidance_scale": 0}),
+    "dmd2-1step": (LCMScheduler, {},
+                   {"num_inference_steps": 1, "guidance_scale": 0, "timesteps": [399]}),
+    "dmd2_lora-4step": (LCMScheduler, {},
+                        {"guidance_scale": 0, "timesteps": [999, 749, 499, 249]}),
+    "pcm-2step": (DDIMScheduler, {**TRAILING, "clip_sample": False, "set_alpha_to_one": False},
+                  {"num_inference_steps": 2, "guidance_scale": 0}),
 }  # fmt: skip
 GUIDED = {"num_inference_steps": 25, "guidance_scale": 7.5}
 SDXL = {**CARDS, "teacher-25step": (EulerDiscreteScheduler, {}, GUIDED)}
-SD15 = {k: v for k, v in CARDS.items() if not k.startswith("lightning") and "unet" not in k}
+ONLY_SDXL = ("lightning", "hyper_sd_unet", "turbo", "dmd2", "pcm")
+SD15 = {k: v for k, v in CARDS.items() if not k.startswith(ONLY_SDXL)}
 SD15["teacher-25step"] = (DDIMScheduler, {"timestep_spacing": "leading"}, GUIDED)
 
 
@@ -131,7 +141,8 @@ def test_the_timesteps_are_the_published_ones(tiny_sdxl: Path, known_metrics: No
         "lcm-4step": [999, 759, 499, 259], "tcd-2step": [999, 499],
         "hyper_sd-4step": [999, 749, 499, 249], "lightning-4step": [999, 749, 499, 249],
         "hyper_sd-8step": [999, 874, 749, 624, 499, 374, 249, 124], "hyper_sd_unet-1step": [800],
-        "hyper_sd-1step": [999], "lightning-1step": [999],
+        "hyper_sd-1step": [999], "lightning-1step": [999], "turbo-2step": [999, 499],
+        "dmd2-1step": [399], "dmd2-4step": [999, 749, 499, 249], "pcm-4step": [999, 749, 499, 249],
     }  # fmt: skip
     base = StableDiffusionXLPipeline.from_pretrained(tiny_sdxl).scheduler
     for name, timesteps in expected.items():
