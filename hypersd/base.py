@@ -91,6 +91,13 @@ class Base:
         pixels: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         return to_uint8(pixels.cpu())
 
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Latents -> pictures [B, 3, H, W] in [-1, 1], with gradient, in fp32."""
+        with torch.autocast(latents.device.type, enabled=False):
+            scaled = latents.float() / self.vae.config.scaling_factor
+            found: Tensor = self.vae.decode(scaled).sample
+        return found.clamp(-1, 1)
+
     def vae_sha256(self) -> str:
         """A digest of the VAE's files, the same wherever the folder lies."""
         return self.sha256("vae")

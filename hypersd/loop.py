@@ -25,7 +25,15 @@ from hypersd import checkpoint, exports, memory
 from hypersd.card import hardware, publish
 from hypersd.errors import UsageError, brief, nearest
 from hypersd.logbook import Logbook
-from hypersd.processes import average_gradients, mean_of, mean_scalars, mean_value, shares, start
+from hypersd.processes import (
+    agreed,
+    average_gradients,
+    mean_of,
+    mean_scalars,
+    mean_value,
+    shares,
+    start,
+)
 from hypersd.recipe import Recipe
 from hypersd.task import STUDENT, Task
 
@@ -163,11 +171,22 @@ class _Run:
                     log.write(self.step, mean_scalars(scalars, self.accelerator))
                 if kept := self.task.snapshot(self.step - 1):
                     self.publish(self.out / kept)
-                ended = self.step == recipe.steps
-                if self.step % recipe.checkpoint_every == 0 and not ended:
+                if self.step == recipe.steps:
+                    break
+                if self.step % validate_every == 0 and self.ends_at_validation(log):
+                    break
+                if self.step % recipe.checkpoint_every == 0:
                     self.save()
-                if self.step % validate_every == 0 and not ended:
-                    self.validate(log)
+
+    def ends_at_validation(self, log: Logbook) -> bool:
+        """Validate; whether the task must not be trained on, whose average is then left alone."""
+        self.validate(log)
+        why = agreed(self.task.halted(), self.accelerator)
+        if why is None:
+            return False
+        self.accelerator.print(f"ended at step {self.step}: {why}", flush=True)
+        self.average = None
+        return True
 
     def validate(self, log: Logbook | None = None) -> None:
         """A preview picture and validation figures, by the main process."""

@@ -17,7 +17,7 @@ from statistics import fmean
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType, gather_object
+from accelerate.utils import LoggerType, broadcast_object_list, gather_object
 from torch import Tensor, nn
 
 from hypersd.errors import UsageError, nearest
@@ -68,6 +68,15 @@ def mean_value(value: float, accelerator: Accelerator) -> float:
         torch.tensor(value, device=accelerator.device), reduction="mean"
     )
     return float(found)
+
+
+def agreed(said: str | None, accelerator: Accelerator) -> str | None:
+    """What the main process says, in all processes."""
+    if accelerator.num_processes == 1:
+        return said
+    found = [said]
+    broadcast_object_list(found)
+    return found[0]
 
 
 def mean_scalars(scalars: dict[str, float], accelerator: Accelerator) -> dict[str, float]:

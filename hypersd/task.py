@@ -52,6 +52,11 @@ class Task(Protocol):
         returns validation figures, where there are any."""
         return None
 
+    def halted(self) -> str | None:
+        """Why the training must end before its time, asked after each `preview`; its weights are
+        then those to export."""
+        return None
+
     def snapshot(self, step: int) -> str | None:
         """The name of a folder to export to after a step, besides the final weights, or None."""
         return None

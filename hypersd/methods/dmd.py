@@ -4,7 +4,7 @@ The student draws x = x0(z) from pure noise z in one step at timestep `start`. A
 a second adapter on the same UNet, is trained on the student's pictures as they are. At a random t
 both denoise x diffused to t, and x moves from what the fake makes of it to what the guided teacher
 does (`distribution_matching_loss`). A squared error to the teacher's own ODE solution from the same
-z keeps it stable.
+z keeps it stable. Rewards, where the recipe has some, are asked of the same pictures.
 Source: DMD (arXiv 2311.18828), DMD2's alternation (2405.14867), Hyper-SD (2404.13686), Sec. 3.3.
 
 # Differs from DMD: the ODE solution is solved as it is needed, in `pair_steps` DDIM steps and for
@@ -23,16 +23,18 @@ from torch import Tensor, nn
 
 from hypersd.base import load_base
 from hypersd.conditions import Text
-from hypersd.data import open_dataset
+from hypersd.data import Samples, open_dataset
 from hypersd.errors import UsageError
 from hypersd.losses import distribution_matching_loss, squared_error
 from hypersd.methods.options import read
 from hypersd.methods.preview import Preview
+from hypersd.methods.watched import WatchedTask
 from hypersd.recipe import Recipe
+from hypersd.rewards.panel import Panel, without_rewards
 from hypersd.sampler import sample_jumps
 from hypersd.solver import SolverGrid, guided_eps
 from hypersd.student import TEACHER, Student
-from hypersd.task import STUDENT, Task
+from hypersd.task import STUDENT
 
 FAKE = "fake"
 NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DMD's 0.02 T - 0.98 T
@@ -40,14 +42,16 @@ NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DM
 
 @dataclass(frozen=True)
 class DmdOptions:
-    """A recipe's `options`.
+    """A recipe's `options`; `rewards` and `validation` beside them are lists of
+    `hypersd.rewards.RewardOptions`, as in feedback learning.
 
     guidance: of the teacher's score (the fake's is 1).  start: the timestep the student is given
     with pure noise.  fake_updates: of the fake score model per student update.  fake_lr: its
     learning rate, the recipe's where 0.  mse: weight of the squared error to the teacher's ODE.
-    pairs: how many samples of a batch have one.  pair_steps: DDIM steps of that ODE.  rank: of both
-    adapters.  init: a folder with the weights that the student starts from, "" for none.  full: the
-    student is a whole UNet instead of an adapter (Hyper-SD's dedicated one-step model).
+    pairs: how many samples of a batch have one.  pair_steps: DDIM steps of that ODE.  feedback:
+    weight of the rewards' hinges.  rank: of both adapters.  init: a folder with the weights that
+    the student starts from, "" for none.  full: the student is a whole UNet instead of an adapter
+    (Hyper-SD's dedicated one-step model).
     """
 
     guidance: float
@@ -57,6 +61,7 @@ class DmdOptions:
     mse: float = 0.25
     pairs: int = 4
     pair_steps: int = 10
+    feedback: float = 1.0
     rank: int = 8
     points: int = 40
     init: str = ""
@@ -66,11 +71,11 @@ class DmdOptions:
 RANGES = {
     "guidance": (1.0, 100.0), "start": (1, 999), "fake_updates": (1, 100), "fake_lr": (0.0, 1.0),
     "mse": (0.0, 100.0), "pairs": (0, 10_000), "pair_steps": (1, 40), "rank": (1, 1024),
-    "points": (1, 1000),
+    "points": (1, 1000), "feedback": (0.0, 100.0),
 }  # fmt: skip
 
 
-class DmdTask(Task):
+class DmdTask(WatchedTask):
     """A `hypersd.loop.Task` with two roles: the student, and the fake score model before it."""
 
     divides = True
@@ -80,10 +85,11 @@ class DmdTask(Task):
         self, recipe: Recipe, device: torch.device, options: DmdOptions | None = None
     ) -> None:
         self.recipe, self.device = recipe, device
-        self.options = options or read(recipe, DmdOptions, RANGES)
+        self.options = options or read(without_rewards(recipe), DmdOptions, RANGES)
         if self.options.pairs > recipe.batch:
             raise UsageError(f"recipe {recipe.name}, options.pairs={self.options.pairs}; "
                              f"valid: at most batch={recipe.batch}")  # fmt: skip
+        self.panel = Panel(recipe, device)
         self.grid = SolverGrid(self.options.points)
         self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule
@@ -99,9 +105,12 @@ class DmdTask(Task):
         self.empty = self.base.encode_empty()
         self.shown = Preview(
             self.base, self.student, self.grid, prompts=recipe.prompts,
-            guidance=self.options.guidance, sampler=self.sampler,
+            guidance=self.options.guidance, sampler=self.sampler, start=self.options.start,
         )  # fmt: skip
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.student.copies}
+        if recipe.gradient_checkpointing and self.panel.rewards:
+            self.base.vae.enable_gradient_checkpointing()
+        self.watch(1, self.options.start)
 
     def groups(self) -> list[dict[str, Any]]:
         """Each role's parameters by its name."""
@@ -122,30 +131,34 @@ class DmdTask(Task):
 
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Squared error of the noise that the fake sees in noised pictures of the student."""
-        text, z, eps = self._draw(step, rng)
+        batch, z, eps = self._draw(step, rng)
         t = self._times((0, self.schedule.steps), rng)
         with torch.no_grad():
-            x_t = self.schedule.renoise(self.one_step(z, text), eps, t)
-        return squared_error(self.student.predict(FAKE, x_t, t, text), eps).mean(), {}
+            x_t = self.schedule.renoise(self.one_step(z, batch.text), eps, t)
+        return squared_error(self.student.predict(FAKE, x_t, t, batch.text), eps).mean(), {}
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Distribution matching, and the squared error to the teacher's ODE for some samples."""
-        text, z, eps = self._draw(step, rng)
-        t = self._times(NOISE_RANGE, rng)
+        """Distribution matching, the squared error to the teacher's ODE for some samples, and what
+        the rewards miss."""
+        batch, z, eps = self._draw(step, rng)
+        t, text = self._times(NOISE_RANGE, rng), batch.text
         x = self.one_step(z, text)
         with torch.no_grad():
             x_t = self.schedule.renoise(x.detach(), eps, t)
             fake = self.schedule.x0_from_eps(x_t, self.student.predict(FAKE, x_t, t, text), t)
             real = self.schedule.x0_from_eps(x_t, self.teacher_eps(x_t, t, text), t)
-        matching = distribution_matching_loss(x, fake, real).mean()
+        total = distribution_matching_loss(x, fake, real).mean()
         scalars = {"gap": float((fake - real).abs().mean())}
-        pairs = self._pairs(len(x))
-        if not pairs:
-            return matching, scalars
-        errors = squared_error(x[:pairs], self.solve(z[:pairs], text[:pairs]))
-        # of all the batch's pairs the mean; a part of the batch counts for as much as it has
-        error = errors.sum() / self.options.pairs * (self.recipe.batch // len(x))
-        return matching + self.options.mse * error, scalars | {"mse": float(errors.detach().mean())}
+        if pairs := self._pairs(len(x)):
+            errors = squared_error(x[:pairs], self.solve(z[:pairs], text[:pairs]))
+            # of all the batch's pairs the mean; a part of the batch counts for as much as it has
+            error = errors.sum() / self.options.pairs * (self.recipe.batch // len(x))
+            total = total + self.options.mse * error
+            scalars["mse"] = float(errors.detach().mean())
+        if self.panel.rewards:
+            missed, rewards = self.panel.rated(self.base.pictures(x), batch.captions)
+            total, scalars = total + self.options.feedback * missed, scalars | rewards
+        return total, scalars
 
     def one_step(self, z: Tensor, text: Text) -> Tensor:
         """The student's picture x0(z): z [B, C, H, W] pure noise, text of B samples."""
@@ -163,10 +176,6 @@ class DmdTask(Task):
         timesteps = self.grid.inference(self.options.pair_steps)
         return sample_jumps(lambda x, t: self.teacher_eps(x, t, text), z, timesteps, self.schedule)
 
-    def preview(self, path: Path) -> dict[str, float]:
-        """Validation prompts at 1, 2, 4 and 8 steps with the method's sampler."""
-        return self.shown.write(path)
-
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's weights; returns what a model card says of them."""
         path, options = self.student.export(out), self.options
@@ -174,6 +183,7 @@ class DmdTask(Task):
             "method": self.recipe.method, "base": self.recipe.base, "guidance": options.guidance,
             "rank": options.rank, "start": options.start, "fake_updates": options.fake_updates,
             "bytes": path.stat().st_size,
+            **self.watched_facts(),
         }  # fmt: skip
 
     def cost(self, steps: int) -> dict[str, int]:
@@ -187,13 +197,13 @@ class DmdTask(Task):
             "unet_backwards": seen * (1 + options.fake_updates),
         }
 
-    def _draw(self, step: int, rng: torch.Generator) -> tuple[Text, Tensor, Tensor]:
-        """Text of the step's captions, pure noise for the student, noise to diffuse with."""
+    def _draw(self, step: int, rng: torch.Generator) -> tuple[Samples, Tensor, Tensor]:
+        """The step's samples, pure noise for the student, noise to diffuse with."""
         recipe = self.recipe
         batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
         z, eps = (torch.randn(batch.shape, generator=rng)[self.share].to(self.device)
                   for _ in range(2))  # fmt: skip
-        return batch.text, z, eps
+        return batch, z, eps
 
     def _times(self, span: tuple[int, int], rng: torch.Generator) -> Tensor:
         """A timestep for each of the rows in turn."""

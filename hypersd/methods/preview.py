@@ -32,19 +32,19 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 class Preview:
     """Draws validation prompts with a student, always from the same noise.
 
-    prompts: the world's own where there are none.  guidance: of the teacher it is compared with.
-    sampler: a key of `SAMPLERS`.
+    prompts: the world's own, `count` of them, where there are none.  guidance: of the teacher it is
+    compared with.  sampler: a key of `SAMPLERS`.  start: the timestep that one step is made at, the
+    grid's last where 0.
     """
 
     def __init__(
         self, base: Base, student: Student, grid: SolverGrid, *,
-        prompts: Sequence[str] = (), guidance: float = 1.0, sampler: str = "jumps",
+        prompts: Sequence[str] = (), count: int = PROMPTS, guidance: float = 1.0,
+        sampler: str = "jumps", start: int = 0,
     ) -> None:  # fmt: skip
         self.base, self.student, self.grid = base, student, grid
-        self.guidance, self.sampler = guidance, sampler
-        self.prompts = [*prompts] or [
-            caption(sample_scene("validation", i)) for i in range(PROMPTS)
-        ]
+        self.guidance, self.sampler, self.start = guidance, sampler, start
+        self.prompts = [*prompts] or [caption(sample_scene("validation", i)) for i in range(count)]
 
     @torch.no_grad()
     def write(self, path: Path) -> dict[str, float]:
@@ -66,9 +66,10 @@ class Preview:
         Image.fromarray(np.concatenate(rows, axis=0)).save(path)
         return figures
 
-    def latents(self, steps: int) -> Tensor:
-        """What the student draws of the prompts in so many steps, [prompts, C, H, W]."""
-        return self._draw(steps, self._noise())
+    @torch.no_grad()
+    def pictures(self, steps: int) -> Tensor:
+        """What the student draws of the prompts in so many steps, [prompts, 3, H, W] in [-1, 1]."""
+        return torch.cat([self.base.pictures(p) for p in _parts(self._draw(steps, self._noise()))])
 
     @cached_property
     def reference(self) -> Tensor:
@@ -86,9 +87,10 @@ class Preview:
     def _draw(self, steps: int, noise: Tensor) -> Tensor:
         network: Network = self.student.network(STUDENT)
         text = self.base.encode_prompts(self.prompts)
+        timesteps = [self.start] if steps == 1 and self.start else self.grid.inference(steps)
         return SAMPLERS[self.sampler](
-            lambda x, t: network(x, t, text), noise[0], self.grid.inference(steps),
-            self.base.schedule, noise=list(noise[1:]),
+            lambda x, t: network(x, t, text), noise[0], timesteps, self.base.schedule,
+            noise=list(noise[1:]),
         )  # fmt: skip
 
     def _noise(self) -> Tensor:
@@ -97,5 +99,8 @@ class Preview:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.base.device)
 
     def _decode(self, latents: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-        parts = torch.split(latents, max(1, AT_ONCE // latents[0, 0].numel()))
-        return np.concatenate([self.base.decode(part) for part in parts])
+        return np.concatenate([self.base.decode(part) for part in _parts(latents)])
+
+
+def _parts(latents: Tensor) -> tuple[Tensor, ...]:
+    return torch.split(latents, max(1, AT_ONCE // latents[0, 0].numel()))

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from hypersd.errors import UsageError, nearest
 from hypersd.rewards.options import Reward, RewardOptions
 
-__all__ = ["KINDS", "Reward", "RewardOptions", "hinge", "load_reward", "read_rewards"]
+__all__ = ["JUDGES", "KINDS", "Reward", "RewardOptions", "hinge", "load_reward", "read_rewards"]
 
 
 def _lazy(module: str, name: str) -> Callable[[RewardOptions, torch.device], Reward]:
@@ -34,24 +34,32 @@ def _lazy(module: str, name: str) -> Callable[[RewardOptions, torch.device], Rew
 KINDS: dict[str, Callable[[RewardOptions, torch.device], Reward]] = {
     "aesthetic": _lazy("world", "aesthetic"),
     "preference": _lazy("world", "preference"),
+    "laion": _lazy("published", "laion"),
+    "clip": _lazy("published", "clip"),
+    "image_reward": _lazy("published", "image_reward"),
 }
+JUDGES = KINDS | {"faithful": _lazy("world", "faithful")}  # also what has no gradient
 
 
-def read_rewards(where: str, given: Any) -> list[RewardOptions]:
-    """A recipe's `rewards`, a list of mappings. Raises UsageError for what is not valid."""
+def read_rewards(where: str, given: Any, *, judges: bool = False) -> list[RewardOptions]:
+    """A recipe's `rewards`, a list of mappings; or with `judges` its validation evaluators.
+
+    Raises UsageError for what is not valid.
+    """
+    own, kinds = ("drop", JUDGES) if judges else ("target", KINDS)
     if not isinstance(given, list) or not all(isinstance(entry, dict) for entry in given):
-        raise UsageError(f"{where}={given!r}; valid: a list of {{kind, folder, target, ...}}")
+        raise UsageError(f"{where}={given!r}; valid: a list of {{kind, folder, {own}, ...}}")
     fields = RewardOptions.__dataclass_fields__
     for i, entry in enumerate(given):
         for key in entry:
             if key not in fields:
                 raise UsageError(f"{where}[{i}]: unknown key {key!r}; {nearest(str(key), fields)}")
-        for key in ("kind", "folder", "target"):
+        for key in ("kind", "folder", own):
             if key not in entry:
                 raise UsageError(f"{where}[{i}]: {key!r} is missing")
-        if entry["kind"] not in KINDS:
-            raise UsageError(f"{where}[{i}].kind: {nearest(str(entry['kind']), KINDS)}")
-        for key in ("target", "weight"):
+        if entry["kind"] not in kinds:
+            raise UsageError(f"{where}[{i}].kind: {nearest(str(entry['kind']), kinds)}")
+        for key in ("target", "weight", "drop"):
             if not isinstance(entry.get(key, 0.0), int | float):
                 raise UsageError(f"{where}[{i}].{key}={entry[key]!r}; valid: a number")
     return [RewardOptions(**entry) for entry in given]
@@ -59,7 +67,7 @@ def read_rewards(where: str, given: Any) -> list[RewardOptions]:
 
 def load_reward(options: RewardOptions, device: torch.device) -> Reward:
     """The reward that an entry names. Raises UsageError where its weights cannot be read."""
-    return KINDS[options.kind](options, device)
+    return JUDGES[options.kind](options, device)
 
 
 def hinge(reward: Tensor, target: float) -> Tensor:

@@ -13,15 +13,21 @@ Reward = Callable[[Tensor, Sequence[str]], Tensor]
 
 @dataclass(frozen=True)
 class RewardOptions:
-    """One entry of a recipe's `rewards`.
+    """One entry of a recipe's `rewards` or `validation`.
 
-    kind: a key of KINDS.  folder: of the trained head or preference model.  clip: folder of the
-    CLIP that an aesthetic head stands on.  target: alpha_d of the hinge ReLU(alpha_d - r_d), in the
-    reward's unit.  weight: of that hinge.
+    kind: a key of KINDS.  folder: of the trained head or preference model, here or on the hub; a
+    file for "laion" and "image_reward".  clip: folder of the CLIP that an aesthetic head stands on.
+    vocabulary: BERT's vocab.txt, of "image_reward".
+
+    Of a reward: target, alpha_d of the hinge ReLU(alpha_d - r_d), in the reward's unit; weight of
+    that hinge.  Of a validation evaluator: drop, by how much its mean may fall below its value
+    before the training, in its unit.
     """
 
     kind: str
     folder: str
-    target: float
+    target: float = 0.0
     weight: float = 1.0
+    drop: float = 0.0
     clip: str = ""
+    vocabulary: str = ""

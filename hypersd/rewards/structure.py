@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from hypersd.errors import UsageError
+from hypersd.hub import local_folder
 from hypersd.shapes.segmenter import Instances, SegmenterNet, instance_loss, instances
+from hypersd.sources import KINDS
 
 
 class Structure(Protocol):
@@ -40,11 +42,20 @@ class WorldStructure:
 
 
 def load_structure(name: str, data: Mapping[str, Any], device: torch.device) -> Structure:
-    """The world's segmenter of a folder, with the exact masks of the recipe's data.
+    """What judges structure: a Mask2Former of a folder or the hub (`hypersd.rewards.coco`), or the
+    world's segmenter, with the exact masks of the recipe's data.
 
-    Raises UsageError where it cannot be read.
+    Raises UsageError where it cannot be read, or the world's is asked about other pictures.
     """
-    return WorldStructure(world_segmenter(Path(name)), instances("train", 0, data["n"]), device)
+    folder = local_folder(name)
+    if (folder / "config.json").is_file():
+        from hypersd.rewards.coco import CocoStructure
+
+        return CocoStructure(folder, device)
+    if any(kind in data for kind in KINDS):
+        raise UsageError(f"segmenter {name}: the world's, which knows no real pictures; valid: the "
+                         "folder of a Mask2FormerForUniversalSegmentation")  # fmt: skip
+    return WorldStructure(world_segmenter(folder), instances("train", 0, data["n"]), device)
 
 
 def world_segmenter(folder: Path) -> SegmenterNet:

@@ -16,6 +16,9 @@ from hypersd.errors import UsageError
 from hypersd.rewards.options import Reward, RewardOptions
 from hypersd.shapes.aesthetic import AestheticHead
 from hypersd.shapes.clip import encode_text, load, token_ids, trimmed
+from hypersd.shapes.evaluators import load_oracle
+from hypersd.shapes.oracle import COLUMNS
+from hypersd.shapes.vae import to_uint8
 
 
 def aesthetic(options: RewardOptions, device: torch.device) -> Reward:
@@ -44,6 +47,18 @@ def preference(options: RewardOptions, device: torch.device) -> Reward:
         return score
 
     return prefer
+
+
+def faithful(options: RewardOptions, device: torch.device) -> Reward:
+    """1 where the validation oracle finds all of the prompt in the picture, else 0: no gradient."""
+    oracle = load_oracle(options.folder, device)
+    column = COLUMNS.index("faithful")
+
+    def judge(images: Tensor, prompts: Sequence[str]) -> Tensor:
+        shown = to_uint8(images.detach().cpu())
+        return torch.from_numpy(oracle.judge(shown, list(prompts))[:, column])
+
+    return judge
 
 
 def _open_clip(folder: str, device: torch.device) -> Any:

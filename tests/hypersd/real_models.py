@@ -32,7 +32,7 @@ WORDS = "a red blue green bird boat house tree on the water under sky with two s
 LENGTH = 12
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def make_tokenizer(folder: Path) -> CLIPTokenizer:
     start, end = "<|startoftext|>", "<|endoftext|>"
     bpe = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -57,7 +57,7 @@ def _text(tokenizer: CLIPTokenizer, width: int, kind: Any) -> Any:
 
 
 def _parts(folder: Path) -> dict[str, Any]:
-    tokenizer = _tokenizer(folder / "words")
+    tokenizer = make_tokenizer(folder / "words")
     vae = AutoencoderKL(
         block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, latent_channels=4,

@@ -115,7 +115,8 @@ def test_the_pair_is_the_teachers_own_ode(task: DmdTask) -> None:
     """Against diffusers' DDIM with guidance, from the same noise."""
     from diffusers import DDIMScheduler
 
-    text, z, _ = task._draw(0, rng())
+    batch, z, _ = task._draw(0, rng())
+    text = batch.text
     ddim = DDIMScheduler(**SCALED_LINEAR, clip_sample=False, timestep_spacing="trailing",
                          set_alpha_to_one=False)  # fmt: skip
     ddim.set_timesteps(2)

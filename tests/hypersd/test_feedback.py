@@ -13,10 +13,10 @@ from trainings import rng
 
 from hypersd import loop, rewards
 from hypersd.errors import UsageError
-from hypersd.methods import METHODS, feedback
+from hypersd.methods import METHODS
 from hypersd.methods.feedback import FeedbackTask
 from hypersd.recipe import Recipe
-from hypersd.rewards import hinge
+from hypersd.rewards import hinge, panel
 from hypersd.shapes.segmenter import SegmenterNet
 from hypersd.student import Student
 
@@ -34,7 +34,7 @@ def brightness(images: torch.Tensor, prompts: Any) -> torch.Tensor:
 @pytest.fixture
 def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(feedback, "load_reward", lambda options, device: brightness)
+    monkeypatch.setattr(panel, "load_reward", lambda options, device: brightness)
 
     def make(**options: Any) -> FeedbackTask:
         recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
@@ -114,8 +114,8 @@ def test_it_trains_on_top_of_a_distilled_adapter(build: Any, tmp_path: Path) -> 
     text = plain.base.encode_prompts(["a red star", "a blue ring"])
     with torch.no_grad():
         expected = student.predict("student", x, t, text)
-        on_top = build(on=str(tmp_path / "distilled")).student.predict("student", x, t, text)
-        none = build(on=str(tmp_path / "distilled"), on_weight=0.0)
+        on_top = build(onto=str(tmp_path / "distilled")).student.predict("student", x, t, text)
+        none = build(onto=str(tmp_path / "distilled"), onto_weight=0.0)
         base = none.student.predict("student", x, t, text)
         teacher = student.predict("teacher", x, t, text)
     torch.testing.assert_close(on_top, expected, rtol=1e-4, atol=1e-4)
@@ -142,7 +142,7 @@ def test_structure_alone_trains_too(build: Any, segmenter: Path, tmp_path: Path)
         ({"rewards": [ENTRY | {"kind": "aesthetics"}]}, "did you mean 'aesthetic'"),
         ({"rewards": [ENTRY | {"target": "high"}]}, "valid: a number"),
         ({"rewards": [ENTRY | {"goal": 1}]}, "unknown key 'goal'"),
-        ({"on": "no/where"}, "weights in no/where"),
+        ({"onto": "no/where"}, "weights in no/where"),
         ({"segmenter": "no/where"}, "segmenter no/where"),
         ({"guidance": 3.0}, "valid: float from 1.0 to 1.0"),
     ],

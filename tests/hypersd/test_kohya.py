@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from gaussians import SCALED_LINEAR
+from real_models import make_sdxl
 from safetensors.torch import load_file
 
 from hypersd import kohya
+from hypersd.conditions import SdxlText, keywords
 from hypersd.schedule import Schedule
 from hypersd.student import Student
 
@@ -41,6 +43,29 @@ def test_a_pipeline_loads_the_kohya_form_to_the_same_network(
         expected = student.predict("student", x, t, text)
         assert not torch.allclose(expected, bare(x, t, encoder_hidden_states=text).sample, atol=0.1)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_sdxl_pipeline_loads_it_too(tmp_path: Path) -> None:
+    base = make_sdxl(tmp_path / "sdxl")
+    unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet").eval()
+    student = Student(unet, Schedule.from_config(SCALED_LINEAR), rank=4)
+    rng = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in student.parameters("student"):
+            parameter.copy_(torch.randn(parameter.shape, generator=rng) * 0.1)
+    student.export(tmp_path, dtype=torch.float32)
+    kohya.convert(tmp_path)
+    pipe = StableDiffusionXLPipeline.from_pretrained(base, local_files_only=True)
+    pipe.load_lora_weights(tmp_path, weight_name=kohya.NAME)
+    x, t = torch.randn(2, 4, 8, 8, generator=rng), torch.tensor([999, 300])
+    states = torch.randn(2, 12, 32, generator=rng)
+    text = SdxlText(states, torch.randn(2, 16, generator=rng), torch.full((2, 6), 64.0))
+    given = keywords(text, torch.float32)
+    with torch.no_grad():
+        found, expected = pipe.unet(x, t, **given).sample, student.predict("student", x, t, text)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    with torch.no_grad(), student.using("teacher"):
+        assert not torch.allclose(unet(x, t, **given).sample, expected, atol=0.05)
 
 
 @pytest.mark.parametrize("arguments", [[], ["no/where"], ["-h"]])

@@ -1,53 +1,31 @@
-"""Rating heads that are chains of linear layers: each is exactly one affine map of an embedding.
-
-LAION's aesthetic predictor v2 and ImageReward's head have five `Linear` layers with dropout and no
-activation between them, so f(x) = w . x + b; v1 is a single layer.
-"""
+"""Rating heads that are chains of linear layers (`hypersd.rewards.affine`), with bench's errors."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
-LINEAR = (0, 2, 4, 6, 7)  # places of the layers where nothing but dropout lies between them
 
-
-@dataclass(frozen=True)
-class Affine:
-    """w [D], b: called with [..., D], gives [...] in fp32."""
-
-    w: Tensor
-    b: Tensor
-
-    def __call__(self, x: Any) -> Tensor:
-        import torch
-
-        rows = torch.as_tensor(x).float()
-        return rows @ self.w.to(rows.device) + self.b.to(rows.device)
-
-
-def of_layers(state: Mapping[str, Tensor], path: Path) -> Affine:
-    """The map of a head's weights, `layers.<place>.weight|bias` or a single `weight|bias`.
+def of_layers(state: Mapping[str, Tensor], path: Path) -> Callable[[Any], Tensor]:
+    """The map of a head's weights, called with [..., D], gives [...] in fp32.
 
     path: of the file, for the error.  Raises UsageError for a head with activations, or another
     layout: v2's `reluMSE` variant is no affine map.
     """
-    places = sorted({int(m[1]) for name in state if (m := re.match(r"layers\.(\d+)\.", name))})
-    if not places and set(state) == {"weight", "bias"}:
-        chain = [(state["weight"], state["bias"])]
-    elif tuple(places) == LINEAR:
-        chain = [(state[f"layers.{n}.weight"], state[f"layers.{n}.bias"]) for n in places]
-    else:
-        raise UsageError(f"{path}: expected a head of linear layers at {LINEAR}, found {places}")
-    w, b = chain[0][0].double(), chain[0][1].double()
-    for weight, bias in chain[1:]:
-        w, b = weight.double() @ w, weight.double() @ b + bias.double()
-    return Affine(w[0].float(), b[0].float())
+    import torch
+
+    from hypersd.rewards import affine
+
+    try:
+        head = affine.of_layers(state)
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from None
+    return lambda x: head(torch.as_tensor(x))

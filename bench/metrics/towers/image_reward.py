@@ -2,16 +2,14 @@
 
     score = (head(first token of the text encoder, which attends to the picture) - mean) / std
 
-The head is five linear layers without activations, so it is one affine map. transformers has the
-two BLIP networks; the published file's names are mapped to theirs. Prompts are cut at 35 tokens.
+The head is five linear layers without activations, so it is one affine map. The networks are those
+of `hypersd.rewards.blip`, where they are a reward. Prompts are cut at 35 tokens.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.errors import UsageError
 from bench.metrics import resize, weights
@@ -23,19 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TOKENS = 35
-SCORE_MEAN, SCORE_STD = 0.16717362830052426, 1.0333394966054072  # image-reward 1.5
-HEAD_WIDTH = 64  # of every attention head in ViT-L and BERT-base
-PATCH = 16
-RENAMED = (
-    (r"^cls_token$", "embeddings.class_embedding"),
-    (r"^pos_embed$", "embeddings.position_embedding"),
-    (r"^patch_embed\.proj\.", "embeddings.patch_embedding."),
-    (r"^norm\.", "post_layernorm."),
-    (r"^blocks\.(\d+)\.norm([12])\.", r"encoder.layers.\1.layer_norm\2."),
-    (r"^blocks\.(\d+)\.attn\.proj\.", r"encoder.layers.\1.self_attn.projection."),
-    (r"^blocks\.(\d+)\.attn\.", r"encoder.layers.\1.self_attn."),
-    (r"^blocks\.(\d+)\.", r"encoder.layers.\1."),
-)
 
 
 @dataclass(frozen=True)
@@ -72,12 +57,14 @@ class ImageRewardNetwork:
     def __init__(self, tower: ImageReward, device: str) -> None:
         from tokenizers import BertWordPieceTokenizer
 
+        from hypersd.rewards import blip
+
         path = tower.path
         state = weights.tensors(path)
-        self.device, self.head = device, affine.of_layers(_below("mlp.", state), path)
+        self.device, self.head = device, affine.of_layers(blip.below("mlp.", state), path)
         try:
-            self.vision = _vision(_below("blip.visual_encoder.", state)).to(device)
-            self.text = _text(_below("blip.text_encoder.", state)).to(device)
+            self.vision = blip.vision(blip.below("blip.visual_encoder.", state)).to(device)
+            self.text = blip.text(blip.below("blip.text_encoder.", state)).to(device)
         except (KeyError, RuntimeError) as error:
             words = " ".join(str(error).split())
             raise UsageError(f"{path}: not ImageReward's weights ({words[:120]})") from None
@@ -88,17 +75,10 @@ class ImageRewardNetwork:
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """Scores [B, 1] of uint8 [B, H, W, 3] and their prompts; about a standard normal on the
         pictures that people judged."""
-        seen = self.vision(self.prepared(images)).last_hidden_state
+        from hypersd.rewards.blip import score
+
         ids, mask = self._ids(prompts)
-        read = self.text(
-            input_ids=ids,
-            attention_mask=mask,
-            encoder_hidden_states=seen,
-            encoder_attention_mask=seen.new_ones(seen.shape[:2], dtype=ids.dtype),
-            is_decoder=False,
-        )
-        score: Tensor = (self.head(read.last_hidden_state[:, 0]) - SCORE_MEAN) / SCORE_STD
-        return score[:, None]
+        return score(self.vision, self.text, self.head, self.prepared(images), ids, mask)[:, None]
 
     def prepared(self, images: Tensor) -> Tensor:
         """[B, 3, S, S]: the shorter side to S, the middle, CLIP's mean and deviation."""
@@ -120,63 +100,3 @@ class ImageRewardNetwork:
         self.tokenizer.no_padding()
         ids = torch.tensor([one.ids for one in coded], device=self.device)
         return ids, torch.tensor([one.attention_mask for one in coded], device=self.device)
-
-
-def _below(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def _vision(state: dict[str, Tensor]) -> Any:
-    """BLIP's picture encoder, its size read off the weights."""
-    from transformers import BlipVisionConfig, BlipVisionModel
-
-    positions, width = state["pos_embed"].shape[1:]
-    config = BlipVisionConfig(
-        hidden_size=width,
-        intermediate_size=len(state["blocks.0.mlp.fc1.weight"]),
-        num_hidden_layers=_layers(state, r"blocks\.(\d+)\."),
-        num_attention_heads=max(1, width // HEAD_WIDTH),
-        image_size=round((positions - 1) ** 0.5) * PATCH,
-        patch_size=PATCH,
-        layer_norm_eps=1e-6,  # BLIP's; transformers' default is 1e-5
-    )
-    renamed = {}
-    for name, value in state.items():
-        for pattern, replacement in RENAMED:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    return _filled(BlipVisionModel(config), renamed)
-
-
-def _text(state: dict[str, Tensor]) -> Any:
-    """BLIP's text encoder with attention to the picture in every layer."""
-    from transformers import BlipTextConfig
-    from transformers.models.blip.modeling_blip_text import BlipTextModel
-
-    words, width = state["embeddings.word_embeddings.weight"].shape
-    config = BlipTextConfig(
-        vocab_size=words,
-        hidden_size=width,
-        encoder_hidden_size=state["encoder.layer.0.crossattention.self.key.weight"].shape[1],
-        intermediate_size=len(state["encoder.layer.0.intermediate.dense.weight"]),
-        num_hidden_layers=_layers(state, r"encoder\.layer\.(\d+)\."),
-        num_attention_heads=max(1, width // HEAD_WIDTH),
-        max_position_embeddings=len(state["embeddings.position_embeddings.weight"]),
-        layer_norm_eps=1e-12,
-        is_decoder=True,  # makes the layers that attend to the picture; the mask stays two-sided
-    )
-    state.pop("embeddings.position_ids", None)
-    return _filled(BlipTextModel(config, add_pooling_layer=False), state)
-
-
-def _layers(state: Mapping[str, Tensor], pattern: str) -> int:
-    return 1 + max(int(found[1]) for name in state if (found := re.match(pattern, name)))
-
-
-def _filled(model: Any, state: Mapping[str, Tensor]) -> Any:
-    """The model with exactly these weights. Raises RuntimeError for names or shapes that differ."""
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    missing = [name for name in missing if not name.endswith("position_ids")]
-    if missing or unexpected:
-        raise RuntimeError(f"missing {missing[:2]}, unexpected {unexpected[:2]}")
-    return model.eval().requires_grad_(False)

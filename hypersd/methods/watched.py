@@ -1,0 +1,56 @@
+"""What methods with rewards share: validation evaluators that watch over the training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypersd.base import Base
+from hypersd.methods.preview import Preview
+from hypersd.recipe import Recipe
+from hypersd.rewards.panel import Guard, Panel
+from hypersd.solver import SolverGrid
+from hypersd.student import Student
+from hypersd.task import STUDENT, Task
+
+JUDGED = 64  # validation prompts that evaluators rate, where the recipe names none
+
+
+class WatchedTask(Task):
+    """A `hypersd.loop.Task` whose previews are rated by its panel's validation evaluators."""
+
+    recipe: Recipe
+    base: Base
+    student: Student
+    grid: SolverGrid
+    panel: Panel
+    shown: Preview
+    step: int = 0
+    guard: Guard | None = None
+
+    def watch(self, moves: int, start: int = 0) -> None:
+        """From now on compare what is drawn in so many moves with what is drawn now."""
+        if not self.panel.judges:
+            return
+        shown = Preview(self.base, self.student, self.grid, prompts=self.recipe.prompts,
+                        count=JUDGED, start=start)  # fmt: skip
+        watched = self.student.parameters(STUDENT)
+        self.guard = Guard(self.panel, watched, lambda: shown.pictures(moves), shown.prompts)
+        self.modules["guard"] = self.guard
+
+    def after_step(self, step: int) -> None:
+        """Count the steps, for the guard."""
+        self.step = step + 1
+
+    def preview(self, path: Path) -> dict[str, float]:
+        """Validation prompts at 1, 2, 4 and 8 steps, and what the validation evaluators say."""
+        figures = self.shown.write(path)
+        return figures if self.guard is None else figures | self.guard.watch(self.step)
+
+    def halted(self) -> str | None:
+        """A validation evaluator's fall, if there was one."""
+        return None if self.guard is None else self.guard.why
+
+    def watched_facts(self) -> dict[str, Any]:
+        """What a model card says of the watch."""
+        return {} if self.guard is None else self.guard.facts()

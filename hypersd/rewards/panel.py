@@ -1,0 +1,117 @@
+"""A recipe's rewards together, and the evaluators that watch a training without being trained on.
+
+A reward that is climbed for long is climbed by its faults. So evaluators that nothing is trained on
+and no table reports rate the validation pictures; where one falls by more than a recipe's `drop`
+below its value before the training, the training ends with the weights of the last good validation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from hypersd.errors import UsageError
+from hypersd.recipe import Recipe
+from hypersd.rewards import hinge, load_reward, read_rewards
+from hypersd.rewards.options import Reward
+
+Pictures = Callable[[], Tensor]
+"""Gives validation pictures of the weights as they are, [n, 3, H, W] in [-1, 1]."""
+
+
+class Panel:
+    """The `rewards` and `validation` of a recipe's options, loaded."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.name, where = recipe.name, f"recipe {recipe.name}, options"
+        self.options = read_rewards(f"{where}.rewards", recipe.options.get("rewards", []))
+        watching = recipe.options.get("validation", [])
+        judges = read_rewards(f"{where}.validation", watching, judges=True)
+        self.rewards = [load_reward(one, device) for one in self.options]
+        self.judges: dict[str, tuple[Reward, float]] = {
+            one.kind: (load_reward(one, device), one.drop) for one in judges
+        }
+
+    def rated(self, images: Tensor, captions: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
+        """The weighted sum of the rewards' mean hinges, and the mean rewards by name.
+
+        images: [B, 3, H, W] in [-1, 1].  Raises UsageError for a reward that is not finite.
+        """
+        total, scalars = torch.zeros((), device=images.device), {}
+        for options, reward in zip(self.options, self.rewards, strict=True):
+            found = reward(images, captions)
+            mean = float(found.detach().mean())
+            if not math.isfinite(mean):
+                raise UsageError(f"recipe {self.name}: the reward {options.kind} gives {mean}; "
+                                 "valid: a finite number for every picture")  # fmt: skip
+            total = total + options.weight * hinge(found, options.target).mean()
+            scalars[f"reward_{options.kind}"] = mean
+        return total, scalars
+
+
+def without_rewards(recipe: Recipe) -> Recipe:
+    """The recipe with the options that a panel does not read."""
+    options = {k: v for k, v in recipe.options.items() if k not in ("rewards", "validation")}
+    return replace(recipe, options=options)
+
+
+class Guard(nn.Module):
+    """Keeps the last weights that every validation evaluator of a panel was content with.
+
+    It is made before the training, when the weights are those that a fall is measured from; its
+    buffers, on the CPU, are part of a checkpoint.  pictures: of the weights as they are.
+    """
+
+    kept: Tensor
+    good: Tensor
+
+    def __init__(
+        self, panel: Panel, watched: Sequence[nn.Parameter], pictures: Pictures,
+        prompts: Sequence[str],
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.panel, self.pictures, self.prompts = panel, pictures, list(prompts)
+        self.watched = list(watched)
+        self.register_buffer("kept", self._now())
+        self.register_buffer("good", torch.tensor(0))
+        self.before = self.judged()
+        self.why: str | None = None
+
+    @torch.no_grad()
+    def judged(self) -> dict[str, float]:
+        """The mean of every evaluator on the validation pictures."""
+        images = self.pictures()
+        return {
+            kind: float(judge(images, self.prompts).float().mean())
+            for kind, (judge, _) in self.panel.judges.items()
+        }
+
+    def watch(self, step: int) -> dict[str, float]:
+        """The evaluators' means after so many steps; keeps the weights, or goes back to those kept
+        and says why in `why`."""
+        found = self.judged()
+        if self.why is not None:
+            return found
+        for kind, (_, drop) in self.panel.judges.items():
+            fall = self.before[kind] - found[kind]
+            if not fall <= drop:  # nor where it is not a number
+                self.why = (f"{kind} fell by {fall:.3g} on validation prompts, more than {drop:g}: "
+                            f"back to step {int(self.good)}")  # fmt: skip
+                vector_to_parameters(self.kept.clone().to(self.watched[0].device), self.watched)
+                return found
+        self.kept.copy_(self._now())
+        self.good.fill_(step)
+        return found
+
+    def facts(self) -> dict[str, str | int]:
+        """What a model card says: whose weights these are, and why the training ended early."""
+        return {"weights_of_step": int(self.good), **({"ended": self.why} if self.why else {})}
+
+    @torch.no_grad()
+    def _now(self) -> Tensor:
+        return parameters_to_vector(self.watched).cpu()
