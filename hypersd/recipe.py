@@ -83,35 +83,74 @@ class Recipe:
 
 
 def names() -> list[str]:
-    """The shipped recipes."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    """The shipped recipes; what several have in common (`_<name>.yaml`) is none."""
+    return sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
 
 
 def load(name: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
     """The recipe of a name or of a YAML file, with fields replaced by `overrides`.
 
-    An override's key may point into a mapping with dots ("options.guidance").
+    `extends: NAME` in it takes another recipe's keys (NAME.yaml beside it, or shipped) where it
+    has none of its own; mappings are merged key by key, but `data` is replaced as a whole, since
+    its keys belong to one kind of source.  An override's key may point into a mapping with dots
+    ("options.guidance").
     Raises UsageError for an unknown recipe, key, method or a value of the wrong type.
     """
+    path = Path(name) if Path(name).suffix == ".yaml" else _shipped(str(name))
+    values = _read(path)
+    for key, value in (overrides or {}).items():
+        values = _override(path, values, key, value)
+    return _validated(path, {"name": path.stem, **values})
+
+
+def _shipped(name: str) -> Path:
+    path = FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        raise UsageError(f"no recipe {name!r}; {nearest(name, names())}")
+    return path
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's keys over those of the recipe that it extends."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    path = Path(name)
-    if path.suffix != ".yaml":
-        path = FOLDER / f"{name}.yaml"
-        if not path.is_file():
-            raise UsageError(f"no recipe {str(name)!r}; {nearest(str(name), names())}")
+    if path in above:
+        raise UsageError(f"recipe {path}: extends itself")
     try:
-        config = OmegaConf.load(path)
-        for key, value in (overrides or {}).items():
-            OmegaConf.update(config, key, value, merge=True)
-        values = OmegaConf.to_container(config, resolve=True)
+        found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
         raise UsageError(f"recipe {path}: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
+    if not isinstance(found, dict):
         raise UsageError(f"recipe {path}: not a mapping of keys to values")
-    return _validated(path, {"name": path.stem, **{str(k): v for k, v in values.items()}})
+    values = {str(key): value for key, value in found.items()}
+    name = values.pop("extends", None)
+    if name is None:
+        return values
+    beside = path.with_name(f"{name}.yaml")
+    return _merged(
+        _read(beside if beside.is_file() else _shipped(str(name)), (*above, path)), values
+    )
+
+
+def _merged(below: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    merged = {**below, **values}
+    for key in merged.keys() - {"data"}:
+        if isinstance(below.get(key), dict) and isinstance(values.get(key), dict):
+            merged[key] = _merged(below[key], values[key])
+    return merged
+
+
+def _override(path: Path, values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The values with one changed, whose key is a path with dots."""
+    first, _, rest = key.partition(".")
+    if not rest:
+        return _merged(values, {first: value})
+    inner = values.get(first) or {}
+    if not isinstance(inner, dict):
+        raise UsageError(f"recipe {path}: {first!r} is no mapping; valid: {first}=...")
+    return {**values, first: _override(path, inner, rest, value)}
 
 
 def _validated(path: Path, values: dict[str, Any]) -> Recipe:
