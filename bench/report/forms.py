@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.report import html, pdf, tables
+from bench.report import html, pdf, study_votes, tables
 from bench.report.runfiles import RunFiles, read
 from bench.summary import Summary
 
@@ -31,6 +31,8 @@ def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Writte
     page = html.render(summary, out, files)
     then = time.perf_counter()
     listed = tables.write(summary, out)
+    if files.source is not None:
+        listed += study_votes.write(files.source, out)
     between = time.perf_counter()
     document = pdf.render(summary, out, files)
     seconds = {"html": then - began, "pdf": time.perf_counter() - between}

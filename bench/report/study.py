@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bench.report.study_words import percent
 from bench.report.words import number
 from bench.study import material as materials
 from bench.study.analysis import PairLine, Panel, StrengthLine, panels
-from bench.study.material import FOLDER, QUESTION
+from bench.study.material import FOLDER, QUESTION, Material
 from bench.study.store import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,17 +39,23 @@ def study_section(run: Path) -> StudyFigures | None:
 
     Raises UsageError where the database is damaged or its votes are on other pictures.
     """
-    if not (run / FOLDER / "votes.sqlite3").is_file():
-        return None
-    found = materials.read(run)
-    store = Store(found.database, found.identity, create=False)
-    try:
-        figures = panels(found, store)
-    finally:
-        store.close()
-    if not figures:
-        return None
+    with opened(run) as study:
+        figures = panels(*study) if study is not None else []
+        if study is None or not figures:
+            return None
+        found, _ = study
     return StudyFigures(QUESTION, len(found.prompts), len(found.items), figures)
+
+
+@contextmanager
+def opened(run: Path) -> Iterator[tuple[Material, Store] | None]:
+    """A run's study, open for reading; None where it has none. Raises what study_section does."""
+    if not (run / FOLDER / "votes.sqlite3").is_file():
+        yield None
+        return
+    found = materials.read(run)
+    with closing(Store(found.database, found.identity, create=False)) as store:
+        yield found, store
 
 
 def section(run: Path) -> Markup:
@@ -60,8 +67,13 @@ def section(run: Path) -> Markup:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    engine.globals.update(words=words, bars=bars, strengths=strengths)
+    engine.globals.update(words=words, bars=bars, strengths=strengths, mark=mark)
     return Markup(engine.get_template("study.html.j2").render(study=found))
+
+
+def mark(panel: Panel) -> str:
+    """What follows every heading of simulated votes."""
+    return " (simulated)" * panel.simulated
 
 
 def bars(panel: Panel) -> Markup:
@@ -71,7 +83,8 @@ def bars(panel: Panel) -> Markup:
     """
     shown = [pair for pair in panel.pairs if pair.votes]
     parts = [_bar(pair, PAIR * i) for i, pair in enumerate(shown)]
-    return _svg(max(1, PAIR * len(shown)), "Preference by pair of contestants", parts)
+    title = f"Preference by pair{mark(panel)}. {' '.join(_words(pair) + '.' for pair in shown)}"
+    return _svg(max(1, PAIR * len(shown)), title, parts)
 
 
 def _bar(pair: PairLine, top: int) -> Markup:
@@ -148,15 +161,14 @@ def strengths(panel: Panel) -> Markup:
         for v, anchor in zip(marks, ("middle", "start", "end"), strict=True)
     ]  # fmt: skip
     rows = [_strength(line, x, 2 + ROW * (i + 0.5)) for i, line in enumerate(lines)]
-    return _svg(height, "Strengths, 95 % intervals", [*axis, *rows])
+    said = "; ".join(" ".join(words.strength_row(line)) for line in lines)
+    return _svg(height, f"Strengths{mark(panel)} with 95 % intervals: {said}", [*axis, *rows])
 
 
 def _strength(line: StrengthLine, x: object, y: float) -> Markup:
     assert callable(x)
-    said = f"{line.name}: {number(line.value, 2)} "
-    said += f"[{number(line.low, 2)}, {number(line.high, 2)}]"
     parts = [
-        Markup("<title>{}</title>").format(said),
+        Markup("<title>{}</title>").format(" ".join(words.strength_row(line))),
         Markup('<text class="label" x="{}" y="{:.1f}" text-anchor="end">{}</text>').format(
             LABELS - 2, y + 4, line.name),
         Markup('<line x1="{:.1f}" x2="{:.1f}" y1="{y:.1f}" y2="{y:.1f}" '

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.report import study_words as words
-from bench.report.study import StudyFigures
+from bench.report.study import StudyFigures, mark
 from bench.report.words import number
 from bench.study.analysis import PairLine, Panel, StrengthLine
 
@@ -25,7 +25,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
     rows = words.rater_rows(panel)
     more = f"and {len(rows) - RATERS_MOST} more; the page has all" * (len(rows) > RATERS_MOST)
     return {
-        "mark": " (simulated)" * panel.simulated,
+        "mark": mark(panel),
         "heading": "Simulated panel" if panel.simulated else "People",
         "banner": f"These {panel.votes:,} votes {words.SIMULATED}" * panel.simulated,
         "about": " \u00b7 ".join(words.about(panel)),
@@ -35,7 +35,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "captions": [words.PREFERENCE, words.STRENGTH],
         "heads": list(words.PAIR_HEADS),
         "rows": [words.pair_row(pair) for pair in panel.pairs],
-        "notes": [words.scope(panel), words.agreement(panel)],
+        "notes": [words.scope(panel), words.agreement(panel), words.votes(panel)],
         "rater_heads": list(words.RATER_HEADS),
         "raters": [*rows[:RATERS_MOST], *([[more, "", "", "", ""]] if more else [])],
         "checks": words.CHECKS,
@@ -70,7 +70,7 @@ def _strengths(lines: list[StrengthLine]) -> dict[str, Any] | None:
     rows = [
         {"name": line.name, "value": place(line.value), "known": place(line.known),
          "between": [place(line.low), place(line.high)],
-         "words": f"{number(line.value, 2)} [{number(line.low, 2)}, {number(line.high, 2)}]"}
+         "words": " ".join(words.strength_row(line)[1:])}
         for line in lines
     ]  # fmt: skip
     return {"rows": rows, "ends": [number(-reach, 1), "0", number(reach, 1)]}

@@ -8,8 +8,11 @@ from __future__ import annotations
 import time
 
 from bench.report.words import number, p_words
-from bench.study.analysis import PairLine, Panel
+from bench.study.analysis import PairLine, Panel, StrengthLine
 
+VOTES = (
+    "Every vote, with pseudonyms for raters, is in tables/{} (docs/study.md says what it holds)."
+)
 CHECKS = (
     "A check shows a picture next to the same one cut up under noise. Who fails at least two, and "
     "more than a fifth, is left out of all figures above."
@@ -99,6 +102,11 @@ def agreement(panel: Panel) -> str:
     )
 
 
+def votes(panel: Panel) -> str:
+    """Where the votes are, as a table."""
+    return VOTES.format("votes_simulated.csv" if panel.simulated else "votes.csv")
+
+
 PAIR_HEADS = ("a", "b", "votes", "a", "no difference", "both bad", "b", "share of a",
               "95 % interval", "adjusted p", "votes still needed")  # fmt: skip
 
@@ -109,6 +117,15 @@ def pair_row(pair: PairLine) -> list[str]:
     needed = "none" if pair.preferred else "\u2013" if pair.needed is None else f"{pair.needed:,}"
     p = p_words(pair.p_adjusted) if pair.votes > 1 else "\u2013"
     return [pair.a, pair.b, *map(str, counts), percent(pair.share), between(pair), p, needed]
+
+
+STRENGTH_HEADS = ("contestant", "strength", "95 % interval")
+
+
+def strength_row(line: StrengthLine) -> list[str]:
+    """The cells of a contestant, under STRENGTH_HEADS."""
+    between = f"[{number(line.low, 2)}, {number(line.high, 2)}]"
+    return [line.name, number(line.value, 2), between]
 
 
 RATER_HEADS = ("rater", "votes", "checks passed", "median seconds", "")

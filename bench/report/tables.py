@@ -2,6 +2,7 @@
 
 results.md, results.csv, results.tex      contestants by metrics, with intervals
 comparisons.csv                           every comparison, with full figures
+votes.csv, votes_simulated.csv            a preference study's votes (study_votes.py)
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.report import view
@@ -25,14 +26,19 @@ COMPARISON = ("a", "b", "metric", "delta", "low", "high", "p", "p_adjusted", "wi
 
 def write(summary: Summary, out: Path) -> list[Path]:
     """Write all tables into out/tables. Raises OSError where that cannot be written."""
-    folder = out / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     made = {
         "results.md": markdown(summary),
         "results.csv": results_csv(summary),
         "results.tex": latex(summary),
         "comparisons.csv": comparisons_csv(summary),
     }
+    return save(made, out)
+
+
+def save(made: Mapping[str, str], out: Path) -> list[Path]:
+    """Write texts by file name into out/tables, each whole or not at all. Raises OSError."""
+    folder = out / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in made.items():
         beside = folder / f".{name}.{os.getpid()}.part"
         try:

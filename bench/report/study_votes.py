@@ -1,0 +1,70 @@
+"""A preference study's votes as tables that may be published: raters go by pseudonyms.
+
+votes.csv              people's votes
+votes_simulated.csv    those of a simulated panel, never in one file with people's
+
+One row per vote that stands, checks and raters who were left out included, so that every figure of
+the report can be made again. A pseudonym is made with the study's secret, which never leaves the
+database: it is the same in every table of one study, and cannot be guessed from a name.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.report.study import opened
+from bench.report.tables import save
+from bench.study.analysis import rater_lines
+from bench.study.pictures import hidden
+from bench.study.store import Vote
+
+COLUMNS = ("rater", "simulated", "counts", "kind", "prompt", "a", "b", "left", "vote", "seconds",
+           "day")  # fmt: skip
+
+
+def write(run: Path, out: Path) -> list[Path]:
+    """Write the votes of a run's study into out/tables; nothing where there are none.
+
+    Raises OSError, and UsageError where the database is damaged or of other pictures.
+    """
+    made: dict[str, str] = {}
+    with opened(run) as study:
+        if study is None:
+            return []
+        for simulated, name in ((False, "votes.csv"), (True, "votes_simulated.csv")):
+            votes = study[1].votes(simulated=simulated)
+            if votes:
+                made[name] = text(votes, study[1].secret)
+    return save(made, out) if made else []
+
+
+def text(votes: Sequence[Vote], secret: str) -> str:
+    """The table, in the order of prompts and pairs: that of voting would say who came when."""
+    out = {line.name for line in rater_lines(votes) if line.left_out}
+    written = io.StringIO()
+    table = csv.writer(written, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for vote in sorted(votes, key=lambda v: (v.trial.prompt, v.trial.a, v.trial.b, v.trial.id)):
+        table.writerow(_row(vote, secret, vote.rater.name not in out))
+    return written.getvalue()
+
+
+def _row(vote: Vote, secret: str, trusted: bool) -> tuple[str | int, ...]:
+    trial = vote.trial
+    day = time.strftime("%Y-%m-%d", time.gmtime(vote.at))
+    return (
+        pseudonym(vote, secret), int(vote.rater.simulated), int(trusted and trial.kind != "check"),
+        trial.kind, trial.prompt, trial.a, trial.b, "b" if trial.flipped else "a", vote.winner,
+        f"{vote.seconds:.1f}", day,
+    )  # fmt: skip
+
+
+def pseudonym(vote: Vote, secret: str) -> str:
+    """Eight hex digits for a person; a simulated rater's own name, which is no secret."""
+    if vote.rater.simulated:
+        return vote.rater.name
+    return f"rater-{hidden(secret, 'rater', vote.rater.id)[:8]}"
