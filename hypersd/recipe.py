@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import UsageError, brief, nearest
 
 FOLDER = Path(__file__).parent / "recipes"
 UNSEEN = (
@@ -113,15 +113,16 @@ def _shipped(name: str) -> Path:
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's keys over those of the recipe that it extends."""
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
+
+    from hypersd.plain_yaml import load as plain
 
     if path in above:
         raise UsageError(f"recipe {path}: extends itself")
+    held = plain(path, f"recipe {path}")
     try:
-        found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise UsageError(f"recipe {path}: {str(error).splitlines()[0]}") from None
+        found = OmegaConf.to_container(OmegaConf.create(held), resolve=True)
+    except Exception as error:  # omegaconf raises many kinds for a reference that leads nowhere
+        raise UsageError(f"recipe {path}: {brief(error)}") from None
     if not isinstance(found, dict):
         raise UsageError(f"recipe {path}: not a mapping of keys to values")
     values = {str(key): value for key, value in found.items()}

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import data
-from bench.errors import UsageError
+from bench.errors import UsageError, brief
 from bench.metrics.base import Features
 from bench.metrics.frechet import Reference
 from bench.metrics.towers.base import Tower
@@ -93,8 +93,9 @@ def statistics(metric: str, name: str, tower: Tower) -> Reference:
             mu, sigma = (np.asarray(held[key], np.float64) for key in ("mu", "sigma"))
         if sigma.shape != (len(mu), len(mu)):
             raise ValueError(f"mu {mu.shape} and sigma {sigma.shape} do not fit")
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UsageError(f"{path}: no statistics with mu [d] and sigma [d, d] ({error})") from None
+    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+        why = brief(error, 120)
+        raise UsageError(f"{path}: no statistics with mu [d] and sigma [d, d] ({why})") from None
     # How many images they are of, such files do not say; 0 stands for unknown.
     return Reference(path.name, tower.identity, mu, sigma, 0)
 
