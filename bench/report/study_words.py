@@ -77,10 +77,10 @@ def scope(panel: Panel) -> str:
     counted = sum(not rater.left_out and rater.votes > 0 for rater in panel.raters)
     whom = "new raters and new prompts" if counted > 1 else "new prompts and this one rater"
     return (
-        f"Intervals are for {whom}. \u201cVotes still needed\u201d: further votes of such raters "
-        "on the pair until its present share would be certain with a chance of 80 %, at 5 % over "
-        f"all pairs (Holm). A true preference of 60 % takes about {panel.example:,} votes on a "
-        "pair."
+        f"Intervals are for {whom}. \u201cVotes still needed\u201d: further votes on the pair, "
+        "with as many more raters and prompts, until its present share would be certain with a "
+        "chance of 80 %, at 5 % over all pairs (Holm). A true preference of 60 % takes about "
+        f"{panel.example:,} votes on a pair."
     )
 
 
@@ -107,7 +107,7 @@ def votes(panel: Panel) -> str:
     return VOTES.format("votes_simulated.csv" if panel.simulated else "votes.csv")
 
 
-PAIR_HEADS = ("a", "b", "votes", "a", "no difference", "both bad", "b", "share of a",
+PAIR_HEADS = ("a", "b", "votes", "for a", "no difference", "both bad", "for b", "share of a",
               "95 % interval", "adjusted p", "votes still needed")  # fmt: skip
 
 

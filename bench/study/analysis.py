@@ -244,9 +244,21 @@ def _judged(line: PairLine, found: Share | None, p: float, family: int) -> PairL
     if p < LEVEL:
         ahead = line.a if found.value > 0.5 else line.b
         return replace(line, p_adjusted=p, preferred=ahead, needed=0)
-    reach = found.reach(1 - LEVEL / family) + found.error * quantile_of_normal(2 * POWER - 1)
-    times = (reach / (found.value - 0.5)) ** 2
+    times = _times(found, 1 - LEVEL / family)
     return replace(line, p_adjusted=p, needed=max(1, math.ceil(line.votes * (times - 1))))
+
+
+def _times(found: Share, level: float) -> float:
+    """How many times the votes, raters and prompts show the share with a chance of 80 %."""
+    from scipy.optimize import brentq
+
+    def lacking(log: float) -> float:
+        grown = found.grown(math.exp(log))
+        wanted = grown.reach(level) + grown.error * quantile_of_normal(2 * POWER - 1)
+        return wanted - abs(found.value - 0.5)
+
+    most = 30.0  # e^30 times: beyond anything that can be asked
+    return math.exp(brentq(lacking, 0.0, most)) if lacking(0.0) > 0 > lacking(most) else 1.0
 
 
 def _design_effect(lines: Sequence[PairLine], estimates: Sequence[Share | None]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import math
@@ -239,11 +240,28 @@ def serve(site: ASGIApp, waiting: socket.socket) -> None:
 
 
 def server(site: ASGIApp) -> uvicorn.Server:
-    """What answers; its headers say neither what it is nor the time."""
+    """What answers; its headers say neither what it is nor the time. It speaks HTTP alone: the
+    refusal of a WebSocket would carry no policy."""
     import uvicorn
 
     config = uvicorn.Config(
         site, log_level="warning", access_log=False, server_header=False, date_header=False,
-        lifespan="off", timeout_graceful_shutdown=3,
+        lifespan="off", timeout_graceful_shutdown=3, ws="none", http=_protocol(),
     )  # fmt: skip
     return uvicorn.Server(config)
+
+
+def _protocol() -> type[asyncio.Protocol]:
+    """uvicorn's, whose answer to what is no HTTP has our headers too."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Protocol(H11Protocol):
+        def send_400_response(self, msg: str) -> None:
+            heads = {**HEADERS, "content-type": "text/plain; charset=utf-8", "connection": "close",
+                     "content-length": str(len(msg))}  # fmt: skip
+            lines = [f"{name}: {value}\r\n" for name, value in heads.items()]
+            text = f"HTTP/1.1 400 Bad Request\r\n{''.join(lines)}\r\n{msg}"
+            self.transport.write(text.encode("ascii"))
+            self.transport.close()
+
+    return Protocol

@@ -69,6 +69,11 @@ class Share:
         """How far the interval of a share of one half reaches to either side."""
         return 0.5 * math.sqrt(self._squared(level))
 
+    def grown(self, times: float) -> Share:
+        """What so many times the votes would say, of as many times the raters and prompts."""
+        freedom = tuple((df + 1) * times - 1 for df in self.freedom)
+        return Share(self.value, self.alone / times, tuple(c / times for c in self.added), freedom)
+
     def _squared(self, level: float) -> float:
         from scipy.special import stdtrit
 

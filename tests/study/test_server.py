@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from bench.study.desk import Desk
 from bench.study.store import Store
 
 NAMES = ("lcm", "tcd", "tscd", "teacher", "real", "1step", "images/", "spoiled", "check")
@@ -55,6 +57,30 @@ def test_every_response_carries_the_policy(served: Callable[..., str]) -> None:
     assert ask(address, "GET", "/result.json")[0] == 404
     foreign = ask(address, "GET", "/", None, {"host": "elsewhere.example"})
     assert foreign[0] == 400 and "content-security-policy" in foreign[1]
+
+
+def test_so_do_a_failure_of_the_server_and_what_is_no_http(
+    served: Callable[..., str], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = served()
+    key = post(address, "/rater", {"name": "Ana"})["rater"]
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(desk, "queue", broken)
+    status, headers, data = ask(address, "POST", "/queue", {"rater": key})
+    assert status == 500 and "default-src 'none'" in headers["content-security-policy"]
+    assert b"fire" not in data
+    host, port = address.removeprefix("http://").split(":")
+    upgrade = "GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade, close\r\n"
+    upgrade += "upgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    upgrade += "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    for said in (b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", upgrade.encode()):
+        with socket.create_connection((host, int(port)), timeout=60) as plain:
+            plain.sendall(said)
+            answer = b"".join(iter(lambda: plain.recv(65536), b""))
+        assert b"content-security-policy: default-src 'none'" in answer.lower(), said
 
 
 def test_nothing_betrays_a_contestant(

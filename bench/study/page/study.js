@@ -171,7 +171,9 @@ function finish() {
   find("end-words").textContent = none
     ? `You have judged every pair there is: ${state.done} votes.`
     : `That was all we asked for: ${state.done} votes. More votes make the result more certain.`;
-  if (copy) find("end-words").textContent += " Save your votes below and send the file back.";
+  find("end-words").textContent += copy
+    ? " Save your votes below and send the file back."
+    : " Every vote is saved; you can close this page.";
   find("more").hidden = none;
   ready(true);
   find("end-title").focus();
