@@ -14,6 +14,7 @@ Source: Hyper-SD (arXiv 2404.13686), Sec. 3.2, Eq. 13 to 15; UniFL (2404.05595) 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class FeedbackTask(WatchedTask):
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet}
         if self.options.segmenter:
             self.structure = load_structure(self.options.segmenter, recipe.data, device)
-        if recipe.gradient_checkpointing and self.panel.rewards:
+        if recipe.gradient_checkpointing:
             self.base.vae.enable_gradient_checkpointing()
         self.shown = Preview(self.base, self.student, self.grid, prompts=recipe.prompts)
         self.watch(self.options.moves)
@@ -122,9 +123,9 @@ class FeedbackTask(WatchedTask):
         if self.options.segmenter:
             x0 = batch.x0.to(self.device)
             predicted = self.predicted(x0, noise, index, batch.text)
-            structure = self.structure.loss(
-                predicted, lambda: self.base.pictures(x0), batch.rows
-            ).mean()
+            with torch.autocast(self.device.type, enabled=False):
+                real = partial(self.base.pictures, x0)
+                structure = self.structure.loss(predicted, real, batch.rows).mean()
             total = total + self.options.perceptual * structure
             scalars["structure"] = float(structure.detach())
         return total, scalars

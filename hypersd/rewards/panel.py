@@ -40,11 +40,13 @@ class Panel:
     def rated(self, images: Tensor, captions: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum of the rewards' mean hinges, and the mean rewards by name.
 
-        images: [B, 3, H, W] in [-1, 1].  Raises UsageError for a reward that is not finite.
+        images: [B, 3, H, W] in [-1, 1].  The networks run in fp32, as where they judge.
+        Raises UsageError for a reward that is not finite.
         """
         total, scalars = torch.zeros((), device=images.device), {}
         for options, reward in zip(self.options, self.rewards, strict=True):
-            found = reward(images, captions)
+            with torch.autocast(images.device.type, enabled=False):
+                found = reward(images, captions)
             mean = float(found.detach().mean())
             if not math.isfinite(mean):
                 raise UsageError(f"recipe {self.name}: the reward {options.kind} gives {mean}; "

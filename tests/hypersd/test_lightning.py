@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from gaussians import SCALED_LINEAR
+from gaussians import SCALED_LINEAR, Mixture
 from torch.nn import functional as F
 from trainings import assert_resumes_exactly, differ, rng, values
 
-from hypersd import loop
+from hypersd import checkpoint, loop
+from hypersd.data import Samples
 from hypersd.errors import UsageError
 from hypersd.methods import METHODS
 from hypersd.methods.lightning import LightningTask
 from hypersd.recipe import Recipe
+from hypersd.schedule import Schedule
+from hypersd.solver import SolverGrid
 from hypersd.student import UNET_NAME, WEIGHT_NAME
 
 STAGES = [
@@ -144,6 +150,101 @@ def test_the_cost_counts_forward_passes(build: Any) -> None:
     figures = build().cost(4)
     assert figures["unet_forwards"] == 3 * (2 * 5 + 1 * 3 + 1 * 5)
     assert figures["critic_updates"] == 2
+
+
+class Exact:
+    """In a task's student's place: the teacher's eps is a mixture's, the student's lands where the
+    exact ODE does, and so does what was kept of it; an x0 network gives the x0 of that landing."""
+
+    def __init__(self, mixture: Mixture, to: int, points: int) -> None:
+        self.mixture, self.prediction = mixture, dict[str, str]()
+        grid = [*SolverGrid(points).inference(to), 0]
+        self.following = dict(pairwise(grid))
+
+    def predict(self, role: str, x: torch.Tensor, t: torch.Tensor, text: Any) -> torch.Tensor:
+        if role == "teacher":
+            return self.mixture.eps(x, t)
+        schedule, s = self.mixture.schedule, [self.following[v] for v in t.tolist()]
+        ends = [self.mixture.flow(one[None], v, w)
+                for one, v, w in zip(x, t.tolist(), s, strict=True)]  # fmt: skip
+        ratio = (schedule.alpha[s] / schedule.alpha[t]).view(-1, 1, 1, 1)
+        scale = schedule.sigma[s].view(-1, 1, 1, 1) - ratio * schedule.sigma[t].view(-1, 1, 1, 1)
+        eps = (torch.cat(ends) - ratio * x) / scale
+        if self.prediction.get(role) == "sample":
+            output = (x - schedule.sigma[t].view(-1, 1, 1, 1) * eps) / schedule.alpha[t].view(
+                -1, 1, 1, 1
+            )
+            return schedule.eps_from_output(output, x, t, "sample")
+        return eps
+
+    def network(self, role: str) -> Any:
+        return lambda x, t, text: self.predict(role, x, t, text)
+
+
+def exact_loss(build: Any, stages: list[dict[str, Any]], points: int, step: int = 0) -> float:
+    """The loss of a perfect student of a mixture on 24 samples, without guidance."""
+    options = {"guidance": 1.0, "rank": 4, "points": points}
+    steps = sum(stage["steps"] for stage in stages)
+    task = build(stages=stages, steps=steps, options=options, batch=24)
+    mixture = Mixture(Schedule.from_config(SCALED_LINEAR))
+    task.schedule, task.student = mixture.schedule, Exact(mixture, stages[-1]["to"], points)
+    x0 = torch.tensor(mixture.means, dtype=torch.float64).repeat(8).view(24, 1, 1, 1)
+    samples = Samples(x0, [""] * 24, torch.zeros(24, 1, 1), torch.arange(24), x0.shape)
+    task.data = SimpleNamespace(samples=lambda *given: samples)
+    return float(task.loss(step, rng())[0])
+
+
+def test_a_perfect_student_pays_only_the_teachers_solver_error(build: Any) -> None:
+    """What is left is the error of the teacher's DDIM moves, of first order: its square falls by
+    25 for moves 5 times as small. For two steps and for one."""
+    for to in (2, 1):
+        stage = {"to": to, "steps": 1}
+        coarse = exact_loss(build, [{"from": 40, **stage}], 40)
+        fine = exact_loss(build, [{"from": 200, **stage}], 200)
+        assert coarse < 3e-3
+        assert fine < coarse / 12
+
+
+def test_an_x0_network_that_says_what_the_kept_student_does_pays_nothing(build: Any) -> None:
+    """The paper's Eq. 29; the kept student still gives noise."""
+    stages = [{"from": 8, "to": 1, "steps": 1},
+              {"from": 1, "to": 1, "steps": 1, "output": "sample"}]  # fmt: skip
+    assert exact_loss(build, stages, 40, step=1) < 1e-9
+
+
+X0 = [
+    {"from": 8, "to": 1, "steps": 1},
+    {"from": 1, "to": 1, "steps": 2, "output": "sample"},
+    {"from": 1, "to": 1, "steps": 2, "critic": "single", "noised": True, "output": "sample"},
+]
+
+
+def test_x0_stages_go_on_after_a_stop_and_are_exported_as_such(build: Any, tmp_path: Path) -> None:
+    """Stopped in the adversarial x0 stage, and told by the card what the network gives."""
+    recipe = build(stages=X0, steps=5, checkpoint_every=2).recipe
+    assert_resumes_exactly(recipe, LightningTask, 3, WEIGHT_NAME, tmp_path)
+    facts = json.loads((tmp_path / "whole" / "final" / "training.json").read_text())
+    assert facts["prediction_type"] == "sample"
+
+
+def test_the_critic_of_an_x0_stage_moves_and_is_in_the_checkpoint(
+    build: Any, tmp_path: Path
+) -> None:
+    task = build(stages=X0, steps=5)
+    run = loop._Run(task.recipe, task, tmp_path)
+    base = {k: v.clone() for k, v in task.base.unet.state_dict().items() if ".lora_" not in k}
+    critic = task.critics["critic_1to1_single_x0"]
+    before = values(critic.trained())
+    for run.step in range(4):
+        run.update(rng(run.step))
+    assert differ(critic.trained(), before)
+    run.save()
+    held = checkpoint.newest(tmp_path, task.recipe.identity)
+    assert held is not None
+    kept = held["modules"]["critic_1to1_single_x0"]
+    assert all(torch.equal(kept[k], v) for k, v in critic.state_dict().items())
+    now = task.base.unet.state_dict()
+    assert all(torch.equal(now[key], value) for key, value in base.items())
 
 
 @pytest.mark.parametrize(

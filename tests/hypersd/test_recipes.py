@@ -70,7 +70,10 @@ def small(name: str) -> Recipe:
     return recipes.load(name, changes)
 
 
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n.startswith("sd15_") else []) for n in REAL],
+)
 def test_it_starts_and_steps_and_leaves_the_base(
     place: Path, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from torch import nn
 
 from hypersd import loop, memory
 from hypersd.errors import UsageError
+from hypersd.logbook import Logbook
 from hypersd.processes import average_gradients, mean_of
 from hypersd.recipe import Recipe
 
@@ -38,6 +40,7 @@ class Curve(loop.Task):
         self.other = nn.Linear(1, 1)
         self.modules = {"model": self.model, "other": self.other}
         self.fits = recipe.batch
+        self.verdict: str | None = None
 
     def groups(self) -> list[dict[str, Any]]:
         other = {"role": "other", "params": self.other.parameters()}
@@ -156,6 +159,22 @@ def test_two_processes_go_on_where_one_was_stopped(
         weights(tmp_path / "whole/final"), weights(tmp_path / "stopped/final"),
         rtol=1e-5, atol=1e-6,
     )  # fmt: skip
+
+
+def test_all_processes_end_where_the_main_one_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that one validates; the other would else wait for it at the next step."""
+
+    def preview(self: Curve, path: Path) -> dict[str, float]:
+        self.verdict = "enough"
+        return {}
+
+    monkeypatch.setattr(Curve, "preview", preview)
+    monkeypatch.setattr(Curve, "halted", lambda self: self.verdict)
+    together(2, replace(RECIPE, validate_every=2), tmp_path)
+    facts = json.loads((tmp_path / "final/training.json").read_text())
+    assert facts["steps"] == 2 < RECIPE.steps
 
 
 @pytest.mark.parametrize("parts", [2, 4])
@@ -285,3 +304,26 @@ def test_tensorboard_holds_scalars_figures_and_pictures(
     assert (image.step, image.width, image.height) == (3, 8, 6)
     facts = json.loads((tmp_path / "final/training.json").read_text())
     assert facts["curvature"] == 1.5
+
+
+def test_every_tracker_gets_figures_and_pictures(tmp_path: Path) -> None:
+    """Also the second one, which a return within the loop over trackers would leave out."""
+    from PIL import Image
+
+    class Tracker:
+        name = "own"
+
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def log_images(self, images: Any, step: int) -> None:
+            self.seen.append((step, images["validation"].shape))
+
+    trackers = [Tracker(), Tracker()]
+    accelerator: Any = SimpleNamespace(
+        is_main_process=True, trackers=trackers, init_trackers=lambda *given, **more: None
+    )
+    book = Logbook(RECIPE, tmp_path, accelerator, 0)
+    Image.new("RGB", (8, 6)).save(tmp_path / "shown.png")
+    book.picture(3, tmp_path / "shown.png")
+    assert [tracker.seen for tracker in trackers] == [[(3, (1, 6, 8, 3))]] * 2
