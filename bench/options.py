@@ -218,7 +218,8 @@ def _compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
     store.store("bench", {"defaults": defaults, **DEFAULTS})
     # Hydra would put the suite's keys under `suite.`; packaged globally they need no prefix.
     store.store("chosen", chosen, group="suite", package="_global_")
-    contestants = {*(chosen.get("contestants") or {}), *_added(overrides)}
+    named = chosen.get("contestants")  # `suite.py` says what is wrong where it is no mapping
+    contestants = {*(named if isinstance(named, dict) else ()), *_added(overrides)}
     signed = [_sign(override, contestants) for override in overrides]
     try:
         with initialize(version_base="1.3", config_path=None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +130,8 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     name = values.pop("extends", None)
     if name is None:
         return values
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+        raise UsageError(f"recipe {path}: extends={name!r}; valid: a recipe's name")
     beside = path.with_name(f"{name}.yaml")
     return _merged(
         _read(beside if beside.is_file() else _shipped(str(name)), (*above, path)), values

@@ -113,6 +113,7 @@ CHANGES = (
 
 @EXAMPLES
 @given(CHANGES)
+@example({"contestants": 1})
 @example({"contestants": {"../x": {}}})
 @example({"contestants": {"x": {"lora": "\x00"}}})
 @example({"contestants": {"x": {"images": "a\x00b"}}})
@@ -236,6 +237,8 @@ RECIPE = {"method": "lcm", "steps": 2, "batch": 1, "lr": 1e-3}
                        VALUES, max_size=3))  # fmt: skip
 @example({"extends": "\x00"})
 @example({"extends": "mine"})
+@example({"extends": ["a", {"b": "c/d"}]})
+@example({"extends": "../x"})
 @example({"options": "${steps}", "steps": "${options}"})
 def test_recipes_of_any_values(place: Path, changes: dict[str, Any]) -> None:
     path = place / "mine.yaml"
