@@ -22,7 +22,6 @@ from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import BACKGROUNDS, SIZES, Scene, sample_scene
 
 DIMENSION = 64
-LOOK = 40.0  # weight of the look's squared error; 8 leaves half of it unlearned
 CELLS = 3  # the part of the body that learns where things are, in cells of 4 pixels
 OUTPUTS = {"facts": COUNT, "background": len(BACKGROUNDS), "look": 8}  # training heads and widths
 
@@ -139,5 +138,5 @@ def _head_loss(name: str, found: Tensor, truth: Tensor) -> Tensor:
     if name == "facts":
         return 0.2 * facts_loss(found, truth)
     if name == "look":
-        return LOOK * F.mse_loss(found, truth)
+        return 8.0 * F.mse_loss(found, truth)
     return F.cross_entropy(found, truth)
