@@ -77,7 +77,7 @@ def scope(panel: Panel) -> str:
     counted = sum(not rater.left_out and rater.votes > 0 for rater in panel.raters)
     whom = "new raters and new prompts" if counted > 1 else "new prompts and this one rater"
     return (
-        f"Intervals are for {whom}. \u201cVotes still needed\u201d: further votes on the pair, "
+        f"Intervals are for {whom}. \u201cStill needed\u201d: further votes on the pair, "
         "with as many more raters and prompts, until its present share would be certain with a "
         "chance of 80 %, at 5 % over all pairs (Holm). A true preference of 60 % takes about "
         f"{panel.example:,} votes on a pair."
@@ -108,7 +108,7 @@ def votes(panel: Panel) -> str:
 
 
 PAIR_HEADS = ("a", "b", "votes", "for a", "no difference", "both bad", "for b", "share of a",
-              "95 % interval", "adjusted p", "votes still needed")  # fmt: skip
+              "95 % interval", "adjusted p", "still needed")  # fmt: skip
 
 
 def pair_row(pair: PairLine) -> list[str]:

@@ -90,12 +90,15 @@ class Material:
 def read(run: Path) -> Material:
     """The study that a finished run allows.
 
-    Raises UsageError: no finished run, a damaged prompts.jsonl, or no two contestants with
-    pictures of the same prompt.
+    Raises UsageError: no finished run, a contestant whose name leads out of the run's folder of
+    images, a damaged prompts.jsonl, or no two contestants with pictures of the same prompt.
     """
     from bench.comparisons import pairs
 
     found = summary.read(run / "result.json")
+    for contestant in found.contestants:
+        if Path(contestant.name).name != contestant.name:
+            raise UsageError(f"{run}/result.json: {contestant.name!r} is no name of a contestant")
     texts = _texts(run / "prompts.jsonl")
     files = {
         (c.name, index): path

@@ -94,7 +94,7 @@ def export(copy: Copy, folder: Path, target: int) -> None:
     """Write the page, its data and the pictures into a new folder. Raises UsageError."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"export={folder}: is not empty; name a new folder")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    beside = folder.absolute().with_name(f".{folder.name}.{os.getpid()}.part")
     try:
         (beside / "picture").mkdir(parents=True)
         for name in sorted({n for pair in copy.pairs.values() for n in (pair.left, pair.right)}):

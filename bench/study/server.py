@@ -7,6 +7,7 @@ import hmac
 import json
 import math
 import socket
+import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,8 @@ class Requests:
             return JSONResponse(await run_in_threadpool(work))
         except Refused as error:
             raise HTTPException(409, str(error)) from None
+        except sqlite3.Error as error:  # a full disk: the page says so and stays where it is
+            raise HTTPException(503, f"nothing was saved: {error}") from None
 
     def _known(self, body: dict[str, Any]) -> Rater:
         return self.store.known(_text(body, "rater"))

@@ -170,17 +170,23 @@ class Store:
             self._base.execute("COMMIT")
 
     def rater(self, name: str, *, simulated: bool = False) -> Rater:
-        """The rater of a name, entered where it is new. Raises Refused for a name that is none."""
+        """The rater of a name, entered where it is new; “ana” is “Ana”, who may be at a phone that
+        writes names large. Raises Refused for a name that is none."""
         clean = clean_name(name)
         if not simulated and clean.lower().startswith(SIMULATED):
             raise Refused(f"names that begin with “{SIMULATED}” are not for people")
         with self.change() as base:
-            base.execute(
-                "INSERT OR IGNORE INTO raters (name, key, simulated, made) VALUES (?, ?, ?, ?)",
-                (clean, secrets.token_urlsafe(18), int(simulated), time.time()),
+            rows = base.execute(f"SELECT {_RATER} FROM raters ORDER BY id").fetchall()
+            same = [row for row in rows if row[1].casefold() == clean.casefold()]
+            if same:
+                return _rater(same[0])
+            key = secrets.token_urlsafe(18)
+            made = base.execute(
+                "INSERT INTO raters (name, key, simulated, made) VALUES (?, ?, ?, ?)",
+                (clean, key, int(simulated), time.time()),
             )
-            row = base.execute(f"SELECT {_RATER} FROM raters WHERE name = ?", (clean,)).fetchone()
-        return _rater(row)
+            assert made.lastrowid is not None
+            return Rater(made.lastrowid, clean, key, simulated)
 
     def known(self, key: str) -> Rater:
         """The rater of a key. Raises Refused."""

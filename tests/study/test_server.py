@@ -83,6 +83,17 @@ def test_so_do_a_failure_of_the_server_and_what_is_no_http(
         assert b"content-security-policy: default-src 'none'" in answer.lower(), said
 
 
+def test_a_vote_that_cannot_be_kept_is_said_so(served: Callable[..., str], store: Store) -> None:
+    address = served()
+    ana = post(address, "/rater", {"name": "Ana"})
+    store._base.execute("PRAGMA query_only = ON")
+    vote = {"rater": ana["rater"], "pair": ana["pairs"][0]["id"], "choice": "left", "seconds": 1}
+    status, _, data = ask(address, "POST", "/vote", vote)
+    assert status == 503 and json.loads(data)["error"].startswith("nothing was saved: ")
+    store._base.execute("PRAGMA query_only = OFF")
+    assert post(address, "/vote", vote)["done"] == 1
+
+
 def test_nothing_betrays_a_contestant(
     served: Callable[..., str],
 ) -> None:

@@ -52,7 +52,7 @@ def test_a_name_that_is_none_is_refused(store: Store, name: str) -> None:
 
 
 def test_the_same_name_is_the_same_rater(store: Store) -> None:
-    assert store.rater(" Ana  Lu ") == store.rater("Ana Lu")
+    assert store.rater(" Ana  Lu ") == store.rater("Ana Lu") == store.rater("ANA lu")
     assert store.known(store.rater("Ana").key).name == "Ana"
 
 

@@ -68,6 +68,16 @@ def test_an_unreadable_picture_is_named(run: Path, capsys: pytest.CaptureFixture
     assert "00003.png: is unreadable" in refused(capsys, f"run={run}", "simulate=1")
 
 
+def test_a_contestant_does_not_lead_out_of_the_run(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = json.loads((run / "result.json").read_text())
+    data["contestants"][0]["name"] = "../../elsewhere"
+    del data["sha256"]
+    (run / "result.json").write_text(json.dumps(data))
+    assert "'../../elsewhere' is no name of a contestant" in refused(capsys, f"run={run}")
+
+
 def test_a_damaged_prompt_file_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "prompts.jsonl").write_text("{")
     assert "prompts.jsonl: is damaged" in refused(capsys, f"run={run}")
