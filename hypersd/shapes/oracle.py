@@ -19,14 +19,14 @@ import torch
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
-from hypersd.shapes.pictures import pictures
+from hypersd.shapes.pictures import odds, pictures
 from hypersd.shapes.scenes import COLOURS, SHAPES, SIZES, Spec, Thing, sample_scene
 from hypersd.shapes.vae import to_uint8, to_unit
 
@@ -175,23 +175,28 @@ class OracleTask(Task):
     one decoded from noised latents, all of them disturbed. See `loop.Task`.
 
     data: start, n, vae (folder of the autoencoder), latent_noise (largest standard deviation of
-    the noise on a decoded picture's latents).  options: width.
+    the noise on a decoded picture's latents), often (relation: how many times as often its scenes
+    are drawn).  options: width, init (an exported folder, to train on).
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device, data = recipe, device, recipe.data
         self.net = OracleNet(recipe.options["width"]).to(device).train()
+        if "init" in recipe.options:
+            trained = load_file(Path(recipe.options["init"]) / "model.safetensors")
+            self.net.load_state_dict({k: v.float() for k, v in trained.items()})
         self.modules: dict[str, nn.Module] = {"net": self.net}
         self.pictures = np.array(pictures("train", data["start"], data["n"]))
         vae = AutoencoderKL.from_pretrained(data["vae"], torch_dtype=torch.float32).eval()
         self.pictures[::2] = decoded(vae, self.pictures[::2], data["latent_noise"])
         self.targets = targets("train", data["start"], data["n"])
+        self.odds = odds("train", data["start"], data["n"], data.get("often", {}))
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": self.net.parameters()}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        rows = torch.randint(len(self.pictures), (self.recipe.batch,), generator=rng)
+        rows = torch.multinomial(self.odds, self.recipe.batch, replacement=True, generator=rng)
         x = nets.disturb(nets.as_input(self.pictures[rows.numpy()], self.device), rng)
         where, values = (self.targets[k][rows].to(self.device) for k in ("where", "values"))
         return detection_loss(self.net(x), where, values)

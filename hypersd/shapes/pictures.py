@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.progress import track
+from torch import Tensor
 
 from hypersd.shapes import captions
 from hypersd.shapes.render import render
@@ -37,3 +39,9 @@ def texts(split: str, start: int, count: int, *, with_style: bool = False) -> li
     """The captions of the same scenes."""
     indices = range(start, start + count)
     return [captions.caption(sample_scene(split, i), with_style=with_style) for i in indices]
+
+
+def odds(split: str, start: int, count: int, often: dict[str, float]) -> Tensor:
+    """[count] how often each scene shall be drawn: `often` for its relation, else 1."""
+    relations = (sample_scene(split, start + i).spec.relation for i in range(count))
+    return torch.tensor([float(often.get(r, 1)) if r else 1.0 for r in relations])

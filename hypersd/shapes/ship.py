@@ -15,7 +15,11 @@ from hypersd.errors import UsageError, nearest
 from hypersd.shapes.weights import FOLDER, NAMES
 
 TRAININGS = Path("runs/train")
-TRAINED_ON = {"base": "shapes_teacher_overlaps", "clip": "shapes_clip_reading"}  # recipes by name
+TRAINED_ON = {  # recipes by name
+    "base": "shapes_teacher_overlaps",
+    "clip": "shapes_clip_reading",
+    "oracle": "shapes_oracle_longer",
+}
 
 
 def finished(recipe: str) -> Path:

@@ -29,8 +29,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes.layout import LayoutHead, labels, layout_loss
-from hypersd.shapes.pictures import pictures, texts
-from hypersd.shapes.scenes import RELATIONS
+from hypersd.shapes.pictures import odds, pictures, texts
 from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
 from hypersd.shapes.vae import to_unit
 
@@ -157,7 +156,7 @@ class TeacherTask(Task):
         )
         self.latents, self.ids, self.layouts = self._data(recipe.data["n"])
         self.specs = torch.from_numpy(spec_labels("train", 0, recipe.data["n"]))
-        self.odds = self._odds(recipe.data.get("often", {}))
+        self.odds = odds("train", 0, recipe.data["n"], recipe.data.get("often", {}))
         self.empty = token_ids(self.tokenizer, [""])[0]
 
     def _networks(self, options: dict[str, Any]) -> tuple[CLIPTextModel, UNet2DConditionModel]:
@@ -190,13 +189,6 @@ class TeacherTask(Task):
             beside.replace(path)
         kept = torch.load(path, weights_only=True)
         return kept["latents"], kept["ids"], kept["layouts"]
-
-    def _odds(self, often: dict[str, float]) -> Tensor:
-        """[n] how often each scene is drawn, against 1 for those whose relation is not named."""
-        times = torch.ones(1 + len(RELATIONS))
-        for name, value in often.items():
-            times[1 + RELATIONS.index(name)] = value
-        return times[self.specs[:, 0].long()]
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": [p for m in self.modules.values() for p in m.parameters()]}]

@@ -1,7 +1,7 @@
-"""The shipped networks, measured again on held-out renders: what docs/world.md says they can do.
+"""The shipped networks, measured again on held-out renders: what is asked of each.
 
-Bounds are the model cards' figures less the sampling error of fewer pictures: they notice damage.
-What was asked of each network, and where one falls short of it, is in docs/log.md.
+Where a test has too few pictures for the asked figure itself, its bound is the model card's figure
+less the sampling error, and notices damage; docs/log.md has what was measured on more.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def test_the_oracle_sees_what_is_wrong(scenes, renders, judge):
 def test_clip_tells_a_caption_from_those_with_one_wrong_value():
     model = load_clip("clip")
     found = clip.accuracy(model.model, model.tokenizer, 200)
-    for name, least in {"shape": 0.82, "colour": 0.94, "relation": 0.58}.items():
+    for name, least in {"shape": 0.9, "colour": 0.9, "relation": 0.75}.items():
         assert found[name] >= least, found
 
 
