@@ -1,20 +1,23 @@
-"""Anchors: images that give the scale, made from the world's own renders.
+"""Anchors: images that give the scale, from the world's own renders or a folder of photographs.
 
-`real`: the world's renders of the very scenes whose captions are the
-prompts. `vae_round_trip`: those, encoded and decoded, the best a latent model could do.
-`shuffled_captions`: the renders in an order in which no picture meets its own prompt.
+`real`: renders of the very scenes whose captions are the prompts, or the photographs that the
+captions were written for. `vae_round_trip`: those, encoded and decoded, the best a latent model
+could do.
+`shuffled_captions`: those pictures in an order in which no picture meets its own prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.keys import Key
-from bench.pictures import Batch
+from bench.pictures import Batch, photographs
 from bench.sampling import to_uint8
 
 
@@ -34,31 +37,44 @@ def without_fixed_points(n: int, seed: int = 0) -> NDArray[np.int64]:
     return moved
 
 
-class Real:
-    """Renders of the prompts' own scenes, or of others' where `order` says whose."""
+Draw = Callable[[Sequence[int]], NDArray[np.uint8]]
+"""Prompt numbers -> real pictures [B, H, W, 3] uint8."""
 
-    def __init__(self, split: str, order: NDArray[np.int64] | None = None) -> None:
-        self.split, self.order = split, order
+
+def drawing(split: str | None, folder: str, size: int) -> Draw:
+    """Where real pictures come from: a folder of photographs where one is named, else the scenes
+    of a split of the world."""
+    if folder:
+        return partial(photographs, Path(folder), size)
+    assert split is not None
+    return partial(renders, split)
+
+
+class Real:
+    """Pictures of the prompts' own scenes, or of others' where `order` says whose."""
+
+    def __init__(self, draw: Draw, order: NDArray[np.int64] | None = None) -> None:
+        self.draw, self.order = draw, order
 
     def __call__(self, keys: Sequence[Key]) -> Batch:
-        """One render per key."""
+        """One picture per key."""
         indices = [key.index if self.order is None else int(self.order[key.index]) for key in keys]
-        return Batch(renders(self.split, indices))
+        return Batch(self.draw(indices))
 
 
 class RoundTrip:
-    """Renders that went through a VAE: the mode of its encoding, decoded."""
+    """Pictures that went through a VAE: the mode of its encoding, decoded."""
 
-    def __init__(self, split: str, vae: Any) -> None:
-        self.split, self.vae = split, vae
+    def __init__(self, draw: Draw, vae: Any) -> None:
+        self.draw, self.vae = draw, vae
 
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One picture per key."""
         import torch
 
-        pictures = renders(self.split, [key.index for key in keys])
+        pictures = self.draw([key.index for key in keys])
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(self.vae.device).float() / 127.5 - 1
         with torch.inference_mode():
-            latents = self.vae.encode(x).latent_dist.mode()
+            latents = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()
             images, broken = to_uint8(self.vae.decode(latents, return_dict=False)[0])
         return Batch(images, broken=broken)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bench import costs
 from bench.needs import GB, Needs
 from bench.plan import Plan
+
+DAY = 86_400.0  # seconds
+LONG = 2 * DAY
 
 
 def lines(plan: Plan) -> Iterator[str]:
@@ -19,6 +23,8 @@ def lines(plan: Plan) -> Iterator[str]:
     yield f"licences: {', '.join(_licences(plan.needs))}"
     yield f"disk: {(plan.needs.download + plan.needs.images) / GB:.1f} GB"
     yield _memory(plan.needs)
+    if plan.needs.device is not None and plan.needs.device.kind == "cpu":
+        yield from _patience(plan.seconds)
 
 
 def _downloads(needs: Needs) -> Iterator[str]:
@@ -36,6 +42,15 @@ def _downloads(needs: Needs) -> Iterator[str]:
 
 def _licences(needs: Needs) -> list[str]:
     return sorted({one.licence for one in needs.fetches})
+
+
+def _patience(seconds: float) -> Iterator[str]:
+    """What to do instead of waiting for a CPU for days."""
+    if seconds > LONG:
+        yield (
+            f"hint: about {seconds / DAY:,.0f} days on a CPU, an hour of a GPU for each "
+            f"{costs.CPU / 24:.0f} of them; limit=4 steps=[1] is a try"
+        )
 
 
 def _memory(needs: Needs) -> str:

@@ -37,14 +37,14 @@ def source(
 
     settings = row.settings
     if settings.source in ANCHORS:
-        assert prompts.split is not None
+        draw = anchors.drawing(prompts.split, settings.weights, size)
         if settings.source == "vae_round_trip":
             folder = identity.base_folder(f"contestants.{settings.key}", settings)
             vae = models.base(folder, device, settings.precision).vae
-            return anchors.RoundTrip(prompts.split, vae)
+            return anchors.RoundTrip(draw, vae)
         shuffled = settings.source == "shuffled_captions"
         order = anchors.without_fixed_points(len(prompts.texts)) if shuffled else None
-        return anchors.Real(prompts.split, order)
+        return anchors.Real(draw, order)
     if settings.source == "images":
         return pictures.Folder(Path(settings.weights), size)
     assert row.steps is not None
@@ -79,7 +79,7 @@ def licence(settings: Settings, trained: Path | None) -> str:
     """The licence that the weights' model card names ("license: x"), or "unknown"; and that of the
     base, where it is the hub's and has another one."""
     if settings.source in ("real", "shuffled_captions", "random"):
-        return OWN_LICENCE
+        return "unknown" if settings.weights else OWN_LICENCE
     own = _own_licence(settings, trained)
     base = identity.remote(settings.base)
     if base is None or settings.source not in ("lora", "unet", "recipe"):

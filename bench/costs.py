@@ -11,8 +11,9 @@ from pathlib import Path
 WORLD = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
 # Of one picture of a megapixel of SDXL on a GPU of a data centre, fp16, no compilation. `unet`:
 # 30 guided steps took 7.35 s on an A100 (a published table of SDXL's optimisations); the others
-# are guesses. SD1.5's UNet does about an eighth of the work per pixel.
-MEGAPIXEL = {"unet": 0.12, "vae": 0.3, "render": 2.5e-3, "score": 0.1, "train": 16e-3}
+# are guesses (`train`: a step takes some eight evaluations and gradients). SD1.5's UNet does about
+# an eighth of the work per pixel.
+MEGAPIXEL = {"unet": 0.12, "vae": 0.3, "render": 2.5e-3, "score": 0.1, "train": 1.0}
 LIGHTER = {"sd15": {"unet": 1 / 8}}
 CPU = 1000.0  # a CPU of a few cores takes about so many times as long; a guess
 

@@ -149,12 +149,12 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
     if settings.source == "images":
         return ["images", image_files_hash(where, Path(settings.weights), hashes)]
     if settings.source == "real":
-        return ["real", *_world(prompts)]
+        return ["real", *_real(where, settings, prompts, hashes)]
     if settings.source == "shuffled_captions":
-        return ["shuffled_captions", *_world(prompts), len(prompts.texts)]
+        return ["shuffled_captions", *_real(where, settings, prompts, hashes), len(prompts.texts)]
     if settings.source == "vae_round_trip":
         vae = _folder(base_folder(where, settings) / "vae", hashes)
-        return ["vae_round_trip", *_world(prompts), vae, settings.precision]
+        return ["vae_round_trip", *_real(where, settings, prompts, hashes), vae, settings.precision]
     own_size = {} if settings.size is None else {"size": settings.size}
     if settings.source == "random":
         return {
@@ -330,6 +330,13 @@ def image_files_hash(where: str, folder: Path, hashes: Hashes) -> str:
         raise UsageError(f"{where}.images={folder}: no such folder")
     paths = [p for p in folder.iterdir() if p.suffix in IMAGE_SUFFIXES and p.stem.isdigit()]
     return digest({path.stem: hashes.file(path) for path in sorted(paths)})
+
+
+def _real(where: str, settings: Settings, prompts: PromptSet, hashes: Hashes) -> list[object]:
+    """What an anchor's pictures are: photographs and their preparation, or the world's scenes."""
+    if not settings.weights:
+        return _world(prompts)
+    return ["images", image_files_hash(where, Path(settings.weights), hashes), "bicubic, middle"]
 
 
 def _world(prompts: PromptSet) -> list[object]:

@@ -213,6 +213,10 @@ def _compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     chosen = _load(suite.locate(name)) if name is not None else {}
+    if isinstance(chosen.get("metrics"), list) and any(
+        override.lstrip("+").startswith("metrics.") for override in overrides
+    ):  # `metrics.clip.model=...` sets something of a metric that the suite just names
+        chosen["metrics"] = {str(metric): {} for metric in chosen["metrics"]}
     store = ConfigStore.instance()
     defaults = ["_self_", {"suite": "chosen"}]
     store.store("bench", {"defaults": defaults, **DEFAULTS})

@@ -62,6 +62,27 @@ def read_picture(folder: Path, index: int, size: int) -> NDArray[np.uint8]:
     return picture
 
 
+def photographs(folder: Path, size: int, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """[B, size, size, 3]: pictures of any size, the shorter side resized (bicubic), the middle.
+
+    Raises UsageError for one that is missing or unreadable.
+    """
+    from PIL import Image, ImageOps
+
+    made = []
+    for index in indices:
+        path = image_file(folder, index)
+        try:
+            if path is None:
+                raise FileNotFoundError("is missing")
+            with Image.open(path) as image:
+                square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+        except Exception as error:  # Pillow raises many kinds for a damaged file
+            raise UsageError(f"images={folder}: picture {index:05d}: {brief(error, 120)}") from None
+        made.append(np.asarray(square))
+    return np.stack(made)
+
+
 def verify(path: Path) -> None:
     """Raise whatever Pillow raises for a damaged picture: a part of a PNG whose checksum is wrong
     (it might be decoded all the same), or another file that does not decode."""
@@ -87,11 +108,19 @@ def check_folder(folder: Path, indices: Sequence[int], seeds: Sequence[int], siz
     """Refuse a folder that lacks a picture or holds one that cannot be read. Raises UsageError."""
     if len(seeds) > 1:
         raise UsageError(f"images={folder}: a folder has one image per prompt, so give one seed")
+    check_complete(folder, indices)
+    for index in indices:
+        read_picture(folder, index, size)
+
+
+def check_complete(folder: Path, indices: Sequence[int]) -> None:
+    """Refuse a folder that lacks a picture, without reading those that are there.
+
+    Raises UsageError.
+    """
     absent = [index for index in indices if image_file(folder, index) is None]
     if absent:
         first = ", ".join(f"{index:05d}" for index in absent[:5])
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         raise UsageError(f"images={folder}: {len(absent)} of {len(indices)} images are missing: "
                          f"{first}{more} (.png, .jpg or .webp)")  # fmt: skip
-    for index in indices:
-        read_picture(folder, index, size)

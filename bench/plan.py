@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,8 @@ from bench.suite import Suite
 if TYPE_CHECKING:
     from bench.metrics import Metric
 
+AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
+PNG = 0.35  # of a picture's bytes, in the run folder beside the cache; measured at 1024 px
 SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row
 
 
@@ -134,6 +137,7 @@ def make(suite: Suite, options: Options) -> Plan:
     notes += [f"{key} has nothing at these numbers of steps" for key in suite.absent]
     store = Store(options.cache)
     hashes = Hashes(options.cache / "hashes.json")
+    suite = _with_teacher(suite, chosen, hashes)
     metrics, extractors, evaluators, faults = _judges(suite)
     missing += faults
     everything = keys.ordered(chosen.texts, suite.seeds)
@@ -151,6 +155,7 @@ def make(suite: Suite, options: Options) -> Plan:
             planned = _work(planned, suite, options, store, chosen, scored, extractors, hashes)
         except NotFetched:
             planned = replace(planned, make=planned.pieces, score=planned.pieces)
+            missing += _without_pictures(row)
         except UsageError as error:
             planned = replace(planned, identity="")
             if str(error) not in missing:
@@ -182,12 +187,13 @@ def _needs(suite: Suite, options: Options, rows: list[Planned]) -> Needs:
     """What a suite on published checkpoints needs; the world's need nothing."""
     if not suite.published:
         return Needs()
-    images = sum(planned.images * planned.row.size(suite.size) ** 2 for planned in rows)
+    pixels = sum(planned.images * planned.row.size(suite.size) ** 2 for planned in rows)
+    kept = 3 * pixels * (1 + PNG / len(suite.seeds))
     return needs.of(
         suite.contestants,
         options.device,
         options.cache,
-        images * 3,
+        round(kept),
         suite.size,
         options.batch,
     )
@@ -220,8 +226,8 @@ def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
     from hypersd.shapes.captions import parse
 
     notes = []
-    kept = tuple(c for c in suite.contestants if c.source not in ANCHORS)
-    for gone in (c.key for c in suite.contestants if c.source in ANCHORS):
+    kept = tuple(c for c in suite.contestants if c.source not in ANCHORS or c.weights)
+    for gone in (c.key for c in suite.contestants if c not in kept):
         notes.append(f"{gone} is left out: {chosen.name} has no real pictures")
     metrics = suite.metrics
     unread = next((text for text in chosen.texts if parse(text) is None), None)
@@ -249,7 +255,7 @@ def judge(suite: Suite, name: str) -> Metric:
     from bench.metrics import metric
 
     if not suite.published:
-        return metric(name, dict(references()))
+        return metric(name, {**references(), **suite.metric_settings.get(name, {})})
     return metric(name, {}, suite.metric_settings.get(name, {}))
 
 
@@ -282,6 +288,10 @@ def _check(row: Row, scored: list[Key], suite: Suite) -> None:
 
         indices = sorted({key.index for key in scored})
         check_folder(Path(row.settings.weights), indices, suite.seeds, row.size(suite.size))
+    elif row.settings.source in ANCHORS and row.settings.weights:
+        from bench.pictures import check_complete
+
+        check_complete(Path(row.settings.weights), sorted({key.index for key in scored}))
 
 
 def _work(
@@ -303,7 +313,11 @@ def _work(
         planned = replace(
             planned, training=folder, trained=exports.damage(folder / "final") is None
         )
-    if options.precomputed and options.export is None:
+        for said in () if planned.trained else _without_pictures(row):
+            raise UsageError(said)
+    judges = [extractors[e] for e in judged(extractors, name)]
+    is_held_against = len(judges) < len(extractors)  # then all its images are needed
+    if options.precomputed and options.export is None and not is_held_against:
         found = precomputed.find(row, name, chosen, scored, size, extractors)
         if found:
             live = tuple(scored[:SHOWN])
@@ -312,15 +326,54 @@ def _work(
     make, score = [], []
     for number, piece in enumerate(planned.pieces):
         key = keys.slice_key(name, piece, size)
-        scores = len(extractors) > 0 and all(
-            store.has("features", feature_key(key, e)) for e in extractors.values()
-        )
+        scores = len(judges) > 0 and all(store.has("features", feature_key(key, e)) for e in judges)
         images = row.settings.source == "images" or store.has("images", key)
-        if not images and (number == 0 or not scores):
+        if not images and (number == 0 or not scores or is_held_against):
             make.append(piece)
         if not scores:
             score.append(piece)
     return replace(planned, make=make, score=score)
+
+
+def _without_pictures(row: Row) -> list[str]:
+    """What a recipe lacks to be trained on: a folder or shards of pictures, if it names such."""
+    if row.settings.source != "recipe":
+        return []
+    from hypersd import recipe, sources
+
+    data = recipe.load(row.settings.weights).data
+    try:
+        if data.keys() & {"folder", "webdataset"}:
+            sources.find(data)
+    except UsageError as error:
+        return [f"contestants.{row.settings.key}.recipe={row.settings.weights}: {error}"]
+    return []
+
+
+def _with_teacher(suite: Suite, chosen: PromptSet, hashes: Hashes) -> Suite:
+    """The suite whose metrics against the teacher's own images know the teacher's identity.
+
+    Raises UsageError where it has no such contestant, or several.
+    """
+    from bench.metrics import PAIRED
+
+    paired = [name for name in suite.metrics if name in PAIRED]
+    teachers = [row for row in suite.rows if row.settings.method == "teacher"]
+    if not paired:
+        return suite
+    if len(teachers) != 1:
+        raise UsageError(f"metric {paired[0]!r}: needs one row of method teacher to hold images "
+                         f"against; there are {len(teachers)}")  # fmt: skip
+    with contextlib.suppress(UsageError):  # what it lacks is said of its row
+        who = {"against": identity.contestant(teachers[0], chosen, hashes)}
+        settings = {name: {**suite.metric_settings.get(name, {}), **who} for name in paired}
+        return replace(suite, metric_settings={**suite.metric_settings, **settings})
+    return suite
+
+
+def judged(extractors: Iterable[str], identity: str) -> list[str]:
+    """The extractors that see a contestant's images: none for the teacher that compares with it."""
+    return [name for name in extractors if not name.endswith(f"{AGAINST}{identity}")]
 
 
 def feature_key(slice_key: str, extractor: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,13 +44,31 @@ def worker(plan: Plan) -> Worker:
     from bench.work import Worker
 
     device = device_of(plan.options.device, ranks.here().local)
-    return Worker(
+    made = Worker(
         store=Store(plan.options.cache),
         size=plan.suite.size,
         batch=plan.options.batch or pictures_at_once(device.type, plan.suite.size),
         device=device,
         extractors={name: extractor(name, str(device)) for name in plan.extractors},
     )
+    made.teacher = partial(_teachers, plan, made)
+    return made
+
+
+def _teachers(plan: Plan, worker: Worker, keys: Sequence[Key]) -> NDArray[np.uint8]:
+    """The teacher's own images of some keys, from the cache or made now."""
+    planned = next(one for one in plan.rows if one.row.settings.method == "teacher")
+    wanted, found = set(keys), dict[Key, NDArray[np.uint8]]()
+    for number in range(len(planned.pieces)):
+        part = planned.pieces[number]
+        if wanted.intersection(part):
+            # Loaded anew where need be: since it was, another contestant may have taken its place.
+            make = source(plan, planned, worker)
+            done = worker.slice(planned.identity, part, make, lambda count: None, show=True,
+                                size=planned.row.size(plan.suite.size), score=False)  # fmt: skip
+            assert done.images is not None
+            found |= zip(part, done.images, strict=True)
+    return np.stack([found[key] for key in keys])
 
 
 def train(plan: Plan, worker: Worker) -> float:

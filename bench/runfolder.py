@@ -122,7 +122,8 @@ def write_images(out: Path, name: str, images: Mapping[int, NDArray[np.uint8]]) 
                 continue
             damaged.append(f"images/{name}/{path.name}: {found}; made again")
         beside = folder / f".{path.name}.writing"
-        Image.fromarray(image).save(beside, format="PNG")
+        # The fastest level: at 1024 px a fifth of the usual one's time for a tenth more bytes.
+        Image.fromarray(image).save(beside, format="PNG", compress_level=1)
         beside.replace(path)
     return damaged
 

@@ -59,7 +59,8 @@ class Settings:
     """One contestant of a suite.
 
     source: where its images come from, one of SOURCES, ANCHORS or "base" (the base itself).
-    weights: the value given for that source, a path or a name; "" for a base or an anchor.
+    weights: the value given for that source, a path or a name; "" for a base; of an anchor the
+    folder of real pictures, "" for the world's.
     steps: the numbers of steps it is drawn at; empty for images that no sampler made.
     size: height and width in pixels where it is drawn at another size than the suite's.
     """
@@ -146,10 +147,13 @@ def read(key: str, values: Any, steps: tuple[int, ...], ground: Ground | None = 
                          "'.' and '-', at most 100")  # fmt: skip
     given = fields.mapping(where, {} if values is None else values, KEYS)
     if key in ANCHORS:
-        if given.keys() - {"base"}:
-            raise UsageError(f"{where}: {key!r} is an anchor and takes no setting but 'base'")
+        if given.keys() - {"base", "images"}:
+            raise UsageError(
+                f"{where}: {key!r} is an anchor and takes no setting but 'base' and 'images'"
+            )
+        folder = fields.text(f"{where}.images", given["images"]) if given.get("images") else ""
         own_base = fields.text(f"{where}.base", given.get("base", base))
-        return Settings(key, key, key, "", own_base, (), Sampling(), precision=ground.precision)
+        return Settings(key, key, key, folder, own_base, (), Sampling(), precision=ground.precision)
     source, weights = _source(where, given)
     if source == "images":
         for name in given.keys() - {"images", "method"}:

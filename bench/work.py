@@ -19,7 +19,7 @@ from bench.errors import UsageError, brief
 from bench.keys import Key, slice_key
 from bench.metrics.base import Extractor
 from bench.pictures import Batch
-from bench.plan import feature_key
+from bench.plan import AGAINST, feature_key, judged
 from bench.progress import Advance
 from bench.store import Arrays, Store
 
@@ -48,7 +48,8 @@ class NotScored(Exception):
 class Worker:
     """What all slices of a run share. seconds: spent per stage, for the result.
 
-    scored: images that were.  halved: each time that a batch was too large for the device.
+    scored: images that were.  teacher: the teacher's own images of some keys, for extractors that
+    hold a contestant's against them.  halved: each time that a batch was too large for the device.
     """
 
     store: Store
@@ -59,6 +60,7 @@ class Worker:
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "score": 0.0})
     scored: int = 0
     halved: list[str] = field(default_factory=list)
+    teacher: Callable[[Sequence[Key]], NDArray[np.uint8]] | None = None
 
     def warm_up(self, run: Callable[[int], None], most: int) -> None:
         """Let a sampler run once on a batch, of at most so many, that the device's memory holds."""
@@ -90,7 +92,8 @@ class Worker:
         name = slice_key(identity, keys, size or self.size)
         with self.store.lock("slice", name).acquire(timeout=timeout):
             features, record = self._cached_features(name) if score else ({}, None)
-            absent = [e for e in self.extractors if e not in features] if score else []
+            wanted = judged(self.extractors, identity) if score else []
+            absent = [e for e in wanted if e not in features]
             images, failed = None, {}
             if absent or show or record is None:
                 images, record = self._images(name, keys, source, advance, keep)
@@ -157,11 +160,11 @@ class Worker:
     def _score(
         self, name: str, images: NDArray[np.uint8], keys: Sequence[Key]
     ) -> NDArray[np.float32]:
+        look, beside = self._look(name, keys)
         began = time.perf_counter()
-        network, prompts = self.extractors[name], [key.prompt for key in keys]
 
         def features(start: int, stop: int) -> NDArray[np.float32] | None:
-            some = lambda: network(images[start:stop], prompts[start:stop])  # noqa: E731
+            some = lambda: look(images[start:stop], beside[start:stop])  # noqa: E731
             where = f"{name}, prompts {keys[start].index} to {keys[stop - 1].index}"
             try:
                 found = self._fits("score", stop - start, some)
@@ -177,6 +180,15 @@ class Worker:
         self.seconds["score"] += time.perf_counter() - began
         self.scored += len(images)
         return np.concatenate(parts)
+
+    def _look(self, name: str, keys: Sequence[Key]) -> tuple[Callable[..., Any], Any]:
+        """What an extractor does with images, and what they are seen beside: their prompts, or the
+        teacher's own images of them."""
+        network: Any = self.extractors[name]
+        if AGAINST not in name:
+            return network, [key.prompt for key in keys]
+        assert self.teacher is not None
+        return network.between, self.teacher(keys)
 
     def _in_batches(
         self, count: int, make: Callable[[int, int], T | None]

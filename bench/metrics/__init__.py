@@ -20,6 +20,7 @@ from bench.metrics.frechet import (
     TeacherFrechetDistance,
 )
 from bench.metrics.hps import Hps
+from bench.metrics.perceptual import WorldTeacherDistance
 
 METRICS: dict[str, Any] = {
     "fid": FrechetDistance,
@@ -29,9 +30,21 @@ METRICS: dict[str, Any] = {
     "aesthetic": Aesthetic,
     "hps": Hps,
     "faithful": Faithful,
+    "perceptual_teacher": WorldTeacherDistance,
 }
+PAIRED = ("lpips_teacher", "perceptual_teacher")  # hold each image against the teacher's own
 
-__all__ = ["METRICS", "NAMES", "Extractor", "Metric", "Reference", "Result", "extractor", "metric"]
+__all__ = [
+    "METRICS",
+    "NAMES",
+    "PAIRED",
+    "Extractor",
+    "Metric",
+    "Reference",
+    "Result",
+    "extractor",
+    "metric",
+]
 
 
 NAMES = tuple(dict.fromkeys([*METRICS, *published.MAKERS]))
@@ -39,14 +52,15 @@ NAMES = tuple(dict.fromkeys([*METRICS, *published.MAKERS]))
 
 def metric(
     name: str,
-    references: Mapping[str, Reference | Path] | None = None,
+    references: Mapping[str, Reference | Path | str] | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Metric:
     """The metric of a name, ready to evaluate.
 
     references: the world's Frechet references by what they are of ("real", "teacher"), files or
-    already read.  settings: None for the world's networks; for published ones what a suite says
-    under `metrics.<name>` (`bench.metrics.published`).
+    already read; for PAIRED the identity of the teacher, under "against".  settings: None for the
+    world's networks; for published ones what a suite says under `metrics.<name>`
+    (`bench.metrics.published`).
     Raises UsageError for an unknown name, missing weights or a reference of another network.
     """
     if settings is not None:

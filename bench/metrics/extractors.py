@@ -130,15 +130,32 @@ class TowerExtractor:
         """
         import torch
 
-        batch = torch.as_tensor(np.ascontiguousarray(images) if _is_array(images) else images)
-        if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
-            raise ValueError(f"need uint8 [B, H, W, 3], got {batch.dtype} {tuple(batch.shape)}")
+        batch = self._batch(images)
         if len(prompts) != len(batch):
             raise ValueError(f"{len(batch)} images but {len(prompts)} prompts")
         with torch.inference_mode():
-            out = self._network(batch.to(self.device), list(prompts))
+            out = self._network(batch, list(prompts))
         features: Features = torch.as_tensor(out).float().cpu().numpy()
         return features
+
+    def between(self, images: Any, others: Any) -> Features:
+        """[B, 1] fp32: distances of images from others, uint8 [B, H, W, 3] both, one by one, of a
+        tower that compares. Raises ValueError for another type or shape."""
+        import torch
+
+        network: Any = self._network
+        one, other = self._batch(images), self._batch(others)
+        with torch.inference_mode():
+            features: Features = network.between(one, other).float().cpu().numpy()
+        return features
+
+    def _batch(self, images: Any) -> Tensor:
+        import torch
+
+        batch = torch.as_tensor(np.ascontiguousarray(images) if _is_array(images) else images)
+        if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
+            raise ValueError(f"need uint8 [B, H, W, 3], got {batch.dtype} {tuple(batch.shape)}")
+        return batch.to(self.device)
 
 
 def _is_array(images: Any) -> bool:

@@ -30,6 +30,7 @@ from bench.metrics.hps import Hps, PickScore
 from bench.metrics.image_reward import ImageRewardScore
 from bench.metrics.manifold import Precision, Recall
 from bench.metrics.mmd import ClipDiscrepancy, KernelInceptionDistance
+from bench.metrics.perceptual import TeacherDistance
 from bench.metrics.samples import Sample
 from bench.metrics.towers import affine
 from bench.metrics.towers.base import Tower, loaded
@@ -37,7 +38,9 @@ from bench.metrics.towers.clip import OpenClip
 from bench.metrics.towers.dinov2 import Dinov2
 from bench.metrics.towers.image_reward import ImageReward
 from bench.metrics.towers.inception import Inception
+from bench.metrics.towers.lpips import Lpips
 from bench.metrics.towers.pick import Pick
+from bench.metrics.towers.shapes_perceptual import ShapesPerceptual
 
 Given = Mapping[str, str]
 Score = TypeVar("Score", bound=CosineScore)
@@ -151,6 +154,10 @@ def _diversity(given: Given) -> Diversity:
     return Diversity(tower.identity, tower.name)
 
 
+def _lpips(given: Given) -> TeacherDistance:
+    return TeacherDistance.of(Lpips(**given))
+
+
 class Maker(NamedTuple):
     """How a metric is made of its settings, and which it has."""
 
@@ -176,9 +183,11 @@ MAKERS: dict[str, Maker] = {
     "image_reward": Maker(_image_reward, ("weights", "vocabulary")),
     "pick": Maker(_pick, ("weights",)),
     "diversity": Maker(_diversity, ("weights",)),
+    "lpips_teacher": Maker(_lpips, ("net", "weights", "against")),
 }
 KINDS: dict[str, type[Tower]] = {
-    kind.kind: kind for kind in (OpenClip, Inception, ImageReward, Pick, Dinov2)
+    kind.kind: kind
+    for kind in (OpenClip, Inception, ImageReward, Pick, Dinov2, Lpips, ShapesPerceptual)
 }
 
 

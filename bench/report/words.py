@@ -22,6 +22,10 @@ class MetricWords:
 METRIC_WORDS = {
     "fid": MetricWords("FID", "How far is the set of images from real images?"),
     "fid_teacher": MetricWords("FID to teacher", "How far is it from the teacher's own images?"),
+    "lpips_teacher": MetricWords("LPIPS to teacher", "How unlike the teacher's picture is it?"),
+    "perceptual_teacher": MetricWords(
+        "Distance to teacher", "How unlike the teacher's picture is it?"
+    ),
     "clip": MetricWords("CLIP", "Does the image fit its prompt? 100 times a cosine."),
     "aesthetic": MetricWords("Aesthetic", "How would people rate the image alone, from 1 to 10?"),
     "hps": MetricWords("HPS", "Which image of a prompt would people choose? 100 times a cosine."),

@@ -1,0 +1,80 @@
+"""Anchors made of photographs: real, through the VAE, and beside others' captions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_published_run import Judge
+from torchvision.transforms import functional as vision
+
+from bench.cli import main
+
+
+@pytest.fixture
+def folder(tiny_sdxl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """tiny.yaml with all anchors; `photographs` of 90 x 70 and 70 x 100 pixels."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
+    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
+    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
+    (tmp_path / "photographs").mkdir()
+    rng = np.random.default_rng(0)
+    for index, (height, width) in enumerate([(70, 90), (100, 70), (64, 64)]):
+        noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"photographs/{index:05d}.png")
+    anchors = ("real", "vae_round_trip", "shuffled_captions")
+    lines = "".join(f"  {name}: {{images: photographs}}\n" for name in anchors)
+    (tmp_path / "tiny.yaml").write_text(f"""
+title: Tiny
+version: 1
+base: {tiny_sdxl}
+size: 64
+steps: [1]
+prompts: {{set: mine.txt, n: 3}}
+metrics: [clip]
+contestants:
+{lines}  plain: {{scheduler: ddim}}
+""")
+    return tmp_path
+
+
+def picture(row: str, index: int) -> Any:
+    return np.asarray(Image.open(Path("run/images") / row / f"{index:05d}.png"))
+
+
+def test_they_are_the_middle_of_the_photographs(folder: Path, tiny_sdxl: Path) -> None:
+    assert main(["suite=tiny.yaml", "out=run", "device=cpu"]) == 0
+    with Image.open("photographs/00000.png") as image:
+        expected = vision.center_crop(
+            vision.resize(image, 64, vision.InterpolationMode.BICUBIC), 64
+        )
+    assert np.abs(picture("real", 0).astype(int) - np.asarray(expected)).mean() < 4
+    np.testing.assert_array_equal(
+        picture("real", 2), np.asarray(Image.open("photographs/00002.png"))
+    )
+    reals = [picture("real", i) for i in range(3)]
+    for index in range(3):
+        other = picture("shuffled_captions", index)
+        assert [i for i in range(3) if (reals[i] == other).all()] not in ([], [index])
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(tiny_sdxl, subfolder="vae")
+    x = torch.from_numpy(reals[1])[None].permute(0, 3, 1, 2) / 127.5 - 1
+    with torch.inference_mode():
+        decoded = vae.decode(vae.encode(x).latent_dist.mode()).sample[0].permute(1, 2, 0)
+    expected = ((decoded / 2 + 0.5).clamp(0, 1) * 255).numpy()
+    assert np.abs(picture("vae_round_trip", 1) - expected).max() <= 1
+    rows = json.loads(Path("run/result.json").read_text())["contestants"]
+    assert [row["licence"] for row in rows if row["method"] == "real"] == ["unknown"]
+
+
+def test_one_that_is_missing_is_named(folder: Path, capsys: Any) -> None:
+    (folder / "photographs/00001.png").unlink()
+    assert main(["suite=tiny.yaml", "device=cpu"]) == 2
+    assert "1 of 3 images are missing: 00001" in capsys.readouterr().out
