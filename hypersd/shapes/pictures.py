@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.progress import track
-from torch import Tensor
 
 from hypersd.shapes import captions
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import CANVAS, sample_scene
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CACHE = Path("runs/cache/pictures")
 WORLD_VERSION = 2  # raise it when a scene or its picture changes
@@ -43,5 +45,7 @@ def texts(split: str, start: int, count: int, *, with_style: bool = False) -> li
 
 def odds(split: str, start: int, count: int, often: dict[str, float]) -> Tensor:
     """[count] how often each scene shall be drawn: `often` for its relation, else 1."""
+    import torch  # here, since a plan reads WORLD_VERSION
+
     relations = (sample_scene(split, start + i).spec.relation for i in range(count))
     return torch.tensor([float(often.get(r, 1)) if r else 1.0 for r in relations])
