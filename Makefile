@@ -34,12 +34,17 @@ weights:
 	$(TRAIN) recipe=shapes_vae_robust
 	$(TRAIN) recipe=shapes_text
 	$(TRAIN) recipe=shapes_teacher
+	$(TRAIN) recipe=shapes_teacher_longer
+	$(TRAIN) recipe=shapes_teacher_overlaps
 	$(SHIP) base
 	$(TRAIN) recipe=shapes_clip
+	$(TRAIN) recipe=shapes_clip_longer
+	$(TRAIN) recipe=shapes_clip_reading
 	$(TRAIN) recipe=shapes_hps
 	$(TRAIN) recipe=shapes_aesthetic
 	$(TRAIN) recipe=shapes_features
 	$(TRAIN) recipe=shapes_oracle
+	$(TRAIN) recipe=shapes_oracle_longer
 	$(TRAIN) recipe=shapes_oracle_validation
 	$(SHIP) clip hps aesthetic features oracle oracle_validation
 	python -m bench.references real teacher
