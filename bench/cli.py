@@ -51,7 +51,7 @@ Every key of a suite can be set: prompts.n=500  steps=[1,4]  seeds=[0,1]  prompt
   contestants.tcd.eta=0.5  ~contestants.lcm  +contestants.mine.lora=my.safetensors
 
 exit codes: 0 done; 1 check: regressed; 2 usage, or something is missing; 3 check: inconclusive;
-  4 done, but some images failed
+  4 done, but some images or scores failed
 """
 
 
