@@ -257,8 +257,7 @@ def _times(found: Share, level: float) -> float:
         wanted = grown.reach(level) + grown.error * quantile_of_normal(2 * POWER - 1)
         return wanted - abs(found.value - 0.5)
 
-    most = 30.0  # e^30 times: beyond anything that can be asked
-    return math.exp(brentq(lacking, 0.0, most)) if lacking(0.0) > 0 > lacking(most) else 1.0
+    return math.exp(brentq(lacking, 0.0, 60.0)) if lacking(0.0) > 0 else 1.0
 
 
 def _design_effect(lines: Sequence[PairLine], estimates: Sequence[Share | None]) -> float:

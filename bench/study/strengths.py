@@ -147,8 +147,8 @@ def _errors(influence: Array, ballots: Ballots) -> tuple[Array, Array]:
     are for new prompts, or new raters, only; with one of each, votes count as independent.
     """
     raters, prompts = codes(ballots.rater), codes(ballots.prompt)
-    labels = [codes for codes in (raters, prompts) if codes.max() > 0]
-    parts = [_clusters(influence, codes) for codes in labels or [np.arange(len(influence))]]
+    labels = [group for group in (raters, prompts) if group.max() > 0]
+    parts = [_clusters(influence, group) for group in labels or [np.arange(len(influence))]]
     total = np.max([part.variance for part in parts], axis=0)
     if len(parts) > 1:
         both = _clusters(influence, codes(raters * (prompts.max() + 1) + prompts))
@@ -166,10 +166,10 @@ def codes(labels: Ids) -> Ids:
     return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64)
 
 
-def _clusters(influence: Array, codes: Ids) -> _Clusters:
-    sums = np.zeros((int(codes.max()) + 1, influence.shape[1]))
-    np.add.at(sums, codes, influence)
-    parts = np.bincount(codes) / len(codes)
+def _clusters(influence: Array, groups: Ids) -> _Clusters:
+    sums = np.zeros((int(groups.max()) + 1, influence.shape[1]))
+    np.add.at(sums, groups, influence)
+    parts = np.bincount(groups) / len(groups)
     shared = min(float((parts**2).sum()), 1 - 1e-9)  # one vote alone says nothing of its error
     return _Clusters((sums**2).sum(axis=0), shared, freedom(parts))
 

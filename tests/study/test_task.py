@@ -109,6 +109,15 @@ def test_other_pictures_than_those_voted_on_are_refused(
     assert "other pictures" in refused(capsys, f"run={run}")
 
 
+def test_the_report_of_a_run_has_its_votes_in_all_forms(run: Path) -> None:
+    assert main(["task=study", f"run={run}", "simulate=2", "votes=6"]) == 0
+    assert main(["task=report", f"run={run}"]) == 0
+    lines = (run / "tables" / "votes_simulated.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + 2 * 6 and not (run / "tables" / "votes.csv").exists()
+    assert 'id="study"' in (run / "report.html").read_text(encoding="utf-8")
+    assert (run / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_a_server_says_where_it_is_and_ends_on_interrupt(run: Path) -> None:
     command = [sys.executable, str(ROOT / "bench.py"), "task=study", f"run={run}", "port=0"]
