@@ -118,7 +118,8 @@ class Student:
 
     @torch.no_grad()
     def average(self, name: str, rate: float, source: str = "student") -> None:
-        """name <- rate name + (1 - rate) source, factor by factor of each low-rank pair."""
+        """name <- rate name + (1 - rate) source, parameter by parameter: of a low-rank pair, each
+        factor by itself."""
         pairs = zip(self.parameters(name), self.parameters(source), strict=True)
         for average, parameter in pairs:
             average.lerp_(parameter, 1.0 - rate)

@@ -132,11 +132,13 @@ class ConsistencyTask(Task):
         self.schedule = self.base.schedule
         self.data = open_dataset(recipe.data, self.base)
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.networks()}
+        roles, full = self.roles(), self.options.full
         self.student = Student(
-            self.base.unet, self.schedule,
-            rank=self.options.rank, adapters=self.adapters(), seed=recipe.seed,
+            self.base.unet, self.schedule, rank=self.options.rank, seed=recipe.seed,
             recompute=recipe.gradient_checkpointing,
+            adapters=() if full else roles, full=roles if full else (),
         )  # fmt: skip
+        self.modules |= self.student.copies
         self.empty = self.base.encode_empty()
         self.shown = Preview(
             self.base, self.student, self.method.grid, prompts=recipe.prompts,
@@ -147,12 +149,12 @@ class ConsistencyTask(Task):
         """Further networks of a method, made while the UNet has no adapters yet."""
         return {}
 
-    def adapters(self) -> tuple[str, ...]:
-        """The names of the adapters, the student's first."""
+    def roles(self) -> tuple[str, ...]:
+        """The networks beside the teacher, the student's first."""
         return ("student", "target") if self.options.target == "ema" else ("student",)
 
     def groups(self) -> list[dict[str, Any]]:
-        """One group: the student's adapter, found by name."""
+        """One group: the student's parameters, found by name."""
         return [{"params": self.student.parameters("student")}]
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -188,7 +190,7 @@ class ConsistencyTask(Task):
         return self.shown.write(path)
 
     def export(self, out: Path) -> dict[str, Any]:
-        """Write the student's adapter; returns what a model card says of it."""
+        """Write the student's weights; returns what a model card says of them."""
         path = self.student.export(out)
         return {
             "method": self.recipe.method,

@@ -19,7 +19,7 @@ class Options:
     target: whose prediction is the goal, the "student" itself without gradient or its "ema".
     ema: rate of that average.  offset_noise: standard deviation of a shift per sample and
     channel that is added to the noise.  critic_lr: the critic's learning rate where a method has
-    one, the recipe's where 0.
+    one, the recipe's where 0.  full: student and target are whole UNets instead of adapters.
     """
 
     guidance: float
@@ -30,6 +30,7 @@ class Options:
     ema: float = 0.95
     offset_noise: float = 0.0
     critic_lr: float = 0.0
+    full: bool = False
 
 
 CHOICES = {"distance": tuple(DISTANCES), "target": ("student", "ema")}

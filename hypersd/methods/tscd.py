@@ -100,9 +100,9 @@ class TscdTask(ConsistencyTask):
             self.critic = critic.to(self.device)
         return {"critic": self.critic}
 
-    def adapters(self) -> tuple[str, ...]:
+    def roles(self) -> tuple[str, ...]:
         """Also the previous stage's student, where it is the teacher."""
-        return super().adapters() + ((PREVIOUS,) if self._taught_by_previous else ())
+        return super().roles() + ((PREVIOUS,) if self._taught_by_previous else ())
 
     def groups(self) -> list[dict[str, Any]]:
         """The student's adapter, and the critic's own parameters (betas as in Lightning)."""
