@@ -29,7 +29,6 @@ def describe(device: torch.device, batch: int) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": _device_words(device),
-        "precision": "fp32",
         "batch": batch,
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -142,6 +142,7 @@ def _summary(
         protocol=plan.protocol,
         environment={
             **environment.describe(worker.device, worker.batch),
+            "precision": plan.suite.contestants[0].precision,
             "processes": ranks.here().count,
         },
         seconds={name: round(value, 2) for name, value in seconds.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from bench.cli import main
 def folder(
     tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """A teacher of two steps, its twin (a LoRA of scale 0), a LoRA, and a contestant of half the size."""
+    """A teacher of two steps, its twin (a LoRA of scale 0), a LoRA, one of half the size."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bench.keys.SLICE", 2)
     with torch.random.fork_rng():
@@ -65,8 +66,8 @@ def test_it_is_the_distance_between_the_pictures_of_the_run(folder: Path) -> Non
     names = list(model.net.state_dict())
     model.net.load_state_dict({n: held["features." + n.split(".", 1)[1]] for n in names})
     pair = [pictures(folder / "run", f"{row}-2step") for row in ("mine", "teacher")]
-    large = [torch.nn.functional.interpolate(p, size=256, mode="bicubic", antialias=True) for p in pair]
-    expected = float(model(*large).mean())
+    large = partial(torch.nn.functional.interpolate, size=256, mode="bicubic", antialias=True)
+    expected = float(model(*map(large, pair)).mean())
     assert found["mine-2step"] == pytest.approx(expected, rel=1e-3) and expected > 0.01
     size = Image.open(folder / "run/images/small-2step/00000.png").size
     assert size == (32, 32) and found["small-2step"] > 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import catalogue, hub_lock, identity, options, suite
+from bench import catalogue, checklist, hub_lock, identity, options, suite
 from bench.errors import UsageError
 from bench.settings import Row, Sampling, Settings
 
@@ -112,6 +112,29 @@ def test_mistakes_are_said(words: str, said: str) -> None:
     given = re.split(r" (?=\+)", words)
     with pytest.raises(UsageError, match=re.escape(said)):
         read("suite=sdxl_1step", *given)
+
+
+def test_a_setting_of_a_metric_that_is_only_named() -> None:
+    plain = read("suite=sdxl_1step")
+    found = read("suite=sdxl_1step", "metrics.clip.model=ViT-g-14", "metrics.hps.version=v2.0")
+    assert found.metrics == plain.metrics
+    assert found.metric_settings["clip"] == {"model": "ViT-g-14"}
+    assert found.metric_settings["hps"] == {"version": "v2.0"}
+    with pytest.raises(UsageError, match="did you mean 'clip'"):
+        read("suite=sdxl_1step", "metrics.clpi.model=ViT-g-14")
+
+
+def test_a_contestant_of_a_size_of_its_own_is_another_one(tmp_path: Path) -> None:
+    turbo = next(row for row in read("suite=sdxl_1step").rows if row.settings.key == "turbo")
+    assert turbo.size(1024) == 512 and turbo.settings.base == "hf://stabilityai/sdxl-turbo"
+    others = {row.size(1024) for row in read("suite=sdxl_1step").rows if row != turbo}
+    assert others == {1024}
+
+
+def test_days_of_a_cpu_are_advised_against() -> None:
+    (line,) = checklist._patience(40 * 86_400)
+    assert line.startswith("hint: about 40 days on a CPU")
+    assert not list(checklist._patience(3600))
 
 
 def test_a_suite_that_extends_itself_is_refused(tmp_path: Path) -> None:
