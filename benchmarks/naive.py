@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,30 +106,36 @@ def draw(folder: Path, row: Any, texts: tuple[str, ...]) -> None:
 
 def score(folder: Path, texts: tuple[str, ...]) -> dict[str, float]:
     """Every picture from disk through every evaluator, metric by metric as separate tools do."""
+    import torch
     from torchmetrics import MeanMetric
 
     values = {}
     for metric in METRICS:
-        judge, extractor = judged(metric)
-        mean, features = MeanMetric(), []
+        network, mean, features = evaluator(metric), MeanMetric(), []
         for start in range(0, len(texts), BATCH):
             some = list(texts[start : start + BATCH])
-            found = extractor(pictures(folder, start, len(some)), some)
+            with torch.inference_mode():
+                found = network(torch.from_numpy(pictures(folder, start, len(some))), some)
             if metric == "fid":
-                features.append(found)
+                features.append(found.double().numpy())
             else:
-                mean.update(judge.evaluate(found, some, list(range(len(some)))).per_prompt)
+                mean.update(found)
         values[metric] = distance(np.concatenate(features)) if features else float(mean.compute())
     return values
 
 
-def judged(metric: str) -> tuple[Any, Any]:
-    """The metric and a newly loaded evaluator."""
-    from bench import metrics, plan
-    from bench.metrics.extractors import TowerExtractor
+def evaluator(metric: str) -> Callable[[Any, list[str]], Any]:
+    """A newly loaded network: pictures and texts -> scores [B], or features [B, 64]."""
+    from hypersd.shapes.evaluators import load_aesthetic, load_clip, load_features
 
-    judge = metrics.metric(metric, dict(plan.references()))
-    return judge, TowerExtractor(judge.extractor, "cpu")
+    if metric == "fid":
+        features = load_features("cpu")
+        return lambda images, texts: features(images)
+    clip = load_clip("hps" if metric == "hps" else "clip", "cpu")
+    if metric == "aesthetic":
+        head = load_aesthetic("cpu")
+        return lambda images, texts: head(clip.encode_image(images))
+    return lambda images, texts: 100 * (clip.encode_image(images) * clip.encode_text(texts)).sum(-1)
 
 
 def pictures(folder: Path, start: int, count: int) -> np.ndarray:
