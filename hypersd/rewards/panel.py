@@ -18,7 +18,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from hypersd.errors import UsageError
 from hypersd.recipe import Recipe
 from hypersd.rewards import hinge, load_reward, read_rewards
-from hypersd.rewards.options import Reward
+from hypersd.rewards.options import RewardOptions
 
 Pictures = Callable[[], Tensor]
 """Gives validation pictures of the weights as they are, [n, 3, H, W] in [-1, 1]."""
@@ -32,9 +32,11 @@ class Panel:
         self.options = read_rewards(f"{where}.rewards", recipe.options.get("rewards", []))
         watching = recipe.options.get("validation", [])
         judges = read_rewards(f"{where}.validation", watching, judges=True)
-        self.rewards = [load_reward(one, device) for one in self.options]
-        self.judges: dict[str, tuple[Reward, float]] = {
-            one.kind: (load_reward(one, device), one.drop) for one in judges
+        self.rewards = {
+            name: (load_reward(one, device), one) for name, one in _named(self.options).items()
+        }
+        self.judges = {
+            name: (load_reward(one, device), one.drop) for name, one in _named(judges).items()
         }
 
     def rated(self, images: Tensor, captions: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
@@ -44,16 +46,25 @@ class Panel:
         Raises UsageError for a reward that is not finite.
         """
         total, scalars = torch.zeros((), device=images.device), {}
-        for options, reward in zip(self.options, self.rewards, strict=True):
+        for name, (reward, options) in self.rewards.items():
             with torch.autocast(images.device.type, enabled=False):
                 found = reward(images, captions)
             mean = float(found.detach().mean())
             if not math.isfinite(mean):
-                raise UsageError(f"recipe {self.name}: the reward {options.kind} gives {mean}; "
+                raise UsageError(f"recipe {self.name}: the reward {name} gives {mean}; "
                                  "valid: a finite number for every picture")  # fmt: skip
             total = total + options.weight * hinge(found, options.target).mean()
-            scalars[f"reward_{options.kind}"] = mean
+            scalars[f"reward_{name}"] = mean
         return total, scalars
+
+
+def _named(entries: Sequence[RewardOptions]) -> dict[str, RewardOptions]:
+    """Entries by kind; a second one of a kind is `<kind>_2`."""
+    named: dict[str, RewardOptions] = {}
+    for one in entries:
+        count = 1 + sum(other.kind == one.kind for other in named.values())
+        named[one.kind if count == 1 else f"{one.kind}_{count}"] = one
+    return named
 
 
 def without_rewards(recipe: Recipe) -> Recipe:

@@ -105,6 +105,15 @@ def test_an_entry_says_what_it_is_for() -> None:
         read_rewards("x", [JUDGE | {"target": 1.0}])
 
 
+def test_two_of_a_kind_have_names_of_their_own(small: Any) -> None:
+    both = panel.Panel(small(RECIPE, rewards=[REWARD, REWARD | {"target": 1.0}]),
+                       torch.device("cpu"))  # fmt: skip
+    images = torch.full((2, 3, 4, 4), 0.25)
+    total, scalars = both.rated(images, ["a", "b"])
+    assert scalars == {"reward_aesthetic": 0.25, "reward_aesthetic_2": 0.25}
+    assert float(total) == pytest.approx(0.5 * (5.0 - 0.25) + 0.5 * (1.0 - 0.25))
+
+
 def test_dmd_adds_what_the_rewards_miss(small: Any) -> None:
     """Of the very pictures that distribution matching is about."""
     cpu = torch.device("cpu")

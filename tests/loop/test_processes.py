@@ -168,7 +168,7 @@ def test_all_processes_end_where_the_main_one_says(
 
     def preview(self: Curve, path: Path) -> dict[str, float]:
         self.verdict = "enough"
-        return {}
+        return {"curvature": 1.5}
 
     monkeypatch.setattr(Curve, "preview", preview)
     monkeypatch.setattr(Curve, "halted", lambda self: self.verdict)
