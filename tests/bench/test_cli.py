@@ -66,7 +66,7 @@ def call(tmp_path: Path) -> Call:
         ("suite=shapes_1step task=report out=missing", "missing/result.json"),
         ("task=report run=missing", "missing/result.json"),
         ("run=missing", "goes with task=report"),
-        ("-m suite=shapes_1step", "-m: not there yet"),
+        ("-m suite", "'suite': expected key=value"),
     ],
 )
 def test_a_mistake_is_one_line(call: Call, words: str, said: str) -> None:
