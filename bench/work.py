@@ -18,6 +18,7 @@ from bench.contestants import Source
 from bench.errors import UsageError, brief
 from bench.keys import Key, slice_key
 from bench.metrics.base import Extractor
+from bench.metrics.extractors import PARTIAL
 from bench.pictures import Batch
 from bench.plan import AGAINST, feature_key, judged
 from bench.progress import Advance
@@ -172,7 +173,7 @@ class Worker:
                 raise
             except Exception as error:  # of whatever kind: the other metrics and slices go on
                 raise NotScored(f"{where}: {type(error).__name__}: {brief(error)}") from error
-            if found is not None and not np.isfinite(found).all():
+            if found is not None and not _usable(name, found):
                 raise NotScored(f"{where}: gave values that are not finite")
             return found
 
@@ -225,6 +226,12 @@ class Worker:
 def _after(run: Callable[[int], None], count: int) -> bool:
     run(count)
     return True
+
+
+def _usable(name: str, found: NDArray[np.float32]) -> bool:
+    """Whether features are finite, as far as they have to be."""
+    asked = found[:, :1] if name in PARTIAL else found
+    return bool(np.isfinite(asked).all() and not np.isinf(found).any())
 
 
 def _drawn(source: Source, keys: Sequence[Key]) -> Batch:
