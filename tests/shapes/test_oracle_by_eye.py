@@ -1,7 +1,7 @@
 """The oracle against a person: 200 generated pictures, labelled by eye before its verdict was seen.
 
-`by_eye/pictures.png` holds them, 20 in a row; `by_eye/labels.jsonl` says of each the prompt, who drew
-it, and whether the whole prompt is drawn right.
+`by_eye/pictures.png` holds them, 20 in a row; `by_eye/labels.jsonl` says of each the prompt, who
+drew it, and whether the whole prompt is drawn right: things and relation, as the oracle judges.
 """
 
 from __future__ import annotations
