@@ -52,7 +52,7 @@ def preference(options: RewardOptions, device: torch.device) -> Reward:
 def faithful(options: RewardOptions, device: torch.device) -> Reward:
     """1 where the validation oracle finds all of the prompt in the picture, else 0: no gradient."""
     oracle = load_oracle(options.folder, device)
-    column = COLUMNS.index("faithful")
+    column = COLUMNS.index("right")
 
     def judge(images: Tensor, prompts: Sequence[str]) -> Tensor:
         shown = to_uint8(images.detach().cpu())

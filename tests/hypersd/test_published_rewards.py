@@ -71,7 +71,9 @@ def test_clip_and_laion_are_transformers_own(tmp_path: Path) -> None:
         prepared(as_input(wide), 32), processed(wide).pixel_values, rtol=0, atol=0.04
     )
     pictures, clip = seeded.pictures(2, 32, 32), CLIPModel.from_pretrained(folder)
-    tokens = CLIPTokenizer.from_pretrained(folder)(prompts, padding=True, return_tensors="pt")
+    tokens = CLIPTokenizer.from_pretrained(folder)(
+        prompts, padding=True, truncation=True, return_tensors="pt"
+    )
     with torch.no_grad():
         out = clip(**tokens, **processed(pictures))
         ratings = laion_layers()(out.image_embeds)[:, 0]
