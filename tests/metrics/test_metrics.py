@@ -134,7 +134,7 @@ def test_every_metric_has_what_the_contract_says(installed: types.ModuleType) ->
     for name in metrics.METRICS:
         metric = metrics.metric(name, {"real": ref, "teacher": ref})
         assert metric.name == name
-        assert metric.higher_is_better == (not name.startswith("fid"))
+        assert metric.higher_is_better == (not name.startswith(("fid", "perceptual")))
         assert all(metric.trained_on(method) == "no" for method in ("lcm", "tcd", "tscd"))
         assert metrics.extractor(metric.extractor).identity in metric.identity
         identities.add(metric.identity)
