@@ -31,7 +31,9 @@ def test_shipped_weights_pass_damaged_ones_do_not(
     assert main([*WORDS, "out=base"]) == 0
     assert main(["task=check", "run=base", "baseline=./main", "update=true"]) == 0
     assert checked("batch", "batch=16", "cache=other") == 0
-    assert checked("schedule", "contestants.lcm.scheduler=ddim") == 1
+    assert checked("guided", "contestants.lcm.guidance=7.5") == 1  # the pipeline's own default
+    # Another solver over the same four points draws nearly the same: undecided at 200 prompts.
+    assert checked("schedule", "contestants.lcm.scheduler=ddim") in (1, 3)
     # What a tenth less of the adapter does depends on how well it is trained; it may be undecided
     # at 200 prompts, but it is never let through.
     assert checked("damaged", "contestants.lcm.lora=damaged.safetensors") in (1, 3)
