@@ -176,7 +176,8 @@ class OracleTask(Task):
 
     data: start, n, vae (folder of the autoencoder), latent_noise (largest standard deviation of
     the noise on a decoded picture's latents), often (relation: how many times as often its scenes
-    are drawn).  options: width, init (an exported folder, to train on).
+    are drawn).  options: width, init (an exported folder, to train on), covered (weight of the
+    loss that tells which of two things is partly hidden; 1 by default).
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -199,7 +200,7 @@ class OracleTask(Task):
         rows = torch.multinomial(self.odds, self.recipe.batch, replacement=True, generator=rng)
         x = nets.disturb(nets.as_input(self.pictures[rows.numpy()], self.device), rng)
         where, values = (self.targets[k][rows].to(self.device) for k in ("where", "values"))
-        return detection_loss(self.net(x), where, values)
+        return detection_loss(self.net(x), where, values, self.recipe.options.get("covered", 1.0))
 
     def export(self, out: Path) -> dict[str, Any]:
         from hypersd.shapes import oracle_figures  # it stands on this module
@@ -227,11 +228,13 @@ def decoded(vae: AutoencoderKL, images: NDArray[np.uint8], largest: float) -> ND
     return np.concatenate(parts)
 
 
-def detection_loss(maps: Tensor, where: Tensor, values: Tensor) -> tuple[Tensor, dict[str, float]]:
+def detection_loss(
+    maps: Tensor, where: Tensor, values: Tensor, covered: float = 1.0
+) -> tuple[Tensor, dict[str, float]]:
     """Centres as a focal binary loss over all cells; the rest at the true centres.
 
     maps: [B, 3, PER_SIZE, 16, 16].  where: [B, 3, 5] size, row, column, shape, colour (-1: none).
-    values: [B, 3, 3] offset x, offset y, hidden.
+    values: [B, 3, 3] offset x, offset y, hidden.  covered: the weight of the loss of `hidden`.
     """
     there = where[..., 0] >= 0
     b = torch.arange(len(maps), device=maps.device)[:, None].expand_as(there)[there]
@@ -250,5 +253,5 @@ def detection_loss(maps: Tensor, where: Tensor, values: Tensor) -> tuple[Tensor,
         "offset": (rest[:, :2] - values[there][:, :2]).abs().mean(),
         "covered": F.binary_cross_entropy_with_logits(rest[:, 2], values[there][:, 2]),
     }
-    loss = torch.stack(list(parts.values())).sum()
+    loss = torch.stack(list(parts.values())).sum() + (covered - 1.0) * parts["covered"]
     return loss, {name: float(part.detach()) for name, part in parts.items()}

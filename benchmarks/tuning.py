@@ -1,0 +1,86 @@
+"""One tuning trial: train a recipe with some fields changed on fewer pictures, and score what it
+draws for 500 validation prompts (suite `shapes_tuning`):
+
+    python benchmarks/tuning.py RECIPE PICTURES STEPS [key=value ...]
+    python benchmarks/tuning.py shapes_tcd 8000 1,4 lr=3.0e-4
+
+The stages of a chain are shortened alike. STEPS: the numbers of steps that it is judged at. Prints
+one line of JSON (recipe, changes, pictures, seconds, mean scores by step); every trial made for the
+shipped weights is in docs/log.md. Trainings and runs are kept in runs/tuning.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.summary import read
+from hypersd import recipe as recipes
+from hypersd.recipe import Recipe
+
+METRICS = ("clip", "aesthetic", "hps", "faithful", "fid")
+OUT = Path("runs/tuning")
+
+
+def shortened(recipe: Recipe, pictures: int) -> dict[str, Any]:
+    """The fields of a recipe that sees about so many pictures: `steps`, and `stages` alike."""
+    steps = round(pictures / recipe.batch)
+    if not recipe.stages or "steps" not in recipe.stages[0]:
+        return {"steps": steps}
+    stages = [
+        {**stage, "steps": max(1, round(stage["steps"] * steps / recipe.steps))}
+        for stage in recipe.stages
+    ]
+    return {"steps": sum(stage["steps"] for stage in stages), "stages": stages}
+
+
+def sampling(recipe: Recipe) -> dict[str, Any]:
+    """How a contestant of the recipe is drawn: its method's sampler; the deterministic one for what
+    learned moves of an ODE."""
+    given: dict[str, Any] = {"like": "lcm" if recipe.method == "lcm" else "tcd"}
+    if recipe.method == "lightning":
+        given["eta"] = 0.0
+    if any(stage.get("output") == "sample" for stage in recipe.stages):
+        given |= {"prediction_type": "sample", "scheduler": "euler", "spacing": "trailing"}
+    if (start := recipe.options.get("start", 999)) != 999:
+        given["timesteps"] = [start]
+    return given
+
+
+def run(*command: str) -> None:
+    """A command of the project; its exit code 4 (a few odd pictures) is no failure."""
+    if subprocess.run([sys.executable, *command], stdout=sys.stderr).returncode not in (0, 4):
+        raise SystemExit(f"error: {' '.join(command)} failed")
+
+
+def main(arguments: list[str]) -> None:
+    """See the module's docstring."""
+    name, pictures, steps, *changes = arguments
+    given = {k: yaml.safe_load(v) for k, _, v in (change.partition("=") for change in changes)}
+    given |= shortened(recipes.load(name, given), int(pictures))
+    recipe = recipes.load(name, given)
+    out = OUT / f"{name}-{recipe.identity}"
+    pairs = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    run("-m", "hypersd", f"recipe={name}", f"out={out}", *pairs)
+    kind = "unet" if recipe.options.get("full") else "lora"
+    drawn = {kind: str(out / "final"), **sampling(recipe)}
+    contestant = [f"+contestants.it.{k}={json.dumps(v)}" for k, v in drawn.items()]
+    run("bench.py", "suite=shapes_tuning", f"out={out}-run", f"steps=[{steps}]", *contestant)
+    summary = read(Path(f"{out}-run") / "result.json")
+    print(json.dumps({
+        "recipe": name, "changes": changes, "pictures": recipe.images_seen,
+        "seconds": json.loads((out / "final" / "training.json").read_text())["seconds"],
+        "scores": {
+            row.name: {metric: round(row.metrics[metric].value, 4) for metric in METRICS}
+            for row in summary.contestants
+        },
+    }), flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
