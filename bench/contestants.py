@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import catalogue, hub_lock, identity
+from bench import catalogue, files, hub_lock
 from bench.errors import UsageError
 from bench.hub import Reference
 from bench.keys import Key
@@ -39,7 +39,7 @@ def source(
     if settings.source in ANCHORS:
         draw = anchors.drawing(prompts.split, settings.weights, size)
         if settings.source == "vae_round_trip":
-            folder = identity.base_folder(f"contestants.{settings.key}", settings)
+            folder = files.base_folder(f"contestants.{settings.key}", settings)
             vae = models.base(folder, device, settings.precision).vae
             return anchors.RoundTrip(draw, vae)
         shuffled = settings.source == "shuffled_captions"
@@ -50,17 +50,17 @@ def source(
     assert row.steps is not None
     weights = trained
     if settings.source in ("lora", "unet"):
-        weights = identity.weight_file(f"contestants.{settings.key}", settings)
+        weights = files.weight_file(f"contestants.{settings.key}", settings)
     pipeline = models.pipeline(settings, weights, device)
     return Sampler(pipeline, settings.sampling, row.steps, size)
 
 
 def trained_weights(folder: Path) -> Path:
     """The weights in what a training exported. Raises UsageError where there are none."""
-    for name in (identity.LORA_FILE, "diffusion_pytorch_model.safetensors"):
+    for name in (files.LORA_FILE, "diffusion_pytorch_model.safetensors"):
         if (folder / name).is_file():
             return folder / name
-    raise UsageError(f"{folder}: the training left no {identity.LORA_FILE}")
+    raise UsageError(f"{folder}: the training left no {files.LORA_FILE}")
 
 
 def card_folder(settings: Settings, trained: Path | None) -> Path | None:
@@ -70,9 +70,9 @@ def card_folder(settings: Settings, trained: Path | None) -> Path | None:
     if settings.source == "recipe":
         return trained.parent if trained else None
     if settings.source in ("lora", "unet"):
-        path = identity.weights_path(settings.weights)
+        path = files.weights_path(settings.weights)
         return path if path.is_dir() else path.parent
-    return identity.weights_path(settings.base)
+    return files.weights_path(settings.base)
 
 
 def licence(settings: Settings, trained: Path | None) -> str:
@@ -81,7 +81,7 @@ def licence(settings: Settings, trained: Path | None) -> str:
     if settings.source in ("real", "shuffled_captions", "random"):
         return "unknown" if settings.weights else OWN_LICENCE
     own = _own_licence(settings, trained)
-    base = identity.remote(settings.base)
+    base = files.remote(settings.base)
     if base is None or settings.source not in ("lora", "unet", "recipe"):
         return own
     under = published_licence(base)
@@ -92,7 +92,7 @@ def _own_licence(settings: Settings, trained: Path | None) -> str:
     """The licence of a contestant's weights, whatever they stand on."""
     own = {"lora": settings.weights, "unet": settings.weights, "recipe": "", "images": ""}
     name = own.get(settings.source, settings.base)
-    there = identity.remote(name) if name else None
+    there = files.remote(name) if name else None
     return published_licence(there) if there else _card_licence(settings, trained)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from bench import hub, identity
+from bench import files, hub
 from bench.plan import Plan, judge, make
 
 
@@ -16,7 +16,7 @@ def fetched(plan: Plan, out: Console) -> Plan:
         if ref.path:
             hub.file(ref.repo, ref.path, ref.revision)
         else:
-            hub.pipeline(ref.repo, ref.revision, identity.wanted_variant(one.precision))
+            hub.pipeline(ref.repo, ref.revision, files.wanted_variant(one.precision))
     for name in plan.suite.metrics:
         _fetch_evaluator(plan, name, out)
     return make(plan.suite, plan.options)

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench import identity
+from bench import files, identity
 from bench.errors import UsageError
 from bench.settings import Settings
 
@@ -57,7 +57,7 @@ def _base(folder: Path, precision: str) -> Any:
     import diffusers
 
     quiet()
-    name = identity.kind(folder)
+    name = files.kind(folder)
     if name not in KINDS:
         raise UsageError(f"{folder}: is a {name}; valid: {', '.join(KINDS)}")
     pipeline = _loaded(
@@ -65,7 +65,7 @@ def _base(folder: Path, precision: str) -> Any:
         lambda: getattr(diffusers, name).from_pretrained(
             folder,
             torch_dtype=PRECISIONS[precision],
-            variant=identity.variant(folder, precision),
+            variant=files.variant(folder, precision),
             use_safetensors=True,
             local_files_only=True,
             **KINDS[name],
@@ -116,7 +116,7 @@ def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> 
     where = f"contestants.{settings.key}"
     if settings.source == "random":
         return _ready(_random(identity.shape(where, settings), settings.precision, device), device)
-    folder = identity.base_folder(where, settings)
+    folder = files.base_folder(where, settings)
     whole = _base(folder, settings.precision)
     if weights is None:
         return base(folder, device, settings.precision)
@@ -200,7 +200,7 @@ def _fresh_unet(folder: Path, precision: str) -> Any:
     import diffusers
 
     kind: Any = diffusers.UNet2DConditionModel
-    variant = identity.variant(folder, precision)
+    variant = files.variant(folder, precision)
     return kind.from_pretrained(folder / "unet", variant=variant, use_safetensors=True).float()
 
 

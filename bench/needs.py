@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import catalogue, hub, hub_lock, identity, machine
+from bench import catalogue, files, hub, hub_lock, machine
 from bench.errors import UsageError
 from bench.hub import Reference
 from bench.machine import Device
@@ -94,7 +94,7 @@ def pictures_at_once(device: str, size: int) -> int:
 
 def _fetches(contestants: Sequence[Settings]) -> tuple[list[Fetch], list[str]]:
     """Every reference of the contestants, once, and why some cannot be had."""
-    wanted = {ref: one.precision for one in contestants for ref in identity.references(one)}
+    wanted = {ref: one.precision for one in contestants for ref in files.references(one)}
     found: list[Fetch] = []
     missing: list[str] = []
     unreachable = ""
@@ -118,13 +118,13 @@ def _fetches(contestants: Sequence[Settings]) -> tuple[list[Fetch], list[str]]:
 def _is_cached(ref: Reference, precision: str) -> bool:
     if ref.path:
         return hub.cached(ref.repo, ref.path, ref.revision) is not None
-    variant = identity.wanted_variant(precision)
+    variant = files.wanted_variant(precision)
     return hub.cached_pipeline(ref.repo, ref.revision, variant) is not None
 
 
 def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
     """Bytes of a reference by the hub's own word. Raises UsageError where it has no such file."""
-    variant = identity.wanted_variant(precision)
+    variant = files.wanted_variant(precision)
     names = [ref.path] if ref.path else hub.pipeline_files(sizes, variant)
     if not set(names) <= set(sizes) or (not ref.path and "model_index.json" not in names):
         raise UsageError(f"{ref}: the repository has no {ref.path or 'model_index.json'}")
@@ -183,11 +183,11 @@ def activations(contestants: Sequence[Settings], size: int, batch: int) -> int:
 
 def _weights(settings: Settings) -> int | None:
     """Bytes of the networks of a base at its precision."""
-    there = identity.remote(settings.base)
+    there = files.remote(settings.base)
     if there is not None:
         return catalogue.size(there, settings.precision)
-    files = list(identity.weights_path(settings.base).glob("*/*.safetensors"))
-    return sum(path.stat().st_size for path in files) or None
+    held = list(files.weights_path(settings.base).glob("*/*.safetensors"))
+    return sum(path.stat().st_size for path in held) or None
 
 
 def _tight(needs: Needs, contestants: Sequence[Settings], size: int) -> tuple[list[str], list[str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError, brief
-from bench.identity import image_file
+from bench.files import image_file
 from bench.keys import Key
 
 

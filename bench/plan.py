@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import catalogue, costs, identity, keys, needs, precomputed, prompts
+from bench import catalogue, costs, files, identity, keys, needs, precomputed, prompts
 from bench.errors import UsageError
 from bench.hub import NotFetched
 from bench.identity import Hashes
@@ -203,7 +203,7 @@ def _family(suite: Suite) -> str | None:
     """The shape of the networks that most of the time goes into; None for the world's."""
     if not suite.published:
         return None
-    there = identity.remote(suite.contestants[0].base)
+    there = files.remote(suite.contestants[0].base)
     return (catalogue.family(there.repo) if there else None) or "other"
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench import identity
 from bench.errors import UsageError
+from bench.hashes import Hashes
 from bench.keys import Key
 from bench.plan import Plan
 from bench.store import Entry, write_entry
@@ -62,7 +63,7 @@ def _about(plan: Plan) -> dict[str, Any]:
 
 def _parts(plan: Plan) -> dict[str, Any]:
     """What every contestant's identity is made of, by row; nothing is read twice."""
-    hashes = identity.Hashes(plan.options.cache / "hashes.json")
+    hashes = Hashes(plan.options.cache / "hashes.json")
     rows = [planned.row for planned in plan.rows]
     return {row.name: identity.parts(row, plan.prompts, hashes) for row in rows}
 

@@ -81,7 +81,7 @@ def draw(folder: Path, row: Any, texts: tuple[str, ...]) -> None:
     """A pipeline, a call and a PNG per prompt."""
     import diffusers
 
-    from bench.identity import weight_file, weights_path
+    from bench.files import weight_file, weights_path
     from bench.keys import Key
     from bench.sampling import SCHEDULERS, generator
 

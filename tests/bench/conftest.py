@@ -68,7 +68,7 @@ def world(
     def weights_path(name: str) -> Path:
         return places.get(name, Path(name))
 
-    monkeypatch.setattr("bench.identity.weights_path", weights_path)
+    monkeypatch.setattr("bench.files.weights_path", weights_path)
     monkeypatch.setattr("bench.metrics.metric", lambda name, references: Brightness(name))
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Patches())
     monkeypatch.setattr("bench.keys.SLICE", 20)

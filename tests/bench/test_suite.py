@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import identity, options, prompts, settings, suite
+from bench import files, identity, options, prompts, settings, suite
 from bench.anchors import without_fixed_points
 from bench.errors import UsageError
-from bench.identity import Hashes
+from bench.hashes import Hashes
 from bench.settings import Row, Sampling
 
 Bench = Callable[..., int]
@@ -82,7 +82,7 @@ def test_identity_is_of_contents_not_of_places(
     copy = tmp_path / "copy"
     shutil.copytree(tiny_lora, copy)
     assert _identity({**values, "lora": str(copy)}, 1, tmp_path) == first
-    file = copy / identity.LORA_FILE
+    file = copy / files.LORA_FILE
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
@@ -102,7 +102,7 @@ def test_a_cut_off_weights_file_is_refused(
 ) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_lora, copy)
-    file = copy / identity.LORA_FILE
+    file = copy / files.LORA_FILE
     file.write_bytes(file.read_bytes()[:-10])
     values = {"lora": str(copy), "base": str(tiny_base), "like": "lcm"}
     with pytest.raises(UsageError, match="damaged"):
@@ -127,7 +127,7 @@ def test_damaged_weights_lose_nothing(
 ) -> None:
     assert bench("out=run") == 0
     (world / "bad").mkdir()
-    (world / "bad" / identity.LORA_FILE).write_bytes(b"\x00" * 100)
+    (world / "bad" / files.LORA_FILE).write_bytes(b"\x00" * 100)
     assert bench("contestants.lcm.lora=bad", "out=run") == 2
     assert "damaged" in capsys.readouterr().err
     assert (world / "run/result.json").is_file()

@@ -106,7 +106,7 @@ def tiny(
             return Distance(Reference.of(kept[0], name="teacher", extractor="patches/1"))
         return Likeness(name, patches(renders()) if name == "clip" else kept[0])
 
-    monkeypatch.setattr("bench.identity.weights_path", lambda name: places.get(name, Path(name)))
+    monkeypatch.setattr("bench.files.weights_path", lambda name: places.get(name, Path(name)))
     monkeypatch.setattr("bench.metrics.metric", metric)
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Patches())
     monkeypatch.setattr("bench.keys.SLICE", N)

@@ -215,15 +215,15 @@ def test_loras_of_any_bytes(place: Path, tiny_base: Path, tiny_lora: Path, data:
     """Refused by the plan or by the loader, or sampled from: never a traceback."""
     import torch
 
-    from bench import identity, models
+    from bench import files, models
 
-    whole = (tiny_lora / identity.LORA_FILE).read_bytes()
+    whole = (tiny_lora / files.LORA_FILE).read_bytes()
     path = place / "mine.safetensors"
     path.write_bytes(data.draw(lora_files(whole)))
     mine = contestants.read("mine", {"lora": str(path), "base": str(tiny_base)}, (1,))
 
     def loaded() -> None:
-        identity.whole(path)
+        files.whole(path)
         models.pipeline(mine, path, torch.device("cpu"))
 
     refused_or(loaded)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import identity, models, options, settings
+from bench import files, models, options, settings
 from bench.errors import UsageError
 from hypersd import base, recipe
 from hypersd.plain_yaml import load
@@ -93,7 +93,7 @@ def test_a_pipeline_with_code_of_its_own_is_refused(
     said = f"its unet would run code of '{library}'"
     mine = settings.read("mine", {"pipeline": str(folder)}, (1,))
     with pytest.raises(UsageError, match=said):
-        identity.base_folder("contestants.mine", mine)
+        files.base_folder("contestants.mine", mine)
     with pytest.raises(UsageError, match=said):
         models.pipeline(mine, None, torch.device("cpu"))
     with pytest.raises(UsageError, match=said):

@@ -53,7 +53,7 @@ def world(
 ) -> Path:
     """The working directory, with tiny.yaml: three rows of four slices each."""
     places = {"shapes/base": tiny_base, "shapes/lcm": tiny_lora}
-    monkeypatch.setattr("bench.identity.weights_path", lambda name: places.get(name, Path(name)))
+    monkeypatch.setattr("bench.files.weights_path", lambda name: places.get(name, Path(name)))
     monkeypatch.setattr("bench.metrics.metric", lambda name, references: Brightness())
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Brightness())
     monkeypatch.setattr("bench.keys.SLICE", 8)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import catalogue, checklist, hub_lock, identity, options, suite
+from bench import catalogue, checklist, files, hub_lock, options, suite
 from bench.errors import UsageError
 from bench.settings import Row, Sampling, Settings
 
@@ -28,7 +28,7 @@ def test_every_file_has_a_line_in_the_catalogue_and_a_place_in_the_lock() -> Non
     published = yaml.safe_load(catalogue.PATH.read_text())
     for name in PUBLISHED:
         for one in read(f"suite={name}").contestants:
-            for ref in identity.references(one):
+            for ref in files.references(one):
                 named = published[ref.repo]["gb"]
                 assert "licence" in published[ref.repo], ref  # null where it is not known
                 assert (ref.path or "fp16") in named, ref
