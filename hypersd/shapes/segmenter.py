@@ -105,7 +105,7 @@ def instance_loss(maps: Maps, truth: Instances) -> tuple[Tensor, Tensor]:
     wrong = (aim - logits.sigmoid()).abs().square()
     focal = wrong * F.binary_cross_entropy_with_logits(logits, aim, reduction="none")
     kernels = maps.kernels[b, size, :, i, j].float()
-    drawn = torch.einsum("ne,nehw->nhw", kernels, maps.features.float()[b]).sigmoid()
+    drawn = torch.einsum("ne,nehw->nhw", kernels, maps.features.float()[b]).float().sigmoid()
     masks = truth.masks[there].to(drawn)
     overlap, total = (drawn * masks).sum((1, 2)), (drawn.square() + masks).sum((1, 2))
     seen = masks.sum((1, 2)) > 0

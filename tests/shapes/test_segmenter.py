@@ -61,8 +61,10 @@ def test_masks_are_the_renderers(truth: Instances) -> None:
         assert not truth.masks[n, len(exact) :].any()
 
 
-def test_the_truth_costs_nothing(truth: Instances) -> None:
-    focal, dice = instance_loss(perfect(truth), truth)
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_truth_costs_nothing(truth: Instances, bf16: bool) -> None:
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        focal, dice = instance_loss(perfect(truth), truth)
     torch.testing.assert_close(focal, torch.zeros(COUNT), rtol=0, atol=1e-6)
     torch.testing.assert_close(dice, torch.zeros(COUNT), rtol=0, atol=1e-3)
 
