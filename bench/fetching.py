@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from bench import files, hub
-from bench.plan import Plan, judge, make
+from bench.judges import judge
+from bench.plan import Plan, make
 
 
 def fetched(plan: Plan, out: Console) -> Plan:

@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from bench.plan import Plan, Planned
+    from bench.plan import Plan
+    from bench.remaining import Planned
 
 EVERY = 10.0  # seconds between plain lines
 Advance = Callable[[int], None]

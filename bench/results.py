@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from bench import contestants
 from bench.keys import Key
 from bench.metrics.base import Result
-from bench.plan import Plan, Planned
+from bench.plan import Plan
+from bench.remaining import Planned
 from bench.store import Store
 from bench.summary import Contestant, SecondsPerImage
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from bench import ranks, runfolder
 from bench.keys import Key, slice_key
-from bench.plan import Plan, Planned
+from bench.plan import Plan
 from bench.progress import Advance, Reporter
+from bench.remaining import Planned
 from bench.store import Arrays, Store
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from bench import costs, precomputed, ranks, rows, runfolder, summary
 from bench.errors import UsageError
-from bench.plan import Plan, judge
+from bench.judges import judge
+from bench.plan import Plan
 from bench.progress import Reporter, console, show_plan
 from bench.ranks import Ranks
 from bench.rows import Outcome

@@ -14,9 +14,10 @@ from dataclasses import replace
 from filelock import Timeout
 
 from bench import rows
-from bench.plan import Plan, Planned
+from bench.plan import Plan
 from bench.progress import Reporter
 from bench.ranks import Ranks
+from bench.remaining import Planned
 from bench.work import Worker
 
 

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from bench import environment
 from bench.contestants import Source
 from bench.errors import UsageError, brief
+from bench.judges import AGAINST, feature_key, judged
 from bench.keys import Key, slice_key
 from bench.metrics.base import Extractor
 from bench.metrics.extractors import PARTIAL
 from bench.pictures import Batch
-from bench.plan import AGAINST, feature_key, judged
 from bench.progress import Advance
 from bench.store import Arrays, Store
 

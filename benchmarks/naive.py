@@ -150,9 +150,9 @@ def distance(features: np.ndarray) -> float:
     """clean-fid's arithmetic, to the shipped reference."""
     from cleanfid.fid import frechet_distance
 
-    from bench import metrics, plan
+    from bench import judges, metrics
 
-    judge: Any = metrics.metric("fid", dict(plan.references()))
+    judge: Any = metrics.metric("fid", dict(judges.references()))
     mu, sigma = features.mean(axis=0), np.cov(features, rowvar=False)
     return float(frechet_distance(mu, sigma, judge.reference.mu, judge.reference.sigma))
 
