@@ -27,6 +27,7 @@ from hypersd.loop import Task
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
 from hypersd.shapes.pictures import odds, pictures
+from hypersd.shapes.render import hidden_pixels
 from hypersd.shapes.scenes import COLOURS, SHAPES, SIZES, Spec, Thing, sample_scene
 from hypersd.shapes.vae import to_uint8, to_unit
 
@@ -115,14 +116,18 @@ def _related(found: Sequence[Found], spec: Spec) -> bool:
 
 
 def relation_between(a: Found, b: Found) -> str:
-    """How a lies to b; thresholds lie midway between what `scenes` draws."""
+    """How a lies to b; thresholds lie midway between what `scenes` draws.
+
+    Of two things that touch, a is behind where it is seen to be covered. Where nothing is (of the
+    scenes "in front of" one in twelve hides no pixel) the picture does not contradict the prompt.
+    """
     dx, dy = a.x - b.x, a.y - b.y
     reach = SIZES[a.thing.size] + SIZES[b.thing.size]
     far = math.hypot(dx, dy) / reach
     if far < 0.35 and SIZES[a.thing.size] < SIZES[b.thing.size]:
         return "inside"
     if far < 0.95:
-        return "in front of" if b.covered > a.covered else "behind"
+        return "behind" if a.covered > max(b.covered, 0.5) else "in front of"
     if abs(dx) > abs(dy):
         return "right of" if dx > 0 else "left of"
     return "below" if dy > 0 else "above"
@@ -162,7 +167,7 @@ def targets(split: str, start: int, count: int) -> dict[str, Tensor]:
         scene = sample_scene(split, start + n)
         for k, (thing, place) in enumerate(zip(scene.spec.things, scene.places, strict=True)):
             u, v = place.x / STRIDE, place.y / STRIDE
-            hidden = scene.spec.relation == "in front of" and k == 1
+            hidden = scene.spec.relation == "in front of" and k == 1 and hidden_pixels(scene) > 0
             attributes = SHAPES.index(thing.shape), _COLOURS.index(thing.colour)
             size = list(SIZES).index(thing.size)
             rows[n, k] = (size, int(v), int(u), *attributes, u - int(u), v - int(v), hidden)
@@ -177,7 +182,8 @@ class OracleTask(Task):
     data: start, n, vae (folder of the autoencoder), latent_noise (largest standard deviation of
     the noise on a decoded picture's latents), often (relation: how many times as often its scenes
     are drawn).  options: width, init (an exported folder, to train on), covered (weight of the
-    loss that tells which of two things is partly hidden; 1 by default).
+    loss that tells which of two things is partly hidden; 1 by default), mirrored (whether every
+    second picture is).
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
@@ -200,6 +206,9 @@ class OracleTask(Task):
         rows = torch.multinomial(self.odds, self.recipe.batch, replacement=True, generator=rng)
         x = nets.disturb(nets.as_input(self.pictures[rows.numpy()], self.device), rng)
         where, values = (self.targets[k][rows].to(self.device) for k in ("where", "values"))
+        if self.recipe.options.get("mirrored", False):
+            half = slice(len(rows) // 2)  # of rows in random order
+            x[half], where[half], values[half] = mirrored(x[half], where[half], values[half])
         return detection_loss(self.net(x), where, values, self.recipe.options.get("covered", 1.0))
 
     def export(self, out: Path) -> dict[str, Any]:
@@ -226,6 +235,16 @@ def decoded(vae: AutoencoderKL, images: NDArray[np.uint8], largest: float) -> ND
         noise = torch.randn(mean.shape, generator=rng) / vae.config.scaling_factor
         parts.append(to_uint8(vae.decode(mean + deviation * noise).sample))
     return np.concatenate(parts)
+
+
+def mirrored(x: Tensor, where: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Pictures [B, 3, H, W], left and right exchanged, and what `targets` says of them; every shape
+    of the world is symmetric."""
+    there = where[..., 0] >= 0
+    where, values = where.clone(), values.clone()
+    where[..., 2] = torch.where(there, x.shape[-1] // STRIDE - 1 - where[..., 2], where[..., 2])
+    values[..., 0] = torch.where(there, 1 - values[..., 0], values[..., 0])
+    return x.flip(-1), where, values
 
 
 def detection_loss(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hypersd.shapes.scenes import CANVAS, COLOURS, Place, Scene, Thing, generator
+from hypersd.shapes.scenes import CANVAS, COLOURS, Place, Scene, Spec, Thing, generator
 
 Array = NDArray[np.floating[Any]]
 BLUR_LEVELS = 32
@@ -47,6 +48,13 @@ def draw(scene: Scene) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         masks[:, rows, cols] &= ~(distance <= 0)
         masks[i, rows, cols] = distance <= 0
     return _finish(picture, scene), masks
+
+
+def hidden_pixels(scene: Scene) -> int:
+    """How many pixels of a scene's last thing the nearer ones hide."""
+    last = len(scene.places) - 1
+    alone = replace(scene, spec=Spec(scene.spec.things[last:]), places=scene.places[last:])
+    return int(draw(alone)[1][0].sum() - draw(scene)[1][last].sum())
 
 
 def _finish(picture: Array, scene: Scene) -> NDArray[np.uint8]:
