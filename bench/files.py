@@ -143,6 +143,12 @@ def whole(path: Path) -> None:
         raise UsageError(f"{path}: damaged, not a whole safetensors file")
 
 
+def image_files(folder: Path) -> list[Path]:
+    """All numbered pictures in a folder of images."""
+    paths = folder.iterdir()
+    return sorted(p for p in paths if p.suffix in IMAGE_SUFFIXES and p.stem.isdecimal())
+
+
 def image_file(folder: Path, index: int) -> Path | None:
     """The picture of a prompt in a folder of images, `<index:05d>.png|jpg|webp`, or None."""
     candidates = (folder / f"{index:05d}{suffix}" for suffix in IMAGE_SUFFIXES)

@@ -10,24 +10,22 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 from bench import hub_lock
 from bench.errors import UsageError, nearest
 from bench.hub_lock import Listing
+from hypersd.hub import PARTS, SCHEME, pipeline_files
 
-SCHEME = "hf://"
 TIMEOUT = 5.0  # seconds for one question to the hub, so that a plan without network ends soon
-PARTS = ("scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "vae")
 _NAME = re.compile(
     r"(?:hf://)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+?))?(?:/(?P<path>[^@]+))?"
 )
-_WEIGHTS = r"(?:model|diffusion_pytorch_model|pytorch_lora_weights)"
-_SHARD = r"(?:-\d+-of-\d+)?"
 
 
 @dataclass(frozen=True)
@@ -133,28 +131,6 @@ def listing(repo: str, revision: str | None = None) -> Listing:
     return Listing(str(info.sha), str(licence) if licence else None, sizes)
 
 
-def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
-    """What a Stable Diffusion pipeline is loaded from: configurations, vocabularies and one set
-    of safetensors per part, those of the variant ("fp16") where the part has them.
-
-    The safety checker is left out: it blacks pictures out, and a benchmark counts all of them.
-    """
-    there = sorted(names)
-    picked = [name for name in there if name == "model_index.json"]
-    for part in PARTS:
-        inside = [name for name in there if name.startswith(f"{part}/") and name.count("/") == 1]
-        picked += [n for n in inside if re.search(r"(?<!index)\.(json|txt)$", n)]
-        plain = _matching(inside, rf"{_WEIGHTS}{_SHARD}\.safetensors(\.index\.json)?")
-        special = rf"{_WEIGHTS}(\.{variant}{_SHARD}|{_SHARD}\.{variant})\.safetensors"
-        index = rf"{_WEIGHTS}\.safetensors\.index\.{variant}\.json"
-        picked += (_matching(inside, f"{special}|{index}") if variant else []) or plain
-    return sorted(set(picked))
-
-
-def _matching(names: list[str], pattern: str) -> list[str]:
-    return [name for name in names if re.fullmatch(pattern, name.split("/")[-1])]
-
-
 def lacking(folder: Path, files: Iterable[str]) -> list[str]:
     """The parts that `model_index.json` names and `files` hold nothing usable of."""
     index = json.loads((folder / "model_index.json").read_text())
@@ -171,7 +147,7 @@ def cached_pipeline(repo: str, revision: str | None, variant: str | None) -> Pat
     if index is None:
         return None
     folder = index.parent
-    names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    names = _inside(folder)
     return None if lacking(folder, pipeline_files(names, variant)) else folder
 
 
@@ -184,7 +160,7 @@ def pipeline(repo: str, revision: str | None = None, variant: str | None = None)
     if folder is None:
         names: Iterable[str] = listing(repo, revision).sizes
     else:
-        names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+        names = _inside(folder)
     files = pipeline_files(names, variant)
     if "model_index.json" not in files:
         raise UsageError(f"{SCHEME}{repo}: is no pipeline (it has no model_index.json)")
@@ -194,6 +170,21 @@ def pipeline(repo: str, revision: str | None = None, variant: str | None = None)
     if absent:
         raise UsageError(f"{SCHEME}{repo}: has no safetensors of its {', '.join(absent)}")
     return folder
+
+
+def folder(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    """The folder of a model, with those of its files that match, checked. Raises UsageError."""
+    index = cached(repo, "config.json", revision)
+    there = _inside(index.parent) if index is not None and offline() else None
+    names = there if there is not None else listing(repo, revision).sizes
+    wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    if "config.json" not in wanted:
+        raise UsageError(f"{SCHEME}{repo}: is no model (it has no config.json)")
+    return [file(repo, name, revision) for name in wanted][wanted.index("config.json")].parent
+
+
+def _inside(folder: Path) -> list[str]:
+    return [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
 
 
 @contextmanager

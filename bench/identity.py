@@ -16,6 +16,7 @@ from bench.hub import NotFetched
 from bench.keys import digest
 from bench.prompts import PromptSet
 from bench.settings import Row, Settings
+from hypersd.hub import pipeline_files
 
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
@@ -106,8 +107,8 @@ def training(settings: Settings, hashes: Hashes) -> str:
 
 
 def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
-    """What a recipe starts from: a hash of a folder here, repository and full commit of the hub's
-    (a training fetches other files of it than a run does)."""
+    """What a recipe starts from: a hash of a folder here, repository and full commit of the hub's,
+    whose files the recipe's own precision chooses."""
     there = files.remote(base)
     if there is None:
         return _folder(files.found(f"recipe {recipe}: base", base), hashes)
@@ -124,7 +125,7 @@ def _base(where: str, settings: Settings, hashes: Hashes) -> str:
     if there is None:
         return _folder(folder, hashes)
     names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
-    names = hub.pipeline_files(names, files.wanted_variant(settings.precision))
+    names = pipeline_files(names, files.wanted_variant(settings.precision))
     for name in names:
         size, sha256 = (folder / name).stat().st_size, hashes.file(folder / name)
         hub_lock.check(there.repo, there.revision, name, size, sha256)
@@ -147,8 +148,7 @@ def image_files_hash(where: str, folder: Path, hashes: Hashes) -> str:
     """One hash of a folder's pictures. Raises UsageError where there is no folder."""
     if not folder.is_dir():
         raise UsageError(f"{where}.images={folder}: no such folder")
-    paths = [p for p in folder.iterdir() if p.suffix in files.IMAGE_SUFFIXES and p.stem.isdigit()]
-    return digest({path.stem: hashes.file(path) for path in sorted(paths)})
+    return digest({path.stem: hashes.file(path) for path in files.image_files(folder)})
 
 
 def _real(where: str, settings: Settings, prompts: PromptSet, hashes: Hashes) -> list[object]:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import catalogue, files, hub, hub_lock, machine
+from bench import catalogue, files, hub, hub_lock, machine, trainings
 from bench.errors import UsageError
 from bench.hub import Reference
 from bench.machine import Device
 from bench.settings import Settings
+from hypersd.hub import pipeline_files
 
 UNET_BYTES = 800  # of activations per pixel and network evaluation at fp16; SDXL, rough
 VAE_BYTES = 4096  # per decoded pixel: four fp32 maps of 256 channels at full size
@@ -71,15 +72,17 @@ def of(
     images: int,
     size: int,
     batch: int | None,
+    untrained: Sequence[Settings] = (),
 ) -> Needs:
     """The needs of contestants.
 
     chosen: `device=`.  images: bytes of pictures to keep in `cache`.  size: of a picture, in
-    pixels.  batch: pictures at once, None for the device's default.
+    pixels.  batch: pictures at once, None for the device's default.  untrained: contestants that
+    are to be trained first.
     """
     device = machine.device(chosen)
     at_once = batch or pictures_at_once(device.kind if device else "cpu", size)
-    found, missing = _fetches(contestants)
+    found, missing = _fetches(contestants, untrained)
     memory = _memory(contestants, size, at_once)
     needs = Needs(device, tuple(found), memory, at_once, images)
     gone, notes = _tight(needs, contestants, size)
@@ -92,13 +95,16 @@ def pictures_at_once(device: str, size: int) -> int:
     return max(1, min(BATCH[device], PIXELS[device] // size**2))
 
 
-def _fetches(contestants: Sequence[Settings]) -> tuple[list[Fetch], list[str]]:
-    """Every reference of the contestants, once, and why some cannot be had."""
-    wanted = {ref: one.precision for one in contestants for ref in files.references(one)}
+def _fetches(
+    contestants: Sequence[Settings], untrained: Sequence[Settings]
+) -> tuple[list[Fetch], list[str]]:
+    """Every reference of the contestants and their trainings, once, and why some cannot be had."""
+    wanted = [(ref, one.precision) for one in contestants for ref in files.references(one)]
+    wanted += [each for one in untrained for each in trainings.references(one)]
     found: list[Fetch] = []
     missing: list[str] = []
     unreachable = ""
-    for ref, precision in wanted.items():
+    for ref, precision in _once(wanted):
         licence = catalogue.licence(ref.repo) or hub_lock.licence(ref.repo, ref.revision)
         size, cached = catalogue.size(ref, precision), _is_cached(ref, precision)
         if not cached and not unreachable:
@@ -115,6 +121,12 @@ def _fetches(contestants: Sequence[Settings]) -> tuple[list[Fetch], list[str]]:
     return found, list(dict.fromkeys(missing))
 
 
+def _once(wanted: Sequence[tuple[Reference, str]]) -> list[tuple[Reference, str]]:
+    """Each set of files once: precision chooses those of a pipeline, and of nothing else."""
+    kinds = {(ref, "" if ref.path else str(files.wanted_variant(p))): (ref, p) for ref, p in wanted}
+    return list(kinds.values())
+
+
 def _is_cached(ref: Reference, precision: str) -> bool:
     if ref.path:
         return hub.cached(ref.repo, ref.path, ref.revision) is not None
@@ -125,7 +137,7 @@ def _is_cached(ref: Reference, precision: str) -> bool:
 def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
     """Bytes of a reference by the hub's own word. Raises UsageError where it has no such file."""
     variant = files.wanted_variant(precision)
-    names = [ref.path] if ref.path else hub.pipeline_files(sizes, variant)
+    names = [ref.path] if ref.path else pipeline_files(sizes, variant)
     if not set(names) <= set(sizes) or (not ref.path and "model_index.json" not in names):
         raise UsageError(f"{ref}: the repository has no {ref.path or 'model_index.json'}")
     return sum(sizes[name] for name in names)

@@ -149,6 +149,7 @@ def _needs(suite: Suite, options: Options, rows: list[Planned]) -> Needs:
         round(kept),
         suite.size,
         options.batch,
+        [planned.row.settings for planned in rows if not planned.trained],
     )
 
 

@@ -27,7 +27,8 @@ class Planned:
 
     pieces: the slices it needs.  make, score: those whose images, or only features, are missing.
     shipped: features that came with the project, one row for each scored key.
-    training: the folder of a recipe's training; trained: its weights are there.
+    training: the folder of a recipe's training; trained: its weights are there, as far as is known
+    before its base is fetched.
     """
 
     row: Row
@@ -77,7 +78,8 @@ class Work:
             _check(row, self.keys, self.suite)
             return self._left(planned), []
         except NotFetched:
-            whole = replace(planned, make=planned.pieces, score=planned.pieces)
+            known = row.settings.source != "recipe"
+            whole = replace(planned, make=planned.pieces, score=planned.pieces, trained=known)
             return whole, _without_pictures(row)
         except UsageError as error:
             return replace(planned, identity=""), [str(error)]

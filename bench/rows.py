@@ -29,12 +29,14 @@ class Outcome:
     """One row when its work is done: features of the scored keys, and how images were made.
 
     not_scored: extractors whose features are left out, since they failed on a batch, and why.
+    pictures: how many the run folder was given.
     """
 
     planned: Planned
     features: Arrays
     records: list[tuple[tuple[Key, ...], dict[str, Any]]]
     not_scored: list[str] = field(default_factory=list)
+    pictures: int = 0
 
 
 def worker(plan: Plan) -> Worker:
@@ -80,11 +82,13 @@ def train(plan: Plan, worker: Worker) -> float:
     began = time.perf_counter()
     for planned in {p.training: p for p in plan.rows if not p.trained}.values():
         from bench.models import quiet
-        from hypersd import loop, recipe
+        from bench.trainings import Pinned
+        from hypersd import hub, loop, recipe
 
         quiet()
         assert planned.training is not None
-        with worker.store.lock("training", planned.training.name), ranks.alone():
+        lock = worker.store.lock("training", planned.training.name)
+        with lock, ranks.alone(), hub.fetched_by(Pinned()):
             loop.train(
                 recipe.load(planned.row.settings.weights),
                 planned.training,
@@ -102,16 +106,19 @@ def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder
         make()  # loads before the clock of the bar starts
         worker.seconds["generate"] += time.perf_counter() - began
     done: list[tuple[tuple[Key, ...], Done]] = []
+    pictures = 0
     with reporter.bar(name, planned.images) as advance:
         for number, keys in enumerate(planned.pieces):
             one = piece(plan, planned, number, worker, make, advance)
             if one.images is not None:
                 shown = _shown(plan, keys, one.images)
+                pictures += len(shown)
                 worker.store.damaged += runfolder.write_images(folder, name, shown)
             done.append((keys, one))
     features = shipped if shipped is not None else _scored(plan, done)
     failed = [f"{name}: {why}" for _, one in done for why in one.failed.values()]
-    return Outcome(planned, features, [(keys, one.record) for keys, one in done], failed)
+    records = [(keys, one.record) for keys, one in done]
+    return Outcome(planned, features, records, failed, pictures)
 
 
 def piece(

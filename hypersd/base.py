@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
-from hypersd.hub import PIPELINE, SCHEME, local_folder
+from hypersd.hub import SCHEME, local_pipeline
 from hypersd.schedule import Schedule
 from hypersd.shapes.vae import to_uint8, to_unit
 from hypersd.trust import refuse_code
@@ -119,11 +119,11 @@ def _run(encoder: Any, tokenizer: Any, prompts: Sequence[str], **options: Any) -
     return encoder(tokens.input_ids.to(encoder.device), **options)
 
 
-def base_folder(name: str) -> Path:
+def base_folder(name: str, precision: str = "fp32") -> Path:
     """The folder of a recipe's base: shipped weights by name, a path where it holds a slash, or
-    where the hub's files were fetched to."""
+    where the hub's files were fetched to. precision: that of its networks."""
     if name.startswith(SCHEME):
-        return local_folder(name, PIPELINE)
+        return local_pipeline(name, wanted_variant(precision))
     if "/" in name:
         return Path(name)
     from hypersd.shapes.weights import weights_path
@@ -131,18 +131,24 @@ def base_folder(name: str) -> Path:
     return Path(weights_path(name))
 
 
+def wanted_variant(precision: str) -> str | None:
+    """Which of a repository's files are taken. Of "bf16" the half precision ones, where it has
+    such: half as many bytes, and fp16 keeps three bits more of a weight than bf16 does."""
+    return None if precision == "fp32" else "fp16"
+
+
 def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
     """Load a base, UNet and text encoders in "fp32" or "bf16".
 
     Raises UsageError where the folder is missing, incomplete or damaged.
     """
-    folder = base_folder(name)
+    folder = base_folder(name, precision)
     if not (folder / "model_index.json").is_file():
         raise UsageError(f"base {name!r}: {folder} is no StableDiffusionPipeline folder")
     refuse_code(folder)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
-        pipe = _load_pipeline(folder, dtype)
+        pipe = _load_pipeline(folder, dtype, _variant(folder, precision))
     except Exception as error:  # the loaders of six parts raise many kinds
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(f"base {name!r}: {folder}: {line}") from error
@@ -159,12 +165,20 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
     )  # fmt: skip
 
 
-def _load_pipeline(folder: Path, dtype: torch.dtype) -> Any:
+def _variant(folder: Path, precision: str) -> str | None:
+    """Which files a folder is loaded from: its half precision ones too where it has no other."""
+    names = [path.name for path in (folder / "unet").glob("*.safetensors")]
+    half = [name for name in names if ".fp16" in name]
+    return "fp16" if half and (wanted_variant(precision) or len(half) == len(names)) else None
+
+
+def _load_pipeline(folder: Path, dtype: torch.dtype, variant: str | None) -> Any:
     """The pipeline of a folder; the VAE always in fp32, SDXL's overflows in half precision."""
     index = json.loads((folder / "model_index.json").read_text())
     kinds: dict[str, Any] = {
         "torch_dtype": {"default": dtype, "vae": torch.float32},
         "use_safetensors": True,
+        "variant": variant,
     }
     if str(index.get("_class_name", "")).startswith("StableDiffusionXL"):
         loader: Any = StableDiffusionXLPipeline

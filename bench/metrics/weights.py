@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from bench import hub
 from bench.errors import UsageError
+from hypersd.hub import SCHEME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +98,7 @@ def _checked(path: Path, digits: str) -> Path:
 
 
 def _reference(source: str) -> hub.Reference | None:
-    found = hub.reference(source) if source.startswith(hub.SCHEME) else None
+    found = hub.reference(source) if source.startswith(SCHEME) else None
     return found if found is not None and found.path else None
 
 
@@ -106,7 +107,7 @@ def _address(source: str) -> re.Match[str] | None:
 
 
 def _nowhere(source: str) -> str:
-    return f"{source}: no such file or folder, and no {hub.SCHEME}owner/name/file"
+    return f"{source}: no such file or folder, and no {SCHEME}owner/name/file"
 
 
 def torch_cache() -> Path:

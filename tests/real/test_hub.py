@@ -15,6 +15,7 @@ from hub_server import COMMIT, serving
 from bench import hub, hub_lock
 from bench.errors import UsageError
 from bench.hub import Reference
+from hypersd.hub import pipeline_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"weights of a student"
@@ -121,8 +122,8 @@ def test_a_pipelines_files_are_one_set_of_safetensors() -> None:
     always = ["model_index.json", "scheduler/scheduler_config.json", "text_encoder/config.json",
               "text_encoder/model.safetensors", "tokenizer/merges.txt", "tokenizer/vocab.json",
               "unet/config.json"]  # fmt: skip
-    full = hub.pipeline_files(unet + rest, None)
-    half = hub.pipeline_files(unet + rest, "fp16")
+    full = pipeline_files(unet + rest, None)
+    half = pipeline_files(unet + rest, "fp16")
     assert full == [*always, "unet/diffusion_pytorch_model.safetensors"]
     assert half == [*always, "unet/diffusion_pytorch_model.fp16.safetensors"]
 
@@ -132,8 +133,8 @@ def test_shards_and_their_index() -> None:
     index = "unet/diffusion_pytorch_model.safetensors.index.json"
     half = ["unet/diffusion_pytorch_model.fp16-00001-of-00001.safetensors",
             "unet/diffusion_pytorch_model.safetensors.index.fp16.json"]  # fmt: skip
-    assert hub.pipeline_files([*shards, index], None) == sorted([*shards, index])
-    assert hub.pipeline_files([*shards, index, *half], "fp16") == sorted(half)
+    assert pipeline_files([*shards, index], None) == sorted([*shards, index])
+    assert pipeline_files([*shards, index, *half], "fp16") == sorted(half)
 
 
 def test_a_damaged_lock_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

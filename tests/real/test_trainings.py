@@ -1,0 +1,82 @@
+"""What a candidate's training takes from the hub: in the plan, the run's own files, one time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bench import files, needs, options, trainings
+from bench.hub import Reference
+from bench.settings import Settings
+from hypersd import base, hub
+from hypersd.errors import UsageError
+
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+
+
+def candidate(*words: str) -> Settings:
+    found = options.read(["suite=sdxl_candidate", *words])[1]
+    assert found is not None
+    return found.contestants[-1]
+
+
+def test_it_stands_on_the_files_that_the_run_fetches() -> None:
+    """Both in half precision: not 13.9 GB once more."""
+    one = candidate()
+    assert trainings.references(one) == [(Reference(SDXL), "fp16")]
+    wanted = [(ref, one.precision) for ref in files.references(one)] + trainings.references(one)
+    assert needs._once(wanted) == [(Reference(SDXL), "fp16")]
+
+
+def test_another_precision_is_another_download(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: sdxl_lcm_lora\nbase_precision: fp32\n")
+    one = candidate(f"contestants.candidate.recipe={tmp_path}/mine.yaml")
+    wanted = [(ref, one.precision) for ref in files.references(one)] + trainings.references(one)
+    assert needs._once(wanted) == [(Reference(SDXL), "fp16"), (Reference(SDXL), "fp32")]
+
+
+def test_networks_that_its_options_name_are_counted() -> None:
+    found = dict(trainings.references(candidate("contestants.candidate.recipe=sdxl_feedback_lora")))
+    for repo, path in (
+        ("THUDM/ImageReward", "ImageReward.pt"),
+        ("google-bert/bert-base-uncased", "vocab.txt"),
+        ("openai/clip-vit-large-patch14", "model.safetensors"),  # a folder: its weights
+        ("facebook/mask2former-swin-tiny-coco-instance", "model.safetensors"),
+    ):
+        assert Reference(repo, None, path) in found
+
+
+class Asked:
+    """Writes down what is fetched; there is nothing here."""
+
+    def __init__(self) -> None:
+        self.words: list[object] = []
+
+    def file(self, repo: str, revision: str | None, path: str) -> Path:
+        self.words.append((repo, revision, path))
+        return Path(path)
+
+    def folder(self, repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+        self.words.append((repo, revision))
+        return Path(repo)
+
+    def pipeline(self, repo: str, revision: str | None, variant: str | None) -> Path:
+        self.words.append((repo, revision, variant))
+        raise OSError("gone\nfor good")
+
+
+def test_a_training_fetches_through_whom_it_is_told_to() -> None:
+    asked = Asked()
+    with hub.fetched_by(asked):
+        assert hub.local_file("hf://a/b@main/c/d.pt") == Path("c/d.pt")
+        assert hub.local_folder("hf://a/b") == Path("a/b")
+        for precision in ("bf16", "fp32"):
+            with pytest.raises(UsageError, match=r"hf://a/b: gone$"):
+                base.base_folder("hf://a/b", precision)
+        assert base.base_folder("here/it/is", "bf16") == Path("here/it/is")
+    assert asked.words == [
+        ("a/b", "main", "c/d.pt"), ("a/b", None), ("a/b", None, "fp16"), ("a/b", None, None),
+    ]  # fmt: skip
+    assert not isinstance(hub._fetcher(), Asked)
