@@ -33,18 +33,41 @@ def batches() -> dict[str, torch.Tensor]:
     return {n: torch.tensor(seeded.pictures(count, *s)) for n, s in make.SHAPES.items()}
 
 
-def test_hps_is_hpsv2s_own_score(tmp_path: Path) -> None:
-    (tmp_path / "tiny-hps.json").write_text(json.dumps(make.HPS_CONFIG))
-    open_clip.add_model_config(tmp_path)
-    path = tmp_path / "HPS_v2.1_compressed.safetensors"
+@pytest.fixture(scope="module")
+def hps(tmp_path_factory: pytest.TempPathFactory) -> OpenClip:
+    folder = tmp_path_factory.mktemp("hps")
+    (folder / "tiny-hps.json").write_text(json.dumps(make.HPS_CONFIG))
+    open_clip.add_model_config(folder)
+    path = folder / "HPS_v2.1_compressed.safetensors"
     save_file(seeded.state(open_clip.CLIP(**make.HPS_CONFIG).state_dict()), path)
-    network = loaded(OpenClip("tiny-hps", str(path), resize="longest"))
+    return OpenClip("tiny-hps", str(path), resize="longest")
+
+
+def test_hps_is_hpsv2s_own_score(hps: OpenClip) -> None:
+    network = loaded(hps)
     read = network.embedded(list(seeded.PROMPTS))
     for shape, images in batches().items():
         with torch.inference_mode():
             seen = network(images, []).numpy()
         cosines = np.einsum("nd,nd->n", seen, read)
         assert cosines == pytest.approx(golden("hps")[shape], abs=2e-5)
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 1e-3), (torch.bfloat16, 8e-3)])
+def test_hpsv2_in_half_precision_differs_by_rounding(
+    hps: OpenClip, dtype: torch.dtype, most: float
+) -> None:
+    """hpsv2 scores under autocast on a GPU; ours in fp32. The same network under autocast is off
+    from hpsv2's own fp32 values by so much of a cosine, and not more."""
+    model = loaded(hps).model
+    ids = loaded(hps).tokenizer(list(seeded.PROMPTS))
+    for shape, images in batches().items():
+        with torch.inference_mode(), torch.autocast("cpu", dtype):
+            seen = model.encode_image(loaded(hps).prepared(images), normalize=True)
+            read = model.encode_text(ids, normalize=True)
+            cosines = (seen * read).sum(dim=-1).float().numpy()
+        gap = np.abs(cosines - golden("hps")[shape]).max()
+        assert 0 < gap < most
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,31 @@ class Tower:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class FolderTower(Tower):
+    """A network in transformers' format. weights: `hf://owner/name` or a folder, with config.json
+    and model.safetensors."""
+
+    weights: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The network's file."""
+        return (f"{self.weights}/model.safetensors",)
+
+    @property
+    def companions(self) -> tuple[str, ...]:
+        """The architecture's description."""
+        return (f"{self.weights}/config.json",)
+
+    @property
+    def folder(self) -> Path:
+        """Where both lie, fetched if need be. Raises UsageError."""
+        for companion in self.companions:
+            weights.find(self.name, (companion,))
+        return self.path.parent
+
+
 _LOADED: dict[Tower, tuple[str, Any]] = {}
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import UsageError
-from bench.metrics import resize, weights
-from bench.metrics.towers.base import Tower
+from bench.errors import UsageError, brief
+from bench.metrics import resize
+from bench.metrics.towers.base import FolderTower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Dinov2(Tower):
+class Dinov2(FolderTower):
     """weights: `hf://owner/name` or a folder, with config.json and model.safetensors."""
 
     kind: ClassVar[str] = "dinov2"
@@ -34,24 +34,13 @@ class Dinov2(Tower):
         return Path(self.weights).name
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """The network's file."""
-        return (f"{self.weights}/model.safetensors",)
-
-    @property
-    def companions(self) -> tuple[str, ...]:
-        """The architecture's description."""
-        return (f"{self.weights}/config.json",)
-
-    @property
     def about(self) -> str:
         """Input and output."""
         return f"input=clean {SIDE};output=class token"
 
     def build(self, device: str) -> Dinov2Network:
         """The network in fp32. Raises UsageError for other weights."""
-        config = weights.find(self.name, self.companions)
-        return Dinov2Network(_model(config, self.path).to(device))
+        return Dinov2Network(_model(self.folder).to(device))
 
 
 class Dinov2Network:
@@ -69,13 +58,25 @@ class Dinov2Network:
         return found
 
 
-def _model(config: Path, path: Path) -> Any:
-    from transformers import Dinov2Config, Dinov2Model
+def _model(folder: Path) -> Any:
+    """By transformers' own loader: what layers are called in published files, it has renamed."""
+    # Differs from dgm-eval: transformers stretches the position embeddings (37 x 37 to 16 x 16) to
+    # exactly that size, the authors' code with an offset of 0.1 in the scale.
+    import torch
+    from transformers import Dinov2Model
 
+    from bench.models import quiet
+
+    quiet()
+    loader: Any = Dinov2Model
     try:
-        model = Dinov2Model(Dinov2Config.from_json_file(config))
-        model.load_state_dict(dict(weights.tensors(path)))
-    except (RuntimeError, ValueError, TypeError, OSError) as error:
-        words = " ".join(str(error).split())
-        raise UsageError(f"{path}: not DINOv2's weights ({words[:120]})") from None
+        model, said = loader.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32,
+            output_loading_info=True,
+        )  # fmt: skip
+    except Exception as error:  # the loader raises many kinds for a bad file
+        raise UsageError(f"{folder}: not DINOv2's weights ({brief(error, 120)})") from None
+    wrong = [*said["missing_keys"], *said["unexpected_keys"]]
+    if wrong:
+        raise UsageError(f"{folder}: not DINOv2's weights ({sorted(wrong)[0]} does not fit)")
     return model.eval().requires_grad_(False)

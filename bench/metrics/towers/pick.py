@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.errors import UsageError
 from bench.metrics import resize, weights
 from bench.metrics.base import Features
-from bench.metrics.towers.base import Tower
+from bench.metrics.towers.base import FolderTower
 from bench.metrics.towers.clip import MEAN, STD
 
 if TYPE_CHECKING:
@@ -23,21 +23,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pick(Tower):
+class Pick(FolderTower):
     """weights: `hf://owner/name` or a folder, with config.json and model.safetensors."""
 
     kind: ClassVar[str] = "pick"
     weights: str = "hf://yuvalkirstain/PickScore_v1"
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The network's file."""
-        return (f"{self.weights}/model.safetensors",)
-
-    @property
-    def companions(self) -> tuple[str, ...]:
-        """The architecture's description."""
-        return (f"{self.weights}/config.json",)
 
     @property
     def about(self) -> str:
@@ -56,8 +46,7 @@ class PickNetwork:
         import open_clip
 
         self.device = device
-        config = weights.find(tower.name, tower.companions)
-        self.model = _model(config, tower.path).to(device)
+        self.model = _model(tower.folder).to(device)
         self.side: int = self.model.config.vision_config.image_size
         length = self.model.config.text_config.max_position_embeddings
         self.tokenizer = open_clip.SimpleTokenizer(context_length=length)
@@ -90,11 +79,12 @@ class PickNetwork:
         return [len(self.tokenizer.encode(text)) + 2 > length for text in texts]
 
 
-def _model(config: Path, path: Path) -> Any:
+def _model(folder: Path) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
+    path = folder / "model.safetensors"
     try:
-        model = CLIPModel(CLIPConfig.from_json_file(config))
+        model = CLIPModel(CLIPConfig.from_json_file(folder / "config.json"))
         missing, unexpected = model.load_state_dict(_plain(weights.tensors(path)), strict=False)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         words = " ".join(str(error).split())
