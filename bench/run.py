@@ -157,6 +157,7 @@ def _summary(
             + [why for one in scored for why in one.failed],
             "out_of_memory": worker.halved,
             "truncated_by_metric": ledger.truncated(judges, plan.keys),
+            "by_contestant": ledger.images(plan.keys, outcomes),
         },
         title=plan.suite.title,
         limit=plan.options.limit,

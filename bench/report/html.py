@@ -16,7 +16,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import figures, gallery, plots, published, scatters, selection, study, view
+from bench.report import (
+    figures,
+    gallery,
+    ledger,
+    plots,
+    published,
+    scatters,
+    selection,
+    study,
+    view,
+)
 from bench.report.findings import findings
 from bench.report.pictures import Thumbnails, thumbnails
 from bench.report.runfiles import RunFiles, read
@@ -116,7 +126,9 @@ def _view(summary: Summary, files: RunFiles) -> dict[str, Any]:
         "published": published.beside(summary),
         "comparisons": summary.comparisons[:COMPARISONS_MOST],
         "environment": list(view.flat(summary.environment)),
-        "ledger": [*view.flat(summary.ledger), *(("run folder", note) for note in files.notes)],
+        "ledger": ledger.lines(summary, files),
+        "counts": ledger.counts(summary, files),
+        "counted": list(ledger.COLUMNS.values()),
         "n": max((c.n for c in summary.contestants), default=0),
         "seeds": sorted({seed for c in summary.contestants for seed in c.seeds}),
         "title": summary.title or summary.suite,

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.report import charts, figures, gallery, published, selection, study, study_pdf, view
+from bench.report import (
+    charts,
+    figures,
+    gallery,
+    ledger,
+    published,
+    selection,
+    study,
+    study_pdf,
+    view,
+)
 from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, metric_words, number, p_words
@@ -93,9 +103,9 @@ def _content(summary: Summary, files: RunFiles, scratch: Path) -> dict[str, Any]
         "study": _study(files),
         "comparisons": [_comparison(summary, r) for r in summary.comparisons[:COMPARISONS_MOST]],
         "environment": [*view.flat(summary.environment), *_seconds(summary)],
-        "ledger": [*view.flat(summary.ledger), *(("run folder", w) for w in files.notes)][
-            :LEDGER_MOST
-        ],
+        "ledger": ledger.lines(summary, files)[:LEDGER_MOST],
+        "counts": [[name, *cells] for name, cells in ledger.counts(summary, files)],
+        "counted": list(ledger.COLUMNS.values()),
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from bench.errors import UsageError
 from bench.keys import digest
 from bench.metrics.base import Result
 from bench.report import runfiles
+from bench.report.ledger import without_counts
 from bench.report.runfiles import RunFiles
 from bench.store import read_entry
 from bench.summary import Contestant, MetricValue, Summary
@@ -63,7 +64,7 @@ def merge(runs: Runs, out: Path | None) -> tuple[Summary, RunFiles, Path]:
         contestants=[entrant.contestant for entrant in entrants],
         comparisons=comparisons,
         ledger={
-            **{_label(runs, run): found.ledger for run, found in runs},
+            **{_label(runs, run): without_counts(found.ledger) for run, found in runs},
             "not_compared": refused(scored),
         },
         title=f"{first.title or first.suite}: {names}",

@@ -206,12 +206,17 @@ def test_a_faulty_folder_of_images_is_refused(
 def test_black_images_are_named_and_change_the_exit_code(bench: Bench, world: Path) -> None:
     folder = world / "theirs"
     folder.mkdir()
-    for index in range(10):
+    for index in range(12):
         Image.new("RGB", (64, 64), (0, 0, 0) if index == 6 else (90, 9, 9)).save(
             folder / f"{index:05d}.png"
         )
     assert bench("limit=10", "images=theirs", "out=run") == 4
-    assert result(world / "run")["ledger"]["black"] == ["theirs: prompt 6, seed 0"]
+    ledger = result(world / "run")["ledger"]
+    assert ledger["black"] == ["theirs: prompt 6, seed 0"]
+    counts = ledger["by_contestant"]
+    assert counts["theirs"] == {"images": 10, "not_scored": 0, "dropped": 2, "black": 1,
+                                "not_finite": 0, "prompts_cut": 0, "pictures": 10}  # fmt: skip
+    assert not any(counts["lcm-1step"][what] for what in ("dropped", "black", "not_scored"))
 
 
 def test_shipped_rows_are_used_only_where_identities_match(

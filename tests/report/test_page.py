@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.report import gallery, html, pictures, plots, runfiles, scatters, terminal
+from bench.report import gallery, html, ledger, pictures, plots, runfiles, scatters, terminal
 from bench.summary import Claim, Summary
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
@@ -129,6 +129,23 @@ def test_text_from_outside_is_escaped(summary: Summary, run_folder: Path) -> Non
     assert page.count("<script") == 2
     assert "&lt;script&gt;" in page
     assert "\\u003cscript\\u003e" in page  # in the gallery's data
+
+
+def test_images_are_counted_by_contestant(summary: Summary, run_folder: Path) -> None:
+    """Of 15 pictures that the run folder once held, three are gone."""
+    name = summary.contestants[0].name
+    for index in range(3):
+        next((run_folder / "images" / name).glob(f"{index:05d}.*")).unlink()
+    held = len(list((run_folder / "images" / name).iterdir()))
+    counts = {"images": 1000, "not_scored": 0, "dropped": 7, "black": 2, "not_finite": 1,
+              "prompts_cut": 4, "pictures": held + 3}  # fmt: skip
+    counted = replace(summary, ledger={"by_contestant": {name: counts}})
+    files = runfiles.read(counted, run_folder)
+    assert ledger.counts(counted, files) == [(name, ["1,000", "0", "7", "3", "2", "1", "4"])]
+    assert ledger.lines(counted, files) == []
+    page = html.page(counted, run_folder)
+    assert '<th scope="col">files missing</th>' in page
+    assert "files missing" not in html.page(summary, run_folder)
 
 
 def test_a_failed_render_leaves_the_old_page(
