@@ -188,7 +188,7 @@ def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
     if "faithful" in metrics and unread is not None:
         metrics = tuple(name for name in metrics if name != "faithful")
         notes.append(f"faithful is left out: {unread[:60]!r} is not a caption of shapes")
-    if not kept or not metrics:
+    if not kept or (suite.metrics and not metrics):
         raise UsageError(f"prompts.set={chosen.name}: leaves no contestant or no metric to run")
     return replace(suite, contestants=kept, metrics=metrics), notes
 

@@ -156,10 +156,12 @@ def _named(values: Any, images: Path | None) -> dict[str, Any]:
 
 
 def with_random_weights(suite: Suite) -> Suite:
-    """The suite with networks of the same shapes but random weights, marked so in its title."""
+    """The suite with networks of the same shapes but random weights, marked so in its title. Their
+    pictures are not judged: scores would mean nothing, and evaluators would have to be fetched."""
     drawn = tuple(replace(c, source="random", weights="") if c.steps else c
                   for c in suite.contestants)  # fmt: skip
-    return replace(suite, title=f"{suite.title} ({RANDOM})", contestants=drawn)
+    title = f"{suite.title} ({RANDOM})"
+    return replace(suite, title=title, contestants=drawn, metrics=(), claims=())
 
 
 def _contestants(

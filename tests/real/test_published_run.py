@@ -78,11 +78,20 @@ def test_a_run_on_a_base_of_its_own(folder: Path) -> None:
     assert (picture(folder / "run", "mine-1step") != picture(folder / "run", "mine-2step")).any()
 
 
-def test_random_weights_are_marked(folder: Path) -> None:
+def test_random_weights_are_marked_and_not_judged(folder: Path) -> None:
+    """On the page, on every page of the PDF, and in tables; seconds are what is left to tell."""
+    pdfium = pytest.importorskip("pypdfium2")
     assert main(["suite=tiny.yaml", "out=run", "device=cpu", "random_weights=true"]) in (0, 4)
-    assert "random weights, no quality meaning" in (folder / "run/report.html").read_text()
+    mark = "random weights, no quality meaning"
+    for name in ("report.html", "tables/results.md", "tables/results.tex"):
+        assert mark in (folder / "run" / name).read_text()
+    with pdfium.PdfDocument(folder / "run/report.pdf") as document:
+        for page in document:
+            assert mark in page.get_textpage().get_text_bounded()
     found = json.loads((folder / "run/result.json").read_text())
-    assert found["title"].endswith("(random weights, no quality meaning)")
+    assert found["title"].endswith(f"({mark})")
+    for one in found["contestants"]:
+        assert one["metrics"] == {} and one["seconds_per_image"]["unet"] > 0
 
 
 def test_all_that_is_missing_is_listed_at_once(
