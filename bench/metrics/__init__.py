@@ -11,6 +11,7 @@ from bench.metrics import published
 from bench.metrics.aesthetic import Aesthetic
 from bench.metrics.base import Extractor, Metric, Result
 from bench.metrics.clip import ClipScore
+from bench.metrics.diversity import WorldDiversity
 from bench.metrics.extractors import extractor
 from bench.metrics.faithful import Faithful
 from bench.metrics.frechet import (
@@ -19,7 +20,7 @@ from bench.metrics.frechet import (
     Reference,
     TeacherFrechetDistance,
 )
-from bench.metrics.hps import Hps
+from bench.metrics.hps import Hps, WorldImageReward, WorldPick
 from bench.metrics.perceptual import WorldTeacherDistance
 
 METRICS: dict[str, Any] = {
@@ -29,7 +30,10 @@ METRICS: dict[str, Any] = {
     "clip": ClipScore,
     "aesthetic": Aesthetic,
     "hps": Hps,
+    "image_reward": WorldImageReward,
+    "pick": WorldPick,
     "faithful": Faithful,
+    "diversity": WorldDiversity,
     "perceptual_teacher": WorldTeacherDistance,
 }
 PAIRED = ("lpips_teacher", "perceptual_teacher")  # hold each image against the teacher's own

@@ -7,9 +7,9 @@ sets over many prompts stay wide.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,17 +19,19 @@ from bench.metrics.base import Features, Result, mean_result
 
 @dataclass(frozen=True)
 class Diversity:
-    """network: the extractor's identity."""
+    """network: the extractor's identity.  over: which images it is of, where not all of them."""
 
     network: str
     extractor: str
+    over: str = ""
 
     name: ClassVar[str] = "diversity"
     higher_is_better: ClassVar[bool] = True
 
     @property
     def identity(self) -> str:
-        return f"{self.name}/1;mean 1-cos over pairs of seeds;{self.network}"
+        over = f"over {self.over};" if self.over else ""
+        return f"{self.name}/1;mean 1-cos over pairs of seeds;{over}{self.network}"
 
     def trained_on(self, method: str) -> str:
         """No trainer uses it."""
@@ -54,3 +56,15 @@ class Diversity:
         cosines = ((sums**2).sum(axis=1) - counts) / (counts * (counts - 1))
         whole = mean_result(1 - cosines, ids.tolist())
         return Result(**{**vars(whole), "n": len(x)})
+
+
+@dataclass(frozen=True)
+class WorldDiversity(Diversity):
+    """Through the world's own feature network, which knows things, style and background."""
+
+    @classmethod
+    def load(cls, references: Mapping[str, Any] | None = None) -> WorldDiversity:
+        """With the installed network."""
+        from bench.metrics.extractors import identity
+
+        return cls(identity("shapes_features"), "shapes_features")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -36,22 +36,20 @@ class Tower:
     load: Callable[[str], Network]
 
 
-def _clip(device: str) -> Network:
-    return _image_tower("clip", device)
-
-
-def _hps(device: str) -> Network:
-    return _image_tower("hps", device)
-
-
 def _image_tower(weights: str, device: str) -> Network:
     model = clip_model(weights, device)
     return lambda images, prompts: model.encode_image(images)
 
 
+def _of_clip(weights: str) -> Tower:
+    """The picture side of one of the world's CLIP models."""
+    return Tower(weights, "unit image embedding", partial(_image_tower, weights))
+
+
 @cache
 def clip_model(weights: str, device: str) -> Any:
-    """The open_clip model "clip" or "hps", kept for the next caller on the same device."""
+    """One of the world's open_clip models ("clip", "hps", "image_reward", "pick"), kept for the
+    next caller on the same device."""
     from hypersd.shapes.evaluators import load_clip
 
     return load_clip(weights, device)
@@ -73,8 +71,7 @@ def _oracle(device: str) -> Network:
 
 PARTIAL = ("shapes_oracle",)  # nan in a column but the first: the prompt does not ask for it
 TOWERS = {
-    "shapes_clip": Tower("clip", "unit image embedding", _clip),
-    "shapes_hps": Tower("hps", "unit image embedding", _hps),
+    **{f"shapes_{name}": _of_clip(name) for name in ("clip", "hps", "image_reward", "pick")},
     "shapes_features": Tower("features", "64 features", _features),
     "shapes_oracle": Tower("oracle", "right,shape,colour,size,relation,count", _oracle),
 }

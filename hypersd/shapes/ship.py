@@ -1,8 +1,8 @@
 """Put finished trainings among the shipped weights: `python -m hypersd.shapes.ship NAME ...`.
 
-NAME is "base" (the teacher, with the autoencoder that it was trained on), an adapter ("lcm", "tcd",
-"tscd") or an evaluator. Trainings are looked for in runs/train/shapes_<name>/final, those that were
-trained on in runs/train/<recipe>/final.
+NAME is "base" (the teacher, with the autoencoder that it was trained on), a student or one of the
+evaluators: any of `hypersd.shapes.weights.NAMES`. Trainings are looked for in
+runs/train/<recipe>/final, snapshots of a chain beside it (`hypersd.shapes.weights.training`).
 """
 
 from __future__ import annotations
@@ -12,23 +12,22 @@ import sys
 from pathlib import Path
 
 from hypersd.errors import UsageError, nearest
-from hypersd.shapes.weights import FOLDER, NAMES
+from hypersd.shapes.weights import FOLDER, NAMES, training
 
 TRAININGS = Path("runs/train")
-TRAINED_ON = {  # recipes by name
-    "base": "shapes_teacher_overlaps",
-    "clip": "shapes_clip_reading",
-    "oracle": "shapes_oracle_longer",
-}
 
 
-def finished(recipe: str) -> Path:
-    """The exported folder of a recipe's training. Raises UsageError where it is not done."""
-    final = TRAININGS / recipe / "final"
-    if not (final / "README.md").is_file():
-        raise UsageError(f"{final} is not there; make it with: python -m hypersd recipe={recipe} "
-                         f"out={final.parent}")  # fmt: skip
-    return final
+def finished(recipe: str, part: str = "final") -> Path:
+    """An exported folder of a recipe's training, whose last part is done too.
+
+    Raises UsageError where it is not there: a snapshot alone is of a training that still runs.
+    """
+    folder = TRAININGS / recipe
+    for name in (part, "final"):
+        if not (folder / name / "README.md").is_file():
+            raise UsageError(f"{folder / name} is not there; make it with: "
+                             f"python -m hypersd recipe={recipe} out={folder}")  # fmt: skip
+    return folder / part
 
 
 def ship(name: str) -> Path:
@@ -38,7 +37,7 @@ def ship(name: str) -> Path:
     """
     if name not in NAMES:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
-    source = finished(TRAINED_ON.get(name, f"shapes_{name}"))
+    source = finished(*training(name))
     target = FOLDER / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)

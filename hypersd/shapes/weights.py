@@ -8,10 +8,32 @@ from pathlib import Path
 from hypersd.errors import UsageError, nearest
 
 FOLDER = Path(__file__).parent / "weights"
-EVALUATORS = ("clip", "hps", "aesthetic", "features", "oracle")
+PREFERENCES = ("hps", "image_reward", "pick")  # CLIPs tuned on the votes of a pool of raters
+EVALUATORS = ("clip", *PREFERENCES, "aesthetic", "features", "oracle")
 VALIDATION = ("oracle_validation",)  # what choices are made by: never in a table of test prompts
-NAMES = ("base", "lcm", "tcd", "tscd", *EVALUATORS, *VALIDATION)
-_FILES = {"clip": "open_clip_model.safetensors", "hps": "open_clip_model.safetensors"}
+STUDENTS = (
+    "lcm", "tcd", "tscd", "pcm", "dmd", "dmd2", "tcd_dmd", "tscd_dmd",
+    "lightning_1step", "lightning_2step", "lightning_4step", "lightning_8step", "lightning_unet",
+    "hyper_sd_1step_unet", "hyper_sd_2step", "hyper_sd_4step", "hyper_sd_8step", "hyper_sd_unified",
+    "lcm_feedback", "tcd_feedback", "tscd_feedback", "lightning_feedback",
+)  # fmt: skip
+NAMES = ("base", *STUDENTS, *EVALUATORS, *VALIDATION)
+TRAINED_BY = {  # where the name does not say it: the recipe, and what of its training it is
+    "base": ("shapes_teacher_overlaps", "final"),
+    "clip": ("shapes_clip_reading", "final"),
+    "oracle": ("shapes_oracle_longer", "final"),
+    "lightning_1step": ("shapes_lightning", "final"),
+    "lightning_2step": ("shapes_lightning", "2step"),
+    "lightning_4step": ("shapes_lightning", "4step"),
+    "lightning_8step": ("shapes_lightning", "8step"),
+}
+_FILES = dict.fromkeys(("clip", *PREFERENCES), "open_clip_model.safetensors")
+
+
+def training(name: str) -> tuple[str, str]:
+    """The recipe whose training gives shipped weights, and the folder in it: "final", or a stage's
+    snapshot."""
+    return TRAINED_BY.get(name, (f"shapes_{name}", "final"))
 
 
 def weights_path(name: str) -> Path:
@@ -20,10 +42,9 @@ def weights_path(name: str) -> Path:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
     folder = FOLDER / name
     if not folder.is_dir():
-        recipe = "shapes_teacher" if name == "base" else f"shapes_{name}"
         raise UsageError(
             f"shipped weights {name!r} are missing at {folder}; make them with: "
-            f"python -m hypersd recipe={recipe} && python -m hypersd.shapes.ship {name}"
+            f"python -m hypersd recipe={training(name)[0]} && python -m hypersd.shapes.ship {name}"
         )
     return folder
 

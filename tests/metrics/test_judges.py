@@ -105,8 +105,8 @@ def test_a_wrong_setting_is_one_line() -> None:
         metrics.metric("hps", settings={"version": "v3"})
     with pytest.raises(UsageError, match=r"no metric 'faithful' on published networks"):
         metrics.metric("faithful", settings={})
-    with pytest.raises(UsageError, match=r"no metric 'pick' on the world's networks"):
-        metrics.metric("pick")
+    with pytest.raises(UsageError, match=r"no metric 'kid' on the world's networks"):
+        metrics.metric("kid")
 
 
 NEEDS = {

@@ -19,7 +19,7 @@ from bench.metrics.aesthetic import Aesthetic
 from bench.metrics.clip import ClipScore
 from bench.metrics.faithful import Faithful
 from bench.metrics.frechet import FrechetDistance, Reference
-from bench.metrics.hps import Hps
+from bench.metrics.hps import Hps, WorldImageReward, WorldPick
 
 
 class Colours:
@@ -91,6 +91,27 @@ def test_a_prompt_is_embedded_once() -> None:
     score.evaluate(images, ["60", "0", "60", "0"], [1, 0, 1, 0])
     assert seen == ["0", "60"]
     assert (first.n, len(first.prompts)) == (4, 2)
+
+
+def test_of_the_three_pools_one_is_a_reward() -> None:
+    networks = {kind.name: kind(embedded, "net") for kind in (Hps, WorldPick, WorldImageReward)}
+    for method in ("lcm", "dmd", "lightning", "tscd_dmd"):
+        assert {name: m.trained_on(method) for name, m in networks.items()} == {
+            "hps": "no", "pick": "no", "image_reward": "no",
+        }  # fmt: skip
+    for method in ("hyper_sd", "hyper_sd_unified", "tcd_feedback"):
+        assert networks["image_reward"].trained_on(method) == "network"
+        assert networks["hps"].trained_on(method) == networks["pick"].trained_on(method) == "no"
+
+
+def test_an_evaluator_that_is_not_trained_yet_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hypersd.shapes.weights.FOLDER", tmp_path)
+    with pytest.raises(
+        UsageError, match=r"recipe=shapes_pick && python -m hypersd\.shapes\.ship p"
+    ):
+        metrics.metric("pick")
 
 
 def test_aesthetic_is_the_mean_of_the_heads_ratings_and_knows_who_learned_its_labels() -> None:
