@@ -312,8 +312,20 @@ def attention(precision: str, device: torch.device) -> AbstractContextManager[No
 
 
 def schedule(recipe: Recipe, step: int) -> float:
-    """The learning rate's factor at a step: linear warm-up, then constant or cosine to zero."""
+    """The learning rate's factor at a step: linear warm-up, then constant or cosine to zero, over
+    the whole training or over each stage anew."""
     warm = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    if recipe.decay == "cosine":
-        return warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-    return warm
+    if recipe.decay == "constant":
+        return warm
+    done = step / recipe.steps if recipe.decay == "cosine" else _share_of_stage(recipe, step)
+    return warm * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _share_of_stage(recipe: Recipe, step: int) -> float:
+    """How much of a step's stage is behind it."""
+    begun = 0
+    for stage in recipe.stages:
+        if step < begun + stage["steps"]:
+            return float((step - begun) / stage["steps"])
+        begun += stage["steps"]
+    return float(step / recipe.steps)

@@ -19,7 +19,7 @@ UNSEEN = (
     "trackers",
 )  # fmt: skip
 CHOICES = {
-    "decay": ("constant", "cosine"), "precision": ("fp32", "bf16"),
+    "decay": ("constant", "cosine", "cosine_per_stage"), "precision": ("fp32", "bf16"),
     "base_precision": ("fp32", "bf16"),
 }  # fmt: skip
 
@@ -29,7 +29,8 @@ class Recipe:
     """How one model is trained. Everything that moves a weight is in here.
 
     steps: optimizer updates.  batch: pictures per update.  warmup: updates until the learning
-    rate is reached, linearly.  decay: "constant" or "cosine" (to zero at the last update).
+    rate is reached, linearly.  decay: "constant", "cosine" (to zero at the last update) or
+    "cosine_per_stage" (to zero at the last update of each stage).
     clip: largest gradient norm.  average: rate of an exponential average of the weights over
     updates, or None.  precision: "fp32", or "bf16" for autocast of the loss.
     base_precision: "fp32", or "bf16" for the frozen base's weights (what is trained is fp32).

@@ -126,6 +126,7 @@ def test_what_a_recipe_begins_with_is_what_another_leaves() -> None:
     for name, path in here:
         source = recipes.load(path.parent.name)
         kept = {f"{stage.get('segments')}segments" for stage in source.stages[:-1]} | {"final"}
+        kept |= {f"{stage['to']}step" for stage in source.stages if "to" in stage}
         assert path.parts[:2] == ("runs", "train") and path.name in kept, name
 
 
@@ -135,6 +136,21 @@ def test_the_worlds_chains_see_as_many_pictures_as_their_rivals() -> None:
     first = recipes.load("shapes_hyper_sd_tscd").images_seen
     for name in ("unified", "1step_unet"):
         assert first + recipes.load(f"shapes_hyper_sd_{name}").images_seen == 24_000
+    for name in ("tscd_dmd", "tcd_dmd"):
+        recipe = recipes.load(f"shapes_{name}")
+        begun = recipes.load(Path(recipe.options["init"]).parent.name)
+        assert begun.images_seen + recipe.images_seen == 24_000
+
+
+def test_the_worlds_rivals_have_one_data_set_one_guidance_and_one_grid() -> None:
+    found = map(recipes.load, recipes.names())
+    rivals = [r for r in found if r.data.get("set") == "shapes/train" and r.data["n"] > 12_000]
+    assert len(rivals) > 12
+    for recipe in rivals:
+        assert recipe.data == {"set": "shapes/train", "n": 24_000}, recipe.name
+        assert (recipe.seed, recipe.precision) == (0, "bf16"), recipe.name
+        options = {"points": 40, **recipe.options}
+        assert (options["guidance"], options["points"], options["rank"]) == (3.0, 40, 8)
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from hypersd import checkpoint, loop
+from hypersd import card, checkpoint, loop
 from hypersd import recipe as recipes
 from hypersd.errors import UsageError
 from hypersd.recipe import Recipe
@@ -144,6 +145,28 @@ def test_schedule_warms_up_then_follows_the_cosine():
     assert factors[0] == pytest.approx(1 / 3)
     assert factors[6] == pytest.approx(0.5)
     assert factors[11] < 0.05
+
+
+def test_a_schedule_per_stage_gives_every_stage_the_same_rates():
+    stages = [{"steps": 4}, {"steps": 8}]
+    recipe = replace(RECIPE, warmup=0, decay="cosine_per_stage", stages=stages)
+    factors = [loop.schedule(recipe, step) for step in range(12)]
+    alone = [loop.schedule(replace(recipe, decay="cosine", steps=n), i)
+             for n in (4, 8) for i in range(n)]  # fmt: skip
+    assert factors == alone
+
+
+def test_a_card_counts_what_a_training_began_with(tmp_path):
+    facts = {"images_seen": 10, "unet_forwards": 40, "unet_backwards": 10, "seconds": 2.5}
+    (tmp_path / "training.json").write_text(json.dumps({**facts, "images_seen_before": 5}))
+    for key in ("onto", "init"):
+        found = card.before(replace(RECIPE, options={key: str(tmp_path)}))
+        assert found == {
+            "images_seen_before": 15, "unet_forwards_before": 40, "unet_backwards_before": 10,
+            "seconds_before": 2.5,
+        }  # fmt: skip
+    assert card.before(replace(RECIPE, options={"init": ""})) == {}
+    assert card.before(replace(RECIPE, options={"init": str(tmp_path / "nowhere")})) == {}
 
 
 @pytest.mark.parametrize(
