@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import catalogue, files, hub_lock
 from bench.errors import UsageError
@@ -118,18 +118,34 @@ def _spelt(licence: str) -> str:
 
 
 def training(settings: Settings, trained: Path | None) -> Training | None:
-    """What the weights' training cost, where a training.json says so."""
-    folder = card_folder(settings, trained)
-    try:
-        facts = json.loads((folder / "training.json").read_text()) if folder else {}
-    except (OSError, ValueError):
-        return None
+    """What the weights' training cost, with what it began with (a chain's earlier parts), where a
+    training.json says so."""
+    facts = card_facts(settings, trained)
     if "images_seen" not in facts or "seconds" not in facts:
         return None
+
+    def whole(name: str) -> float:
+        return float(facts.get(name, 0)) + float(facts.get(f"{name}_before", 0))
+
     return Training(
-        images_seen=int(facts["images_seen"]),
-        unet_forwards=int(facts.get("unet_forwards", 0)),
-        unet_backwards=int(facts.get("unet_backwards", 0)),
-        seconds=float(facts["seconds"]),
+        images_seen=int(whole("images_seen")),
+        unet_forwards=int(whole("unet_forwards")),
+        unet_backwards=int(whole("unet_backwards")),
+        seconds=whole("seconds"),
         hardware=str(facts.get("hardware", "unknown")),
     )
+
+
+def card_facts(settings: Settings, trained: Path | None) -> dict[str, Any]:
+    """The training.json of a contestant's weights; empty where there is none."""
+    folder = card_folder(settings, trained)
+    try:
+        found = json.loads((folder / "training.json").read_text()) if folder else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_rewarded(settings: Settings, trained: Path | None) -> bool:
+    """Whether the weights' card says that rewards were asked of their pictures."""
+    return bool(card_facts(settings, trained).get("rewards"))

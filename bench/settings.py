@@ -46,11 +46,20 @@ class Sampling:
         return 2 if self.guidance > 1 else 1
 
 
+_TCD = Sampling("tcd", eta=0.3, original_steps=40)
+_LCM = Sampling("lcm", original_steps=40)  # x0, then fresh noise: exact for one step, as DMD's
+JUMPS = Sampling("ddim", spacing="trailing")  # deterministic, at the points of every grid here
 LIKE = {
     "teacher": Sampling(guidance=GUIDANCE),
-    "lcm": Sampling("lcm", original_steps=40),
-    "tcd": Sampling("tcd", eta=0.3, original_steps=40),
-    "tscd": Sampling("tcd", eta=0.3, original_steps=40),
+    "lcm": _LCM,
+    "tcd": _TCD,
+    "tscd": _TCD,
+    "lightning": JUMPS,
+    "hyper_sd": JUMPS,
+    "hyper_sd_unified": _TCD,
+    "pcm": JUMPS,
+    "dmd": _LCM,
+    "dmd2": _LCM,
 }
 
 
@@ -206,9 +215,9 @@ def _like(
         return methods[fields.choice(f"{where}.like", given["like"], methods)]
     if key in methods or source != "recipe":
         return methods.get(key, Sampling())
-    from hypersd import recipe
+    from bench.recipes import sampling
 
-    return methods.get(recipe.load(weights).method, Sampling())
+    return sampling(weights, methods)
 
 
 def _sampling(where: str, start: Sampling, given: dict[str, Any]) -> Sampling:

@@ -29,7 +29,7 @@ def publish(
         "recipe": recipe.name, "identity": recipe.identity, "seed": recipe.seed,
         "steps": step, "images_seen": step * recipe.batch,
         "seconds": round(seconds, 1), "hardware": hardware(processes), "torch": torch.__version__,
-        **task.cost(step), **figures,
+        **task.cost(step), **before(recipe), **figures,
         **{name: round(value, 5) for name, value in validation.items()},
     }  # fmt: skip
     signed = {**facts, "sha256": exports.sums(beside)}
@@ -38,6 +38,23 @@ def publish(
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
     return folder
+
+
+COUNTED = ("images_seen", "unet_forwards", "unet_backwards", "seconds")
+
+
+def before(recipe: Recipe) -> dict[str, float]:
+    """What the weights that a training begins with had cost, `<count>_before`: the card of the
+    folder that `options.onto` or `options.init` names, and what came before that one.
+
+    Empty where it begins with the base, or where there is no such card.
+    """
+    folder = recipe.options.get("onto") or recipe.options.get("init")
+    try:
+        facts = json.loads((Path(str(folder)) / exports.FACTS).read_text(encoding="utf-8"))
+        return {f"{name}_before": facts[name] + facts.get(f"{name}_before", 0) for name in COUNTED}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def hardware(processes: int = 1) -> str:

@@ -183,6 +183,7 @@ class DmdTask(WatchedTask):
             "method": self.recipe.method, "base": self.recipe.base, "guidance": options.guidance,
             "rank": options.rank, "start": options.start, "fake_updates": options.fake_updates,
             "bytes": path.stat().st_size,
+            **({"rewards": self.panel.aims} if self.panel.rewards else {}),
             **self.watched_facts(),
         }  # fmt: skip
 

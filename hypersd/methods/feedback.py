@@ -161,7 +161,7 @@ class FeedbackTask(WatchedTask):
             "method": self.recipe.method, "base": self.recipe.base, "rank": options.rank,
             "onto": options.onto, "onto_weight": options.onto_weight, "merged": options.merged,
             "bytes": path.stat().st_size,
-            "rewards": ", ".join(f"{o.kind} to {o.target:g}" for o in self.panel.options),
+            "rewards": self.panel.aims,
             **self.watched_facts(),
         }  # fmt: skip
 

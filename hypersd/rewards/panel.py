@@ -39,6 +39,11 @@ class Panel:
             name: (load_reward(one, device), one.drop) for name, one in _named(judges).items()
         }
 
+    @property
+    def aims(self) -> str:
+        """The rewards and their targets, for a model card: "aesthetic to 8"; "" where none."""
+        return ", ".join(f"{one.kind} to {one.target:g}" for one in self.options)
+
     def rated(self, images: Tensor, captions: Sequence[str]) -> tuple[Tensor, dict[str, float]]:
         """The weighted sum of the rewards' mean hinges, and the mean rewards by name.
 
