@@ -45,6 +45,7 @@ weights:
 	$(TRAIN) recipe=shapes_features
 	$(TRAIN) recipe=shapes_oracle
 	$(TRAIN) recipe=shapes_oracle_longer
+	$(TRAIN) recipe=shapes_oracle_covered
 	$(TRAIN) recipe=shapes_oracle_validation
 	$(SHIP) clip hps aesthetic features oracle oracle_validation
 	python -m bench.references real teacher

@@ -21,7 +21,7 @@ NAMES = ("base", *STUDENTS, *EVALUATORS, *VALIDATION)
 TRAINED_BY = {  # where the name does not say it: the recipe, and what of its training it is
     "base": ("shapes_teacher_overlaps", "final"),
     "clip": ("shapes_clip_reading", "final"),
-    "oracle": ("shapes_oracle_longer", "final"),
+    "oracle": ("shapes_oracle_covered", "final"),
     "lightning_1step": ("shapes_lightning", "final"),
     "lightning_2step": ("shapes_lightning", "2step"),
     "lightning_4step": ("shapes_lightning", "4step"),

