@@ -38,6 +38,7 @@ def contestant(plan: Plan, planned: Planned, records: Records) -> Contestant:
         peak_memory_bytes=max((peak for peak in peaks if peak), default=None),
         training=contestants.training(settings, trained),
         precomputed=planned.shipped is not None,
+        seconds_alone=speed([{"timings": record.get("alone", ())} for _, record in records]),
     )
 
 
@@ -72,7 +73,8 @@ def speed(records: Sequence[Mapping[str, Any]]) -> SecondsPerImage | None:
     sizes = [timing["n"] for timing in timings]
     batch = max(set(sizes), key=lambda n: (sizes.count(n), n))
     same = [timing for timing in timings if timing["n"] == batch]
-    stages = {s: np.array([timing[s] for timing in same]) / batch for s in ("text", "unet", "vae")}
+    names = ("text", "unet", "vae", "rest")  # older records have no rest: it is in the others
+    stages = {s: np.array([timing.get(s, 0.0) for timing in same]) / batch for s in names}
     total = sum(stages.values())
     medians = {stage: float(np.median(values)) for stage, values in stages.items()}
     return SecondsPerImage(
@@ -90,7 +92,7 @@ def costs(rows: Sequence[tuple[Planned, Records]]) -> dict[str, float]:
         found = speed([record for _, record in records])
         if found is not None and planned.row.nfe:
             unet.append(found.unet / planned.row.nfe)
-            vae.append(found.vae + found.text)
+            vae.append(found.vae + found.text + found.rest)
     if not unet:
         return {}
     return {"unet": float(np.median(unet)), "vae": float(np.median(vae))}

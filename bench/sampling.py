@@ -101,10 +101,12 @@ class Sampler:
         clock = _Clock(self.device)
         told, truncated = self._text([key.prompt for key in keys])
         clock.lap("text")
-        latents = self._denoise(told, [generator(key) for key in keys])
-        clock.lap("unet")
-        images, broken = to_uint8(self._decode(latents))
+        latents = self._denoise(told, [generator(key) for key in keys], clock)
+        clock.lap("rest")
+        decoded = self._decode(latents)
         clock.lap("vae")
+        images, broken = to_uint8(decoded)
+        clock.lap("rest")
         return Batch(images, clock.seconds, broken, truncated)
 
     @torch.inference_mode()
@@ -129,7 +131,9 @@ class Sampler:
         place = [distinct.index(prompt) for prompt in prompts]
         return told.at(place), [i for i, j in enumerate(place) if cut[j]]
 
-    def _denoise(self, told: Conditioning, generators: list[torch.Generator]) -> Tensor:
+    def _denoise(
+        self, told: Conditioning, generators: list[torch.Generator], clock: _Clock
+    ) -> Tensor:
         unet, scheduler = self.pipeline.unet, self.scheduler
         set_steps(scheduler, self.sampling, self.steps, self.device)
         latents: Tensor = initial_noise(generators, self._shape).to(self.device, self.dtype)
@@ -140,7 +144,9 @@ class Sampler:
         extra = {**self._eta, **({"generator": generators} if self._draws else {})}
         for t in scheduler.timesteps:
             x = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
+            clock.lap("rest")
             predicted = unet(x, t, **told.keywords, return_dict=False)[0]
+            clock.lap("unet")
             if guided:
                 plain, led = predicted.chunk(2)
                 predicted = plain + self.sampling.guidance * (led - plain)
@@ -176,7 +182,7 @@ def to_uint8(decoded: Tensor) -> tuple[NDArray[np.uint8], list[int]]:
 
 
 class _Clock:
-    """Seconds between laps; waits for the device before it reads the time."""
+    """Seconds between laps, added up by name; waits for the device before it reads the time."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = {}
@@ -185,7 +191,7 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = self._now()
-        self.seconds[name] = now - self._last
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now
 
     def _now(self) -> float:

@@ -51,7 +51,8 @@ class MetricValue:
 
 @dataclass(frozen=True)
 class SecondsPerImage:
-    """Seconds per image at one batch size, in all and per stage of the pipeline."""
+    """Seconds per image at one batch size: median and 90th percentile over batches, and the median
+    of each stage of the pipeline. rest: scheduler, noise, and the way to uint8 on the CPU."""
 
     batch: int
     median: float
@@ -59,6 +60,7 @@ class SecondsPerImage:
     text: float
     unet: float
     vae: float
+    rest: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ class Training:
 class Contestant:
     """What was under test, and its metrics by name.
 
-    steps, nfe: None for anchors and folders of images.  precomputed: its features were shipped
-    and checked by identity instead of being made in this run.
+    steps, nfe: None for anchors and folders of images.  seconds_alone: of images drawn one by one,
+    None where that was not measured.  precomputed: its features were shipped and checked by
+    identity instead of being made in this run.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Contestant:
     training: Training | None = None
     metrics: dict[str, MetricValue] = field(default_factory=dict)
     precomputed: bool = False
+    seconds_alone: SecondsPerImage | None = None
 
     @property
     def is_anchor(self) -> bool:

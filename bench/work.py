@@ -19,12 +19,12 @@ from bench.errors import UsageError, brief
 from bench.judges import AGAINST, feature_key, judged
 from bench.keys import Key, slice_key
 from bench.metrics.base import Extractor
-from bench.metrics.extractors import PARTIAL
 from bench.pictures import Batch
 from bench.progress import Advance
 from bench.store import Arrays, Store
 
 T = TypeVar("T")
+ALONE = 3  # images of a contestant that are drawn once more, one by one, for their seconds
 DARKEST = 2  # a picture with no brighter value (of 255) counts as black
 
 
@@ -97,7 +97,8 @@ class Worker:
             absent = [e for e in wanted if e not in features]
             images, failed = None, {}
             if absent or show or record is None:
-                images, record = self._images(name, keys, source, advance, keep)
+                alone = score and keys[0].index == 0
+                images, record = self._images(name, keys, source, advance, keep, alone)
             for extractor in absent:
                 assert images is not None
                 try:
@@ -120,13 +121,17 @@ class Worker:
 
     def _images(
         self, name: str, keys: Sequence[Key], source: Callable[[], Source], advance: Advance,
-        keep: bool,
+        keep: bool, alone: bool,
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:  # fmt: skip
         entry = self.store.read("images", name) if keep else None
         if entry is not None:
             return entry.arrays["images"], entry.record
         began = time.perf_counter()
-        images, record = self._make(keys, source(), advance)
+        made = source()
+        images, record = self._make(keys, made, advance)
+        if alone and record["timings"] and self.batch > 1:
+            parts = [made([key]) for key in keys[:ALONE]]
+            record["alone"] = [{"n": 1, **part.seconds} for part in parts]
         if keep:
             self.store.write("images", name, {"images": images}, record)
         self.seconds["generate"] += time.perf_counter() - began
@@ -173,7 +178,7 @@ class Worker:
                 raise
             except Exception as error:  # of whatever kind: the other metrics and slices go on
                 raise NotScored(f"{where}: {type(error).__name__}: {brief(error)}") from error
-            if found is not None and not _usable(name, found):
+            if found is not None and not _usable(self.extractors[name], found):
                 raise NotScored(f"{where}: gave values that are not finite")
             return found
 
@@ -228,9 +233,9 @@ def _after(run: Callable[[int], None], count: int) -> bool:
     return True
 
 
-def _usable(name: str, found: NDArray[np.float32]) -> bool:
+def _usable(network: Extractor, found: NDArray[np.float32]) -> bool:
     """Whether features are finite, as far as they have to be."""
-    asked = found[:, :1] if name in PARTIAL else found
+    asked = found[:, :1] if network.partial else found
     return bool(np.isfinite(asked).all() and not np.isinf(found).any())
 
 

@@ -32,6 +32,11 @@ class Extractor(Protocol):
         """Model, sha256 of its weights, preprocessing and output: equal means comparable."""
         ...
 
+    @property
+    def partial(self) -> bool:
+        """Whether columns but the first may be nan: what a prompt does not ask for."""
+        ...
+
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
         """[B, D] fp32 of uint8 images [B, H, W, 3] (array or tensor) and their prompts."""
         ...
@@ -95,6 +100,15 @@ class Metric(Protocol):
     ) -> Result:
         """features: [N, D]; prompts: N texts; clusters: N prompt ids (seeds share one)."""
         ...
+
+
+class HeldOut:
+    """A metric that no trainer of this project has for a loss or a reward, in any form."""
+
+    def trained_on(self, method: str) -> str:
+        """Never."""
+        del method
+        return "no"
 
 
 def mean_result(scores: Array, clusters: Sequence[int]) -> Result:

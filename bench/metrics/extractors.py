@@ -29,11 +29,15 @@ Network = Callable[["Tensor", list[str]], Any]
 
 @dataclass(frozen=True)
 class Tower:
-    """What an extractor runs: weights by name, what goes in and comes out, and its loader."""
+    """What an extractor runs: weights by name, what goes in and comes out, and its loader.
+
+    partial: a column but the first is nan where a prompt does not ask for it.
+    """
 
     weights: str
     output: str
     load: Callable[[str], Network]
+    partial: bool = False
 
 
 def _image_tower(weights: str, device: str) -> Network:
@@ -69,11 +73,10 @@ def _oracle(device: str) -> Network:
     return lambda images, prompts: oracle.judge(images, prompts)
 
 
-PARTIAL = ("shapes_oracle",)  # nan in a column but the first: the prompt does not ask for it
 TOWERS = {
     **{f"shapes_{name}": _of_clip(name) for name in ("clip", "hps", "image_reward", "pick")},
     "shapes_features": Tower("features", "64 features", _features),
-    "shapes_oracle": Tower("oracle", "right,shape,colour,size,relation,count", _oracle),
+    "shapes_oracle": Tower("oracle", "right,shape,colour,size,relation,count", _oracle, True),
 }
 
 
@@ -112,6 +115,12 @@ class TowerExtractor:
     @cached_property
     def identity(self) -> str:
         return identity(self.name)
+
+    @property
+    def partial(self) -> bool:
+        """Whether columns but the first may be nan."""
+        tower = _tower(self.name)
+        return isinstance(tower, Tower) and tower.partial
 
     @cached_property
     def _network(self) -> Network:

@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bench.errors import UsageError
-from bench.metrics.base import Array, Features, Result
+from bench.metrics.base import Array, Features, HeldOut, Result
 from bench.statistics import influence_by_prompt, quantile_of_normal, standard_error
 
 COVERS = "expected value at this number of images, reference fixed"
@@ -180,7 +180,7 @@ def _root_trace(y: Array) -> tuple[float, Array]:
 
 
 @dataclass(frozen=True)
-class FrechetDistance:
+class FrechetDistance(HeldOut):
     """`fid`: distance to real pictures: renders in the 64-dimensional feature network of the world,
     photographs in Inception's 2,048 features."""
 
@@ -218,10 +218,6 @@ class FrechetDistance:
     @property
     def identity(self) -> str:
         return f"{self.name}/1;{self.reference.extractor};reference={self.reference.identity}"
-
-    def trained_on(self, method: str) -> str:
-        """No trainer of this project uses the feature network or a distance to a set."""
-        return "no"
 
     def evaluate(
         self, features: Features, prompts: Sequence[str], clusters: Sequence[int]

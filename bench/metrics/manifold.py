@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Array, Features, Result, share_result
+from bench.metrics.base import Array, Features, HeldOut, Result, share_result
 from bench.metrics.samples import Sample
 from bench.statistics import wilson_interval
 
@@ -43,7 +43,7 @@ def _blocks(x: Array, y: Array) -> Iterator[Array]:
 
 
 @dataclass(frozen=True)
-class Precision:
+class Precision(HeldOut):
     """reference: of real images.  k: of the nearest neighbour that bounds a ball."""
 
     reference: Sample
@@ -57,10 +57,6 @@ class Precision:
     def identity(self) -> str:
         near = f"k={self.k};{self.reference.extractor}"
         return f"{self.name}/1;{near};reference={self.reference.identity}"
-
-    def trained_on(self, method: str) -> str:
-        """No trainer uses a distance to a set."""
-        return "no"
 
     def evaluate(
         self, features: Features, prompts: Sequence[str], clusters: Sequence[int]

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Array, Features, Result
+from bench.metrics.base import Array, Features, HeldOut, Result
 from bench.metrics.samples import Sample
 from bench.statistics import influence_by_prompt, quantile_of_normal, standard_error
 
@@ -70,7 +70,7 @@ def _row_means(x: Array, y: Array, kernel: Kernel, whole: bool) -> Array:
 
 
 @dataclass(frozen=True)
-class Discrepancy:
+class Discrepancy(HeldOut):
     """scale * MMD^2 to a reference."""
 
     reference: Sample
@@ -89,10 +89,6 @@ class Discrepancy:
             f"{self.name}/1;{self.scale:g}*MMD^2,{self.kernel},{estimate};"
             f"{self.reference.extractor};reference={self.reference.identity}"
         )
-
-    def trained_on(self, method: str) -> str:
-        """No trainer uses a distance to a set."""
-        return "no"
 
     def evaluate(
         self, features: Features, prompts: Sequence[str], clusters: Sequence[int]

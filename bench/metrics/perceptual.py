@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench.metrics.base import Features, Result, mean_result
+from bench.metrics.base import Features, HeldOut, Result, mean_result
 from bench.metrics.towers.base import Tower
 from bench.metrics.towers.shapes_perceptual import ShapesPerceptual
 
 
 @dataclass(frozen=True)
-class TeacherDistance:
+class TeacherDistance(HeldOut):
     """network: the extractor's identity, which names the teacher."""
 
     network: str
@@ -34,10 +34,6 @@ class TeacherDistance:
     @property
     def identity(self) -> str:
         return f"{self.name}/1;mean distance from the teacher's picture;{self.network}"
-
-    def trained_on(self, method: str) -> str:
-        """No trainer here uses a perceptual distance."""
-        return "no"
 
     def evaluate(
         self, features: Features, prompts: Sequence[str], clusters: Sequence[int]

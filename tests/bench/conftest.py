@@ -31,6 +31,7 @@ class Patches:
 
     name: str = "patches"
     identity: str = "patches/1"
+    partial: bool = False
     seen: ClassVar[list[int]] = []
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:

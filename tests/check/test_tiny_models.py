@@ -53,6 +53,7 @@ class Patches:
 
     name: str = "patches"
     identity: str = "patches/1"
+    partial: bool = False
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
         return patches(images)

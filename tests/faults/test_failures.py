@@ -91,8 +91,8 @@ def test_latents_that_are_not_finite(
 
     denoise = Sampler._denoise
 
-    def broken(self: Sampler, told: Any, generators: list[torch.Generator]) -> torch.Tensor:
-        latents = denoise(self, told, generators)
+    def broken(self: Sampler, told: Any, generators: Any, clock: Any) -> torch.Tensor:
+        latents = denoise(self, told, generators, clock)
         if not drawn:
             latents[3] = torch.nan
         drawn.append(len(latents))

@@ -65,6 +65,7 @@ class Patches:
 
     name: str = "patches"
     identity: str = "patches/1"
+    partial: bool = False
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
         small = np.asarray(images, np.float32).reshape(len(images), 4, 16, 4, 16, 3)

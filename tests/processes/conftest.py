@@ -36,6 +36,7 @@ class Brightness:
 
     name = extractor = identity = "brightness"
     higher_is_better = True
+    partial = False
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Any:
         return images.reshape(len(images), -1).mean(axis=1, keepdims=True).astype(np.float32)

@@ -36,6 +36,7 @@ class Judge:
     """Mean of a picture, at most three pictures at once."""
 
     name = identity = "judge"
+    partial = False
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Any:
         if len(images) > 3:

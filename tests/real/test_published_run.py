@@ -20,6 +20,7 @@ class Judge:
 
     name = extractor = identity = "brightness"
     higher_is_better = True
+    partial = False
 
     def __call__(self, images: Any, prompts: Any) -> Any:
         return images.reshape(len(images), -1).mean(axis=1, keepdims=True).astype(np.float32)
