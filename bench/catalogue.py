@@ -6,7 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench import hub
 from bench.hub import Reference
+from hypersd.hub import SCHEME
 
 PATH = Path(__file__).resolve().parent.parent / "suites" / "hub" / "published.yaml"
 
@@ -29,6 +31,16 @@ def family(repo: str) -> str | None:
     """The shape of a base model, one of `bench.families.FAMILIES`, or None where not known."""
     found = _entries().get(repo, {}).get("family")
     return None if found is None else str(found)
+
+
+def of_source(source: str) -> tuple[int | None, str]:
+    """About how many bytes an evaluator's file is to download (None where not known), and its
+    licence. source: `hf://owner/name/file`, or an address."""
+    there = hub.reference(source) if source.startswith(SCHEME) else None
+    if there is not None:
+        return size(there, "fp32"), licence(there.repo) or "unknown"
+    found = _entries().get(source, {})
+    return None if found.get("gb") is None else round(found["gb"] * 1e9), "unknown"
 
 
 def size(reference: Reference, precision: str) -> int | None:

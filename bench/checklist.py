@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from bench import costs
+from bench import costs, evaluators
+from bench.evaluators import Evaluator
 from bench.needs import GB, Needs
 from bench.plan import Plan
 
@@ -17,11 +18,11 @@ def lines(plan: Plan) -> Iterator[str]:
     if not plan.suite.published:
         return
     yield from _downloads(plan.needs)
-    if plan.evaluators:
-        yield f"to download for the metrics: {len(plan.evaluators)} files or more"
-    yield from (f"  {clause}" for clause in plan.evaluators)
-    yield f"licences: {', '.join(_licences(plan.needs))}"
-    yield f"disk: {(plan.needs.download + plan.needs.images) / GB:.1f} GB"
+    judges = evaluators.to_fetch(plan.suite) if plan.evaluators else []
+    yield from _networks(judges)
+    yield f"licences: {', '.join(_licences(plan.needs, judges)) or 'none are asked for'}"
+    networks = sum(one.size or 0 for one in judges)
+    yield f"disk: {(plan.needs.download + networks + plan.needs.images) / GB:.1f} GB"
     yield _memory(plan.needs)
     if plan.needs.device is not None and plan.needs.device.kind == "cpu":
         yield from _patience(plan.seconds)
@@ -40,8 +41,21 @@ def _downloads(needs: Needs) -> Iterator[str]:
         yield f"  {one.reference}: {'here' if one.cached else size}, {one.licence}"
 
 
-def _licences(needs: Needs) -> list[str]:
-    return sorted({one.licence for one in needs.fetches})
+def _networks(judges: Sequence[Evaluator]) -> Iterator[str]:
+    """What the metrics fetch."""
+    if not judges:
+        return
+    unknown = sum(one.size is None for one in judges)
+    more = f" and {unknown} of unknown size" if unknown else ""
+    total = sum(one.size or 0 for one in judges) / GB
+    yield f"to download for the metrics: {len(judges)} files, about {total:.1f} GB{more}"
+    for one in judges:
+        size = "?" if one.size is None else f"{one.size / GB:.2f} GB"
+        yield f"  {one.source}: {size}, {one.licence} ({', '.join(one.metrics)})"
+
+
+def _licences(needs: Needs, judges: Sequence[Evaluator]) -> list[str]:
+    return sorted({one.licence for one in (*needs.fetches, *judges)})
 
 
 def _patience(seconds: float) -> Iterator[str]:

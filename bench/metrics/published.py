@@ -92,7 +92,7 @@ def _aesthetic(given: Given) -> Aesthetic:
     tower = OpenClip(given.get("model", "ViT-L-14"), given.get("weights", "openai"))
     head = given.get("head", "v2")
     source, what = (HEADS.get(head, head),), f"metric 'aesthetic': head {head}"
-    checksum = weights.sha256(weights.here(what, source))[:12]
+    checksum = weights.sha256(weights.all_here(what, (source, tower.sources))[0])[:12]
 
     def rating(features: Any) -> Any:
         path = weights.find(what, source)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,15 +28,16 @@ _URL = re.compile(r"(?P<url>https://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0
 
 
 class NotHere(hub.NotFetched):
-    """Weights that a run would fetch first."""
+    """Files that a run would fetch first: of each the sources, the best one first."""
 
-    def __init__(self, what: str, sources: Sequence[str]) -> None:
-        super().__init__(f"{what}: needs {sources[0].split('#')[0]}")
-        self.what, self.sources = what, tuple(sources)
+    def __init__(self, what: str, *files: Sequence[str]) -> None:
+        super().__init__(f"{what}: needs {', '.join(one[0].split('#')[0] for one in files)}")
+        self.what, self.files = what, files
 
-    def fetch(self) -> Path:
-        """The file, fetched. Raises UsageError where it cannot be had."""
-        return find(self.what, self.sources)
+    def fetch(self) -> None:
+        """Fetch them. Raises UsageError where one cannot be had."""
+        for sources in self.files:
+            find(self.what, sources)
 
 
 def find(what: str, sources: Sequence[str]) -> Path:
@@ -67,6 +68,19 @@ def here(what: str, sources: Sequence[str]) -> Path:
     if _address(sources[0]) is None and _reference(sources[0]) is None:
         raise UsageError(f"{what}: {_nowhere(sources[0])}")
     raise NotHere(what, sources)
+
+
+def all_here(what: str, files: Iterable[Sequence[str]]) -> list[Path]:
+    """The same of several files, each by its sources: `NotHere` names all that are not."""
+    found, absent = [], []
+    for sources in files:
+        try:
+            found.append(here(what, sources))
+        except NotHere:
+            absent.append(sources)
+    if absent:
+        raise NotHere(what, *absent)
+    return found
 
 
 def _here(source: str) -> Path | None:

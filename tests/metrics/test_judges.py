@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from bench import ledger, metrics, presets, real_references, suite
+from bench import evaluators, ledger, metrics, presets, real_references, suite
 from bench.errors import UsageError
 from bench.keys import Key
 from bench.metrics import weights
@@ -112,10 +114,10 @@ def test_a_wrong_setting_is_one_line() -> None:
 NEEDS = {
     "clip": "hf://timm/vit_base_patch32_clip_224.openai/open_clip_model.safetensors",
     "hps": "hf://xswu/HPSv2/HPS_v2.1_compressed.pt",
-    "image_reward": "hf://google-bert/bert-base-uncased/vocab.txt",
+    "image_reward": "vocab.txt, hf://THUDM/ImageReward/ImageReward.pt",
     "pick": "hf://yuvalkirstain/PickScore_v1/config.json",
     "aesthetic": "improved-aesthetic-predictor/raw/6934dd81792f086e613a121dbce43082cb8be85e/sac",
-    "diversity": "hf://facebook/dinov2-large/config.json",
+    "diversity": "config.json, hf://facebook/dinov2-large/model.safetensors",
 }
 SAY = """
 import sys
@@ -140,6 +142,33 @@ def test_what_is_to_be_fetched_is_said_without_loading_torch(tmp_path: Path) -> 
     for (name, source), line in zip(NEEDS.items(), lines, strict=False):
         assert line.startswith(f"{name} ") and source in line
     assert lines[-1] == "[]"
+
+
+def test_every_network_that_a_suite_fetches_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`aesthetic` and a second `clip` on one network: one file, with its size."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("bench.hub.cached", lambda *words: None)
+    names = ("clip", "aesthetic", "hps", "image_reward", "pick", "diversity")
+    settings = {"clip": {"model": "ViT-L-14"}}
+    asked = replace(suite.read("s", yaml.safe_load(SUITE)), metrics=names, metric_settings=settings)
+    found = {one.source: one for one in evaluators.to_fetch(asked)}
+    assert all(one.size is not None for one in found.values())
+    large = found["hf://timm/vit_large_patch14_clip_224.openai/open_clip_model.safetensors"]
+    assert large.metrics == ("clip", "aesthetic") and large.size == 1_710_000_000
+    assert "hf://THUDM/ImageReward/ImageReward.pt" in found and len(found) == 9
+
+
+SUITE = """
+title: t
+version: 1
+base: hf://a/b
+steps: [1]
+prompts: {set: own, n: 2}
+metrics: [clip]
+contestants: {teacher: {}}
+"""
 
 
 def test_references_are_made_and_used_by_the_same_network(

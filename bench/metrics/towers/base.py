@@ -79,9 +79,8 @@ class Tower:
         fetch it first).
         """
         about = self.about  # a wrong setting is said before a missing file
-        for companion in self.companions:
-            weights.here(self.name, (companion,))
-        found = weights.here(self.name, self.sources)
+        files = [*((companion,) for companion in self.companions), self.sources]
+        found = weights.all_here(self.name, files)[-1]
         return f"{self.kind}/1;weights={weights.sha256(found)[:12]};{about}"
 
     @property
