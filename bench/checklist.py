@@ -21,8 +21,8 @@ def lines(plan: Plan) -> Iterator[str]:
     judges = evaluators.to_fetch(plan.suite) if plan.evaluators else []
     yield from _networks(judges)
     yield f"licences: {', '.join(_licences(plan.needs, judges)) or 'none are asked for'}"
-    networks = sum(one.size or 0 for one in judges)
-    yield f"disk: {(plan.needs.download + networks + plan.needs.images) / GB:.1f} GB"
+    needs = plan.needs
+    yield f"disk: {(needs.download + needs.networks + needs.images) / GB:.1f} GB"
     yield _memory(plan.needs)
     if plan.needs.device is not None and plan.needs.device.kind == "cpu":
         yield from _patience(plan.seconds)

@@ -43,7 +43,7 @@ class Needs:
     """What is needed and what of it is missing, a clause each. notes: what is worth knowing.
 
     memory: bytes that models and a batch of so many pictures take on the device, None where not
-    known.  images: bytes of pictures to keep.
+    known.  images: bytes of pictures to keep.  networks: bytes that the metrics fetch.
     """
 
     device: Device | None = None
@@ -53,6 +53,7 @@ class Needs:
     images: int = 0
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    networks: int = 0
 
     @property
     def to_fetch(self) -> list[Fetch]:
@@ -73,18 +74,19 @@ def of(
     size: int,
     batch: int | None,
     untrained: Sequence[Settings] = (),
+    networks: int = 0,
 ) -> Needs:
     """The needs of contestants.
 
     chosen: `device=`.  images: bytes of pictures to keep in `cache`.  size: of a picture, in
     pixels.  batch: pictures at once, None for the device's default.  untrained: contestants that
-    are to be trained first.
+    are to be trained first.  networks: bytes that the metrics fetch.
     """
     device = machine.device(chosen)
     at_once = batch or pictures_at_once(device.kind if device else "cpu", size)
     found, missing = _fetches(contestants, untrained)
     memory = _memory(contestants, size, at_once)
-    needs = Needs(device, tuple(found), memory, at_once, images)
+    needs = Needs(device, tuple(found), memory, at_once, images, networks=networks)
     gone, notes = _tight(needs, contestants, size)
     gone = [*missing, *_no_gpu(chosen, device, contestants), *_no_room(needs, cache), *gone]
     return replace(needs, missing=tuple(gone), notes=tuple(notes))
@@ -165,7 +167,7 @@ def _no_gpu(chosen: str, device: Device | None, contestants: Sequence[Settings])
 
 def _no_room(needs: Needs, cache: Path) -> list[str]:
     """Disks that are too small, those of downloads and pictures added where they are one."""
-    wanted = {hub.cache_folder(): needs.download, cache: needs.images}
+    wanted = {hub.cache_folder(): needs.download + needs.networks, cache: needs.images}
     room = {path: machine.free(path) for path in wanted}
     if room[cache] == room[hub.cache_folder()]:  # one file system
         wanted = {cache: sum(wanted.values())}

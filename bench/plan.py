@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from bench import catalogue, costs, files, judges, keys, needs, prompts
+from bench import catalogue, costs, evaluators, files, judges, keys, needs, prompts
 from bench.errors import UsageError
 from bench.hashes import Hashes
 from bench.keys import Key, digest
@@ -162,6 +162,7 @@ def _family(suite: Suite) -> str | None:
 
 
 def _device(found: Needs) -> str:
+        sum(one.size or 0 for one in evaluators.to_fetch(suite)),
     return found.device.kind if found.device else "cpu"
 
 

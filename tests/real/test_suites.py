@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import catalogue, checklist, files, hub_lock, options, suite
+from bench import catalogue, checklist, files, hub, hub_lock, machine, needs, options, suite
 from bench.errors import UsageError
 from bench.settings import Row, Sampling, Settings
 
@@ -135,6 +135,18 @@ def test_days_of_a_cpu_are_advised_against() -> None:
     (line,) = checklist._patience(40 * 86_400)
     assert line.startswith("hint: about 40 days on a CPU")
     assert not list(checklist._patience(3600))
+
+
+def test_the_metrics_networks_take_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SDXL's 6.9 GB fit into 10, with 12 more of evaluators they do not."""
+    monkeypatch.setattr(machine, "free", lambda path: 10_000_000_000)
+    monkeypatch.setattr(hub, "cached", lambda *words: None)
+    teacher = read("suite=sdxl_1step").contestants[:1]
+    for networks, lacks in ((0, []), (12_000_000_000, ["disk: 19 GB are needed"])):
+        found = needs.of(teacher, "cpu", tmp_path, 0, 1024, 1, networks=networks)
+        assert [said[:22] for said in found.missing if said.startswith("disk")] == lacks
 
 
 def test_a_suite_that_extends_itself_is_refused(tmp_path: Path) -> None:
