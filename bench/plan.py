@@ -150,6 +150,7 @@ def _needs(suite: Suite, options: Options, rows: list[Planned]) -> Needs:
         suite.size,
         options.batch,
         [planned.row.settings for planned in rows if not planned.trained],
+        sum(one.size or 0 for one in evaluators.to_fetch(suite)),
     )
 
 
@@ -162,7 +163,6 @@ def _family(suite: Suite) -> str | None:
 
 
 def _device(found: Needs) -> str:
-        sum(one.size or 0 for one in evaluators.to_fetch(suite)),
     return found.device.kind if found.device else "cpu"
 
 
