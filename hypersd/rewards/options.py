@@ -15,8 +15,9 @@ Reward = Callable[[Tensor, Sequence[str]], Tensor]
 class RewardOptions:
     """One entry of a recipe's `rewards` or `validation`.
 
-    kind: a key of KINDS.  folder: of the trained head or preference model, here or on the hub; a
-    file for "laion" and "image_reward".  clip: folder of the CLIP that an aesthetic head stands on.
+    kind: a key of KINDS.  folder: of the trained head or preference model, here or on the hub, or
+    the name of the world's (`hypersd.shapes.weights`); a file for "laion" and "image_reward".
+    clip: the same of the CLIP that an aesthetic head stands on.
     vocabulary: BERT's vocab.txt, of "image_reward".
 
     Of a reward: target, alpha_d of the hinge ReLU(alpha_d - r_d), in the reward's unit; weight of

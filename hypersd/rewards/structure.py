@@ -14,6 +14,7 @@ from torch import Tensor
 from hypersd.errors import UsageError
 from hypersd.hub import local_folder
 from hypersd.shapes.segmenter import Instances, SegmenterNet, instance_loss, instances
+from hypersd.shapes.weights import NAMES, weights_path
 from hypersd.sources import KINDS
 
 
@@ -43,11 +44,11 @@ class WorldStructure:
 
 def load_structure(name: str, data: Mapping[str, Any], device: torch.device) -> Structure:
     """What judges structure: a Mask2Former of a folder or the hub (`hypersd.rewards.coco`), or the
-    world's segmenter, with the exact masks of the recipe's data.
+    world's segmenter (a folder, or its name), with the exact masks of the recipe's data.
 
     Raises UsageError where it cannot be read, or the world's is asked about other pictures.
     """
-    folder = local_folder(name)
+    folder = weights_path(name) if name in NAMES else local_folder(name)
     if (folder / "config.json").is_file():
         from hypersd.rewards.coco import CocoStructure
 

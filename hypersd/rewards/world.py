@@ -19,13 +19,14 @@ from hypersd.shapes.clip import encode_text, load, token_ids, trimmed
 from hypersd.shapes.evaluators import load_oracle
 from hypersd.shapes.oracle import COLUMNS
 from hypersd.shapes.vae import to_uint8
+from hypersd.shapes.weights import located
 
 
 def aesthetic(options: RewardOptions, device: torch.device) -> Reward:
     """The rating, 1 to 10, that a head gives a CLIP's embedding of the picture."""
-    model = _open_clip(options.clip, device)
+    model = _open_clip(located(options.clip), device)
     head = AestheticHead(model.text_projection.shape[1])
-    _load(head, Path(options.folder) / "model.safetensors")
+    _load(head, located(options.folder) / "model.safetensors")
     head = head.to(device).eval().requires_grad_(False)
 
     def rate(images: Tensor, prompts: Sequence[str]) -> Tensor:
@@ -37,8 +38,9 @@ def aesthetic(options: RewardOptions, device: torch.device) -> Reward:
 
 def preference(options: RewardOptions, device: torch.device) -> Reward:
     """A hundred times the cosine of picture and prompt, of a CLIP tuned on people's choices."""
-    model = _open_clip(options.folder, device)
-    tokenizer = AutoTokenizer.from_pretrained(options.folder, local_files_only=True)
+    folder = located(options.folder)
+    model = _open_clip(folder, device)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
     def prefer(images: Tensor, prompts: Sequence[str]) -> Tensor:
         ids = trimmed(token_ids(tokenizer, list(prompts)), model.text_eos_id).to(device)
@@ -61,11 +63,11 @@ def faithful(options: RewardOptions, device: torch.device) -> Reward:
     return judge
 
 
-def _open_clip(folder: str, device: torch.device) -> Any:
+def _open_clip(folder: Path, device: torch.device) -> Any:
     try:
         model = load(folder)
     except Exception as error:  # its loader raises many kinds
-        raise UsageError(f"reward {folder!r}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"reward {folder}: {str(error).splitlines()[0]}") from None
     return model.to(device).eval().requires_grad_(False)
 
 

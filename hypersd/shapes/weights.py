@@ -10,14 +10,15 @@ from hypersd.errors import UsageError, nearest
 FOLDER = Path(__file__).parent / "weights"
 PREFERENCES = ("hps", "image_reward", "pick")  # CLIPs tuned on the votes of a pool of raters
 EVALUATORS = ("clip", *PREFERENCES, "aesthetic", "features", "oracle")
-VALIDATION = ("oracle_validation",)  # what choices are made by: never in a table of test prompts
+REWARDS = ("reward_clip", "reward_aesthetic", "segmenter")  # of feedback learning, in no table
+VALIDATION = ("oracle_validation", "validation_raters")  # what choices are made by, in no table
 STUDENTS = (
     "lcm", "tcd", "tscd", "pcm", "dmd", "dmd2", "tcd_dmd", "tscd_dmd",
     "lightning_1step", "lightning_2step", "lightning_4step", "lightning_8step", "lightning_unet",
     "hyper_sd_1step_unet", "hyper_sd_2step", "hyper_sd_4step", "hyper_sd_8step", "hyper_sd_unified",
     "lcm_feedback", "tcd_feedback", "tscd_feedback", "lightning_feedback",
 )  # fmt: skip
-NAMES = ("base", *STUDENTS, *EVALUATORS, *VALIDATION)
+NAMES = ("base", *STUDENTS, *EVALUATORS, *REWARDS, *VALIDATION)
 TRAINED_BY = {  # where the name does not say it: the recipe, and what of its training it is
     "base": ("shapes_teacher_overlaps", "final"),
     "clip": ("shapes_clip_reading", "final"),
@@ -27,7 +28,9 @@ TRAINED_BY = {  # where the name does not say it: the recipe, and what of its tr
     "lightning_4step": ("shapes_lightning", "4step"),
     "lightning_8step": ("shapes_lightning", "8step"),
 }
-_FILES = dict.fromkeys(("clip", *PREFERENCES), "open_clip_model.safetensors")
+_FILES = dict.fromkeys(
+    ("clip", *PREFERENCES, "reward_clip", "validation_raters"), "open_clip_model.safetensors"
+)
 
 
 def training(name: str) -> tuple[str, str]:
@@ -47,6 +50,11 @@ def weights_path(name: str) -> Path:
             f"python -m hypersd recipe={training(name)[0]} && python -m hypersd.shapes.ship {name}"
         )
     return folder
+
+
+def located(name: str) -> Path:
+    """The folder of shipped weights by their name, or the folder of that path."""
+    return weights_path(name) if name in NAMES else Path(name)
 
 
 def evaluator_file(name: str) -> Path:
