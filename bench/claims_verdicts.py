@@ -10,16 +10,15 @@ import numpy as np
 
 from bench import margins
 from bench.claims import Stated
-from bench.claims_interval import MethodDifference, method_difference
+from bench.claims_interval import MethodDifference, hierarchical_bootstrap, method_difference
 from bench.comparisons import Scored
 from bench.margins import Margin
 from bench.metrics.base import Array, Result
 from bench.statistics import holm
-from bench.summary import Claim, Verdict
+from bench.summary import LEAST_SEEDS, Claim, Verdict
 
 WORDS = {"better": "is better than", "not_worse": "is not worse than",
          "equivalent": "is equivalent to"}  # fmt: skip
-LEAST_SEEDS = 3
 FIXED = ("teacher", "real")  # one of a kind: not a draw from many trainings
 ALPHA = 0.05
 
@@ -27,17 +26,23 @@ ALPHA = 0.05
 def judge(
     stated: Sequence[Stated], scored: Sequence[Scored], sizes: Mapping[str, Margin] | None = None
 ) -> list[Claim]:
-    """Every claim with its verdict and figures; Holm over all that could be tested."""
+    """Every claim with its verdict and figures.
+
+    Holm over the claims that can be decided; those with too few trainings, whose figures speak of
+    these weights alone, by themselves over all that could be tested.
+    """
     tested = [
         _tested(claim, steps, scored, sizes)
         for claim in stated
         for steps in _step_counts(claim, scored)
     ]
-    numbers = [i for i, one in enumerate(tested) if one.difference is not None]
     made = [one.claim for one in tested]
-    adjusted = holm([made[i].p or 0.0 for i in numbers])
-    for i, p in zip(numbers, adjusted, strict=True):
-        made[i] = _decided(tested[i], float(p))
+    every = [i for i, one in enumerate(tested) if one.difference is not None]
+    decidable = [i for i in every if made[i].training_seeds >= LEAST_SEEDS]
+    for family in (every, decidable):
+        adjusted = holm([tested[i].claim.p or 0.0 for i in family])
+        for i, p in zip(family, adjusted, strict=True):
+            made[i] = _decided(tested[i], float(p))
     return made
 
 
@@ -105,7 +110,7 @@ def _tested(
     if any(not np.array_equal(r.prompts, results[0].prompts) for r in results):
         return _Tested(replace(made, why="the contestants were scored on other prompts"))
     x, y = _scores(results[: len(a)]), _scores(results[len(a) :])
-    d = method_difference(x, y)
+    d, bootstrap = method_difference(x, y), hierarchical_bootstrap(x, y)
     size = margins.size(margins.of(claim.metric, sizes), float(y.mean()))
     higher = a[0].contestant.metrics[claim.metric].higher_is_better
     seeds = [n for n, name in zip(d.seeds, (claim.a, claim.b), strict=True) if name not in FIXED]
@@ -117,6 +122,8 @@ def _tested(
         high=d.high,
         p=_p(claim.relation, d, size, higher),
         margin=size,
+        bootstrap_low=bootstrap[0],
+        bootstrap_high=bootstrap[1],
     )
     return _Tested(made, d, size, higher)
 
@@ -142,7 +149,7 @@ def _decided(tested: _Tested, adjusted: float) -> Claim:
     """The verdict: holds, does not hold (the opposite is shown), or undecided."""
     claim, count = replace(tested.claim, p_adjusted=adjusted), tested.claim.training_seeds
     if count < LEAST_SEEDS:
-        named = f"{count} training seed{'s' * (count != 1)}"
+        named = "one training" if count == 1 else f"{count} trainings"
         why = f"{named}; a claim about a method needs at least {LEAST_SEEDS} of either side"
         return replace(claim, why=why)
     verdict: Verdict = "undecided"

@@ -13,7 +13,7 @@ from bench import margins as margin_sizes
 from bench import paired, power
 from bench.errors import brief
 from bench.margins import Margin
-from bench.metrics.base import Features, Metric, Result
+from bench.metrics.base import Features, Metric, Result, rewarded
 from bench.paired import Difference
 from bench.statistics import FLIPS, holm
 from bench.summary import Comparison, Contestant, Equivalence, MetricValue, Sensitivity
@@ -25,12 +25,14 @@ class Entry:
 
     contestant: its metrics are filled in by `score`.  features: [N, D] by extractor name.
     prompts: N texts the images are scored against.  clusters: N prompt ids (seeds share one).
+    is_rewarded: its weights' card names rewards.
     """
 
     contestant: Contestant
     features: Mapping[str, Features]
     prompts: Sequence[str]
     clusters: Sequence[int]
+    is_rewarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,19 @@ def score(entry: Entry, metrics: Sequence[Metric]) -> Scored:
                 why = f"{type(error).__name__}: {brief(error)}"
                 failed.append(f"{entry.contestant.name}: {metric.name}: {why}")
     method = entry.contestant.method
+    method = rewarded(method) if entry.is_rewarded else method
     values = {m.name: _value(m, results[m.name], method) for m in metrics if m.name in results}
     return Scored(replace(entry.contestant, metrics=values), results, failed)
+
+
+def joined(one: Scored, other: Scored) -> Scored:
+    """A contestant with the metrics of both."""
+    metrics = {**one.contestant.metrics, **other.contestant.metrics}
+    return Scored(
+        replace(one.contestant, metrics=metrics),
+        {**one.results, **other.results},
+        [*one.failed, *other.failed],
+    )
 
 
 def _evaluated(metric: Metric, entry: Entry) -> Result:

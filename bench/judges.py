@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from bench import identity
 from bench.errors import UsageError
@@ -19,6 +19,7 @@ from bench.suite import Suite
 if TYPE_CHECKING:
     from bench.metrics import Metric
 
+REPEATED = "diversity"  # the metric that looks at several images of a prompt
 AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
 
 
@@ -48,9 +49,15 @@ def judge(suite: Suite, name: str) -> Metric:
     """
     from bench.metrics import metric
 
-    if not suite.published:
-        return metric(name, {**references(), **suite.metric_settings.get(name, {})})
-    return metric(name, {}, suite.metric_settings.get(name, {}))
+    settings = suite.metric_settings.get(name, {})
+    if suite.published:
+        found = metric(name, {}, settings)
+    else:
+        found = metric(name, {**references(), **settings})
+    if name == REPEATED and suite.repeats is not None:
+        made: Metric = replace(cast(Any, found), over=suite.repeats.words)
+        return made
+    return found
 
 
 def of(suite: Suite) -> Judges:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,8 @@ PNG = 0.35  # of a picture's bytes, in the run folder beside the cache; measured
 class Plan:
     """A run before it happens.
 
-    keys: the scored keys.  extractors, metrics: identities by name, as far as they could be read.
+    keys: the scored keys.  repeats: those that `diversity` is of, where it is not of all of them.
+    extractors, metrics: identities by name, as far as they could be read.
     missing: what a run lacks, a clause each.  notes: what was left out of the suite, and why.
     needs: downloads, memory and more of a suite on published checkpoints.  evaluators: what the
     metrics will fetch.
@@ -44,6 +45,7 @@ class Plan:
     costs: Mapping[str, float]
     needs: Needs = field(default_factory=Needs)
     evaluators: tuple[str, ...] = ()
+    repeats: tuple[Key, ...] = ()
 
     @property
     def is_known(self) -> bool:
@@ -108,8 +110,11 @@ def make(suite: Suite, options: Options) -> Plan:
     options = replace(options, limit=limit)
     scored = [key for key in everything if limit is None or key.index < limit]
     pieces = keys.needed(keys.slices(everything), limit)
+    repeats = _repeats(suite, chosen.texts)
+    beside = set(repeats) - set(everything)
+    more = keys.needed(keys.slices([key for key in repeats if key in beside]), limit)
     store, rows = Store(options.cache), []
-    work = Work(suite, options, chosen, scored, judging.extractors, store, hashes)
+    work = Work(suite, options, chosen, scored, judging.extractors, store, hashes, more)
     for row in suite.rows:
         planned, lacks = work.row(row, pieces)
         missing += [clause for clause in lacks if clause not in missing]
@@ -120,7 +125,14 @@ def make(suite: Suite, options: Options) -> Plan:
     seconds = {**_guessed(suite, found), **costs.measured(options.cache, place)}
     missing += found.missing
     return Plan(suite, options, chosen, scored, rows, judging.extractors, judging.metrics, missing,
-                [*notes, *found.notes], seconds, found, judging.to_fetch)  # fmt: skip
+                [*notes, *found.notes], seconds, found, judging.to_fetch,
+                tuple(key for key in repeats if limit is None or key.index < limit))  # fmt: skip
+
+
+def _repeats(suite: Suite, texts: Sequence[str]) -> list[Key]:
+    """What `diversity` is of, where the suite has `repeats`."""
+    found = suite.repeats
+    return [] if found is None else keys.ordered(texts[: found.n], found.seeds)
 
 
 def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:

@@ -49,14 +49,14 @@ def find(
     record = entry.record
     same = record["identity"] == identity and record["size"] == size
     same = same and all(record["extractors"].get(name) == e for name, e in extractors.items())
-    if not same or not _same_prompts(record, prompts, keys):
+    if not same or not same_prompts(record, prompts, keys):
         return None
     place = {seed: i * record["n"] for i, seed in enumerate(record["seeds"])}
     rows = [place[key.seed] + key.index for key in keys]
     return {name: entry.arrays[name][rows] for name in extractors}
 
 
-def _same_prompts(record: dict[str, Any], prompts: PromptSet, keys: Sequence[Key]) -> bool:
+def same_prompts(record: dict[str, Any], prompts: PromptSet, keys: Sequence[Key]) -> bool:
     """Whether the file's prompts begin with those of the run, for all its seeds."""
     n = record["n"]
     if n < len(prompts.texts) or not {key.seed for key in keys} <= set(record["seeds"]):

@@ -54,7 +54,7 @@ class Planned:
 @dataclass(frozen=True)
 class Work:
     """What all rows of a run share. prompts: all of the set.  keys: the scored ones.  extractors:
-    identities by name."""
+    identities by name.  more: slices of a suite's `repeats`, beside those of its seeds."""
 
     suite: Suite
     options: Options
@@ -63,6 +63,7 @@ class Work:
     extractors: Mapping[str, str]
     store: Store
     hashes: Hashes
+    more: list[tuple[Key, ...]] = field(default_factory=list)
 
     def row(self, row: Row, pieces: list[tuple[Key, ...]]) -> tuple[Planned, list[str]]:
         """A row, and what is missing to make it; of one that lacks something, all is left.
@@ -71,7 +72,8 @@ class Work:
         keys.
         """
         foreign = row.settings.source == "images"
-        planned = Planned(row, "", keys.slices(self.keys) if foreign else pieces)
+        own = [*pieces, *self._repeats(row)]
+        planned = Planned(row, "", keys.slices(self.keys) if foreign else own)
         try:
             name = identity.contestant(row, self.prompts, self.hashes)
             planned = replace(planned, identity=name)
@@ -83,6 +85,9 @@ class Work:
             return whole, _without_pictures(row)
         except UsageError as error:
             return replace(planned, identity=""), [str(error)]
+
+    def _repeats(self, row: Row) -> list[tuple[Key, ...]]:
+        return self.more if is_repeated(row) else []
 
     def _left(self, planned: Planned) -> Planned:
         """What is left to do for one row."""
@@ -124,6 +129,8 @@ class Work:
         """The row with features that came with the project, a few of its pictures left to make;
         None where there are no such features."""
         row, name, size = planned.row, planned.identity, planned.row.size(self.suite.size)
+        if self._repeats(row):  # of which no features are shipped
+            return None
         found = precomputed.find(row, name, self.prompts, self.keys, size, self.extractors)
         if not found:
             return None
@@ -135,6 +142,11 @@ class Work:
         """Whether the cache has a slice's features of every judge."""
         there = (self.store.has("features", feature_key(key, judge)) for judge in judges)
         return len(judges) > 0 and all(there)
+
+
+def is_repeated(row: Row) -> bool:
+    """Whether a row draws a prompt anew with another seed: anchors and folders do not."""
+    return row.settings.source not in (*ANCHORS, "images")
 
 
 def _check(row: Row, scored: list[Key], suite: Suite) -> None:

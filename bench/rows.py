@@ -16,7 +16,7 @@ from bench import ranks, runfolder
 from bench.keys import Key, slice_key
 from bench.plan import Plan
 from bench.progress import Advance, Reporter
-from bench.remaining import Planned
+from bench.remaining import Planned, is_repeated
 from bench.store import Arrays, Store
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Outcome:
 
     not_scored: extractors whose features are left out, since they failed on a batch, and why.
     pictures: how many the run folder was given.
+    repeated: features of the plan's `repeats`, in their order; empty where the row has none.
     """
 
     planned: Planned
@@ -37,6 +38,7 @@ class Outcome:
     records: list[tuple[tuple[Key, ...], dict[str, Any]]]
     not_scored: list[str] = field(default_factory=list)
     pictures: int = 0
+    repeated: Arrays = field(default_factory=dict)
 
 
 def worker(plan: Plan) -> Worker:
@@ -115,10 +117,11 @@ def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder
                 pictures += len(shown)
                 worker.store.damaged += runfolder.write_images(folder, name, shown)
             done.append((keys, one))
-    features = shipped if shipped is not None else _scored(plan, done)
+    features = shipped if shipped is not None else _scored(plan, done, plan.keys)
+    repeated = _scored(plan, done, plan.repeats) if is_repeated(planned.row) else {}
     failed = [f"{name}: {why}" for _, one in done for why in one.failed.values()]
     records = [(keys, one.record) for keys, one in done]
-    return Outcome(planned, features, records, failed, pictures)
+    return Outcome(planned, features, records, failed, pictures, repeated)
 
 
 def piece(
@@ -184,12 +187,13 @@ def source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]
     return load
 
 
-def _scored(plan: Plan, done: list[tuple[tuple[Key, ...], Done]]) -> Arrays:
-    """Features of exactly the scored keys, in their order, by extractors that had no failure."""
-    wanted = set(plan.keys)
-    rows = np.array([key in wanted for piece, _ in done for key in piece])
+def _scored(plan: Plan, done: list[tuple[tuple[Key, ...], Done]], wanted: Sequence[Key]) -> Arrays:
+    """Features of exactly these keys, in their order, by extractors that had no failure; empty
+    where no key is wanted."""
+    places = {key: i for i, key in enumerate(key for piece, _ in done for key in piece)}
+    rows = [places[key] for key in wanted]
     return {
         name: np.concatenate([one.features[name] for _, one in done])[rows]
         for name in plan.extractors
-        if all(name in one.features for _, one in done)
+        if rows and all(name in one.features for _, one in done)
     }

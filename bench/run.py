@@ -119,23 +119,23 @@ def _export(plan: Plan, outcomes: list[Outcome]) -> None:
 def _summary(
     plan: Plan, outcomes: list[Outcome], worker: Worker, train_seconds: float, folder: Path
 ) -> summary.Summary:
-    from bench import environment, ledger, results
+    from bench import environment, kept, ledger, results, scoring
     from bench.claims_verdicts import judge as verdicts
-    from bench.comparisons import Entry, compare, refused, score, sensitivity
+    from bench.comparisons import compare, refused, sensitivity
 
     began = time.perf_counter()
     judges = [judge(plan.suite, name) for name in plan.metrics]
-    prompts, clusters = [k.prompt for k in plan.keys], [k.index for k in plan.keys]
     scored = []
     for outcome in outcomes:
         contestant = results.contestant(plan, outcome.planned, outcome.records)
-        scored.append(score(Entry(contestant, outcome.features, prompts, clusters), judges))
+        scored.append(scoring.scored(plan, outcome, contestant, judges))
         found = scored[-1].results
         runfolder.write_scores(folder, contestant.name, results.per_prompt(found))
         seen = {m.extractor for m in judges if m.name in found and found[m.name].kind == "distance"}
         distances = {name: outcome.features[name] for name in sorted(seen)}
         runfolder.write_features(folder, contestant.name, distances, plan.keys)
     comparisons = compare(scored, plan.suite.margins)
+    others = kept.find(plan, scored, judges)
     seconds = {"train": train_seconds, **worker.seconds}
     seconds["score"] += time.perf_counter() - began
     return summary.Summary(
@@ -149,10 +149,10 @@ def _summary(
         seconds={name: round(value, 2) for name, value in seconds.items()},
         contestants=[one.contestant for one in scored],
         comparisons=comparisons,
-        claims=verdicts(plan.suite.claims, scored, plan.suite.margins),
+        claims=verdicts(plan.suite.claims, [*scored, *others.trainings], plan.suite.margins),
         ledger={
             **results.ledger(plan, [(o.planned, o.records) for o in outcomes], worker.store),
-            "not_compared": refused(scored),
+            "not_compared": [*refused(scored), *others.refused],
             "not_scored": [why for o in outcomes for why in o.not_scored]
             + [why for one in scored for why in one.failed],
             "out_of_memory": worker.halved,

@@ -67,6 +67,15 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def resampled_counts(prompts: int, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """How often each prompt is in each bootstrap resample, [resamples, prompts]: those of
+    `bootstrap_interval`."""
+    blocks = range(0, resamples, _BLOCK)
+    return np.concatenate(
+        [_counts(seed, block, min(_BLOCK, resamples - block), prompts) for block in blocks]
+    )
+
+
 def _counts(seed: int, block: int, rows: int, prompts: int) -> Array:
     """How often each prompt is in each resample: [rows, G], every row sums to G."""
     if prompts <= _CACHED_PROMPTS:

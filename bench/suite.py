@@ -14,10 +14,23 @@ from bench.settings import Ground, Row, Settings
 
 FOLDER = Path(__file__).resolve().parent.parent / "suites"
 KEYS = ("title", "version", "steps", "prompts", "seeds", "metrics", "contestants", "margins",
-        "limits", "claims", "size", "base", "precision", "preset")  # fmt: skip
+        "limits", "claims", "size", "base", "precision", "preset", "repeats")  # fmt: skip
 REQUIRED = ("title", "version", "steps", "prompts", "metrics", "contestants")
 RANDOM = "random weights, no quality meaning"
 MAX_SEED = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """The first n prompts are drawn with all these seeds as well, for `diversity` alone."""
+
+    n: int
+    seeds: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """For the metric's identity."""
+        return f"the first {self.n} prompts, seeds {','.join(map(str, self.seeds))}"
 
 
 @dataclass(frozen=True)
@@ -31,6 +44,7 @@ class Suite:
     on the world's.  absent: contestants that have nothing at these numbers of steps.
     metric_settings: of published evaluators, by metric, where they differ from the usual.
     preset: the published protocol it takes what it does not say itself from.
+    repeats: what `diversity` is measured on; None: on all images, so that `seeds` are several.
     """
 
     name: str
@@ -50,6 +64,7 @@ class Suite:
     absent: tuple[str, ...] = ()
     metric_settings: dict[str, dict[str, str]] = field(default_factory=dict)
     preset: str = ""
+    repeats: Repeats | None = None
 
     @property
     def rows(self) -> list[Row]:
@@ -118,7 +133,18 @@ def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite
         absent=tuple(key for key in named if key not in {one.key for one in found}),
         metric_settings=metric_settings,
         preset=given.get("preset") or "",
+        repeats=_repeats(given.get("repeats"), metrics),
     )
+
+
+def _repeats(value: Any, metrics: tuple[str, ...]) -> Repeats | None:
+    if value is None or "diversity" not in metrics:
+        return None
+    given = fields.mapping("repeats", value, ("n", "seeds"))
+    seeds = fields.integers("repeats.seeds", given.get("seeds"), 0, MAX_SEED)
+    if len(seeds) < 2:
+        raise UsageError(f"repeats.seeds={list(seeds)}: must be two seeds or more")
+    return Repeats(fields.integer("repeats.n", given.get("n"), 1, 1_000_000), seeds)
 
 
 def _metric_settings(values: Any, valid: tuple[str, ...]) -> dict[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from bench.errors import UsageError
 from bench.schema import decoded
 
 SCHEMA_VERSION = 1
+LEAST_SEEDS = 3  # trainings of either side below which a claim about methods is not decided
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 
 TrainedOn = Literal["network", "labels", "no"]
@@ -166,7 +167,9 @@ class Claim:
 
     training_seeds: of the side that has fewer.  delta = a - b, averaged over training seeds; low
     and high: its 95 % interval over new training seeds and new prompts.  p: of the claim,
-    p_adjusted: by Holm over all claims.  The rest is what the suite says of it.
+    p_adjusted: by Holm over all claims that could be decided.  bootstrap_low and bootstrap_high:
+    the interval of a hierarchical bootstrap over both, for comparison.  The rest is what the suite
+    says of it.
     """
 
     text: str
@@ -184,6 +187,16 @@ class Claim:
     p: float | None = None
     p_adjusted: float | None = None
     margin: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The verdict, with the number of trainings where that is why it is undecided."""
+        if self.delta is None or self.training_seeds >= LEAST_SEEDS:
+            return self.verdict
+        few = "one training" if self.training_seeds == 1 else f"{self.training_seeds} trainings"
+        return f"{self.verdict} ({few})"
 
 
 @dataclass(frozen=True)

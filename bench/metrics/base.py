@@ -19,6 +19,7 @@ Features = NDArray[np.float32]
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
 Kind = Literal["mean", "share", "distance"]
+FEEDBACK = "_feedback"
 
 
 class Extractor(Protocol):
@@ -127,4 +128,10 @@ def share_result(scores: Array, clusters: Sequence[int]) -> Result:
 
 def uses_feedback(method: str) -> bool:
     """Whether a method's trainer has a human-feedback stage (aesthetic and preference rewards)."""
-    return method.endswith("_feedback") or method.startswith("hyper_sd")
+    return method.endswith(FEEDBACK) or method.startswith("hyper_sd")
+
+
+def rewarded(method: str) -> str:
+    """How `Metric.trained_on` is told of a method whose weights' card names rewards, whatever it is
+    called."""
+    return method if uses_feedback(method) else f"{method}{FEEDBACK}"

@@ -88,7 +88,8 @@ def _content(summary: Summary, files: RunFiles, scratch: Path) -> dict[str, Any]
         "equivalent": view.equivalence_words(summary)[:SENTENCES_MOST],
         "sensitivities": view.sensitivities(summary),
         "claims": [
-            {**asdict(c), "numbers": view.claim_numbers(summary, c)} for c in summary.claims
+            {**asdict(c), "words": c.words, "numbers": view.claim_numbers(summary, c)}
+            for c in summary.claims
         ],
         "metrics": [_metric(summary, m) for m in metrics],
         "groups": _groups(summary),

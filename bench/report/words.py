@@ -29,6 +29,9 @@ METRIC_WORDS = {
     "clip": MetricWords("CLIP", "Does the image fit its prompt? 100 times a cosine."),
     "aesthetic": MetricWords("Aesthetic", "How would people rate the image alone, from 1 to 10?"),
     "hps": MetricWords("HPS", "Which image of a prompt would people choose? 100 times a cosine."),
+    "image_reward": MetricWords("ImageReward", "Which image would its raters choose?"),
+    "pick": MetricWords("PickScore", "Which image would its raters choose?"),
+    "diversity": MetricWords("Diversity", "How much do a prompt's images differ by seed?"),
     "faithful": MetricWords("Faithful", "In what share of images is everything asked for right?"),
 }
 

@@ -9,10 +9,11 @@ import pytest
 from scipy import stats
 
 from bench import claims, claims_verdicts
-from bench.claims_interval import method_difference
+from bench.claims_interval import hierarchical_bootstrap, method_difference
 from bench.comparisons import Scored
 from bench.errors import UsageError
 from bench.metrics.base import mean_result
+from bench.statistics import bootstrap_interval
 from bench.summary import Claim, Contestant, MetricValue
 
 G = 200
@@ -39,6 +40,12 @@ def test_trainings_that_differ_by_a_constant_are_welchs_test() -> None:
     assert 2 * d.p_above(0.0) == pytest.approx(theirs.pvalue, rel=1e-6)
     assert d.p_above(0.0) + d.p_below(0.0) == pytest.approx(1.0)
     assert (d.low, d.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_two_trainings_against_one_have_a_p_however_far_apart() -> None:
+    """One degree of freedom: the interval is as wide as 12.7 standard errors."""
+    d = method_difference(np.array([[100.0], [100.1]]) + np.zeros(40), np.zeros((1, 40)))
+    assert 2 * d.p_above(0.0) == pytest.approx(2 * stats.t.sf(100.05 / 0.05, df=1), rel=1e-6)
 
 
 def test_other_prompts_are_refused() -> None:
@@ -101,6 +108,40 @@ def test_two_trainings_are_too_few_and_that_is_said() -> None:
     assert found.training_seeds == 2
     assert "needs at least 3" in found.why
     assert found.delta == pytest.approx(5.05, abs=0.1)
+
+
+def test_one_training_is_undecided_however_clear_the_prompts_are() -> None:
+    field_of_one = [scored("one-4step", "one", 4, 9.0), *trainings("b", 4, [0.0, 0.1, -0.1])]
+    found = judged(field_of_one, a="one", **{"is": "better", "than": "b"})
+    assert (found.verdict, found.words) == ("undecided", "undecided (one training)")
+    assert found.why.startswith("one training;")
+    few = judged(field(), a="few", **{"is": "better", "than": "b"})
+    assert few.words == "undecided (2 trainings)"
+    assert judged(field(), a="a", **{"is": "better", "than": "b"}).words == "holds"
+
+
+def test_claims_of_one_training_cost_the_others_nothing() -> None:
+    """Holm's family is that of the claims that can be decided."""
+    alone = judged(field(), a="a", **{"is": "better", "than": "b"})
+    stated = claims.read(
+        [{"a": a, "is": "better", "than": "b", "metric": "clip"} for a in ("few", "a")], ["clip"]
+    )
+    few, both = claims_verdicts.judge(stated, field())
+    assert both.p_adjusted == alone.p_adjusted == alone.p
+    assert few.p is not None and few.p_adjusted is not None and few.p_adjusted >= few.p
+
+
+def test_the_hierarchical_bootstrap_draws_trainings_and_prompts() -> None:
+    """Of one training each it is the bootstrap over prompts. Where prompts do not differ only the
+    trainings are drawn: of 27 draws of three, one is the lowest thrice and one the highest."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 300))
+    assert hierarchical_bootstrap([x], [y]) == pytest.approx(bootstrap_interval(x - y))
+    levels = np.array([1.0, 1.3, 0.8])
+    low, high = hierarchical_bootstrap(levels[:, None] + np.zeros(50), np.zeros((1, 50)))
+    assert (low, high) == (pytest.approx(0.8), pytest.approx(1.3))
+    wide = method_difference(levels[:, None] + np.zeros(50), np.zeros((1, 50)))
+    assert wide.low < low and high < wide.high
 
 
 def test_the_same_training_twice_counts_once() -> None:
