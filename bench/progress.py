@@ -78,8 +78,8 @@ class _Lines:
     def __call__(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if now - self.said < EVERY and self.done < self.total:
-            return
+        if self.done == 0 or (now - self.said < EVERY and self.done < self.total):
+            return  # there is no rate before the first image, of a process that only scores
         self.said = now
         rate = self.done / max(1e-9, now - self.began)
         left = (self.total - self.done) / rate

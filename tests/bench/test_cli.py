@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import time
@@ -9,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from bench import progress
 
 ROOT = Path(__file__).resolve().parents[2]
 Completed = subprocess.CompletedProcess[str]
@@ -125,3 +129,15 @@ def _refused(done: Completed, said: str) -> None:
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_progress_before_the_first_image_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process among several may pass slices by, or only score them, for longer than a line
+    waits."""
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    said = io.StringIO()
+    out = Console(file=said, width=120)
+    with progress.Reporter(out).bar("lcm-1step", 20) as advance:
+        advance(0)
+        advance(20)
+    assert said.getvalue().count("\n") == 1 and "20/20 images" in said.getvalue()
