@@ -66,11 +66,11 @@ weights:
 	$(SHIP) lightning_1step lightning_2step lightning_4step lightning_8step
 	$(TRAIN) recipe=shapes_image_reward
 	$(TRAIN) recipe=shapes_pick
-	$(SHIP) image_reward pick
 	$(TRAIN) recipe=shapes_reward_clip
 	$(TRAIN) recipe=shapes_reward_aesthetic
 	$(TRAIN) recipe=shapes_segmenter
 	$(TRAIN) recipe=shapes_validation_raters
+	$(SHIP) image_reward pick reward_clip reward_aesthetic segmenter validation_raters
 	$(TRAIN) recipe=shapes_lcm_feedback
 	$(TRAIN) recipe=shapes_tcd_feedback
 	$(TRAIN) recipe=shapes_tscd_feedback
