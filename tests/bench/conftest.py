@@ -79,6 +79,12 @@ def world(
 
 
 @pytest.fixture
+def brightness() -> type[Brightness]:
+    """The cheap metric, for suites that have another one beside it."""
+    return Brightness
+
+
+@pytest.fixture
 def seen() -> list[int]:
     """How many images each call of an extractor saw."""
     Patches.seen.clear()

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Brightness
 from safetensors.torch import load_file, save_file
 
 from bench import kept
@@ -47,12 +46,18 @@ def training(name: str, seed: int, lora: Path) -> None:
 
 
 @pytest.fixture
-def trained(bench: Bench, world: Path, tiny_lora: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def trained(
+    bench: Bench,
+    world: Path,
+    tiny_lora: Path,
+    brightness: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Bench:
     """The suite, with three trainings of either method; the kept ones lie in `kept`."""
     drawn = np.random.default_rng(0).random((60, 48))
     fid = FrechetDistance(Reference.of(drawn, name="real", extractor="patches/1"), "patches")
     monkeypatch.setattr(
-        "bench.metrics.metric", lambda name, references: fid if name == "fid" else Brightness(name)
+        "bench.metrics.metric", lambda name, references: fid if name == "fid" else brightness(name)
     )
     monkeypatch.setattr(kept, "FOLDER", world / "kept")
     monkeypatch.setattr(kept.find, "__defaults__", (world / "kept",))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Brightness
 
 from bench import options
 from bench.errors import UsageError
@@ -30,10 +29,12 @@ contestants:
 
 
 @pytest.fixture
-def repeating(bench: Bench, world: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def repeating(
+    bench: Bench, world: Path, brightness: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> Bench:
     made = {"diversity": Diversity("patches/1", "patches")}
     monkeypatch.setattr(
-        "bench.metrics.metric", lambda name, references: made.get(name, Brightness(name))
+        "bench.metrics.metric", lambda name, references: made.get(name, brightness(name))
     )
     (world / "tiny.yaml").write_text(SUITE)
     return bench
