@@ -55,7 +55,7 @@ def _networks(judges: Sequence[Evaluator]) -> Iterator[str]:
 
 
 def _licences(needs: Needs, judges: Sequence[Evaluator]) -> list[str]:
-    return sorted({one.licence for one in (*needs.fetches, *judges)})
+    return sorted({one.licence for one in needs.fetches} | {one.licence for one in judges})
 
 
 def _patience(seconds: float) -> Iterator[str]:
