@@ -11,8 +11,9 @@ Source: SDXL-Lightning (arXiv 2402.13929), Sec. 3.2 to 3.7.
 
 In the one-step stages a network may predict x0 instead of the noise (`output: sample`), as theirs.
 
-# Differs from SDXL-Lightning: the number of steps and weights per stage are the recipe's; one
-# adapter, or one whole UNet, goes through all stages instead of adapters merged after each.
+# Differs from SDXL-Lightning: the number of steps per stage is the recipe's; a stage may weigh a
+# squared error beside its critic, which the paper's never do; one adapter, or one whole UNet, goes
+# through all stages instead of adapters merged after each.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from hypersd.base import load_base
 from hypersd.conditions import Text
 from hypersd.critic import Critic
 from hypersd.data import open_dataset
-from hypersd.errors import UsageError, nearest
 from hypersd.losses import critic_loss, fooling_loss, squared_error
+from hypersd.methods.lightning_stages import Stage, read_stages
 from hypersd.methods.options import read
 from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
@@ -39,8 +40,6 @@ from hypersd.solver import SolverGrid, guided_eps
 from hypersd.student import TEACHER, Student
 from hypersd.task import STUDENT, Task
 
-CRITICS = ("none", "pair", "single")
-OUTPUTS = ("epsilon", "sample")
 NOISE_LEVELS = (10, 250, 500, 750)  # t* of the critic's inputs, as in the paper
 
 
@@ -61,28 +60,6 @@ class LightningOptions:
 
 
 RANGES = {"guidance": (1.0, 100.0), "points": (1, 1000), "rank": (1, 1024), "critic_lr": (0.0, 1.0)}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """`steps` updates that teach `to` moves what `teacher` moves (the recipe's `from`) do.
-
-    output: what the student's network gives, "epsilon" or "sample" (x0): {from: 1, to: 1} turns a
-    one-step student of the one into the other by a squared error (the paper's Eq. 29).
-    """
-
-    teacher: int
-    to: int
-    steps: int
-    critic: str = "none"
-    noised: bool = False
-    output: str = "epsilon"
-
-    @property
-    def role(self) -> str:
-        """The name of the stage's critic, which also tells stages apart."""
-        mark = "" if self.output == "epsilon" else "_x0"
-        return f"critic_{self.teacher}to{self.to}_{self.critic}{mark}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +162,9 @@ class LightningTask(Task):
         scalars = {"distance": float(error.detach())}
         if stage.critic == "none":
             return error, scalars
-        return fooling_loss(self._judged(stage, move.landed)).mean(), scalars
+        fooling = fooling_loss(self._judged(stage, move.landed)).mean()
+        scalars["fooling"] = float(fooling.detach())
+        return stage.distance * error + stage.adversarial * fooling, scalars
 
     def teacher_eps(self, stage: Stage, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The base's, guided, or an earlier student's, whose guidance is distilled."""
@@ -281,56 +260,6 @@ class LightningTask(Task):
         pair = (at.x_t, at.t) if stage.critic == "pair" else ()
         logits: Tensor = self.critics[stage.role](x_s, s, at.text, *pair)
         return logits
-
-
-def read_stages(recipe: Recipe, grid: SolverGrid) -> list[Stage]:
-    """The recipe's stages, {from, to, steps, critic, noised, output}, in order.
-
-    Raises UsageError for an unknown or missing key, a bad value, numbers of steps that do not
-    divide, a teacher that no stage has made, two stages alike, or steps that do not add up.
-    """
-    stages: list[Stage] = []
-    for i, given in enumerate(recipe.stages):
-        where = f"recipe {recipe.name}, stages[{i}]"
-        stage = _stage(where, given, grid.points)
-        if stage.role in [other.role for other in stages]:
-            raise UsageError(f"{where}: the same from, to and critic as an earlier stage")
-        if stages and stages[-1].output == "sample" and stage.output != "sample":
-            raise UsageError(f"{where}.output={stage.output!r}; valid: sample, as the one before")
-        if i and stage.teacher not in [other.to for other in stages]:
-            made = ", ".join(str(n) for n in sorted({other.to for other in stages}))
-            raise UsageError(f"{where}.from={stage.teacher}: no such student yet; valid: {made}")
-        stages.append(stage)
-    total = sum(stage.steps for stage in stages)
-    if total != recipe.steps:
-        raise UsageError(
-            f"recipe {recipe.name}: its stages have {total} steps; valid: steps={recipe.steps}"
-        )
-    return stages
-
-
-def _stage(where: str, given: dict[str, Any], points: int) -> Stage:
-    counts = ("from", "to", "steps")
-    valid = (*counts, "critic", "noised", "output")
-    for key in given:
-        if key not in valid:
-            raise UsageError(f"{where}: unknown key {key!r}; {nearest(str(key), valid)}")
-    for key in counts:
-        if not isinstance(given.get(key), int) or given[key] < 1:
-            raise UsageError(f"{where}.{key}={given.get(key)!r}; valid: a whole number from 1")
-    if given.get("critic", "none") not in CRITICS:
-        raise UsageError(f"{where}.critic={given['critic']!r}; valid: {', '.join(CRITICS)}")
-    if not isinstance(given.get("noised", False), bool):
-        raise UsageError(f"{where}.noised={given['noised']!r}; valid: true or false")
-    if given.get("output", "epsilon") not in OUTPUTS:
-        raise UsageError(f"{where}.output={given['output']!r}; valid: {', '.join(OUTPUTS)}")
-    if given["from"] % given["to"] or points % given["from"]:
-        raise UsageError(
-            f"{where}: {given['from']} to {given['to']} on {points} points; valid: each divides "
-            "the one before"
-        )
-    rest = {key: given[key] for key in ("critic", "noised", "output") if key in given}
-    return Stage(given["from"], given["to"], given["steps"], **rest)
 
 
 def build(recipe: Recipe, device: torch.device) -> LightningTask:

@@ -81,6 +81,17 @@ def test_the_first_stage_asks_for_the_squared_error_alone(build: Any) -> None:
     assert not task.move.goal.requires_grad
 
 
+def test_a_stage_weighs_its_two_losses(build: Any) -> None:
+    weights = {"distance": 0.5, "adversarial": 0.1}
+    weighed = [STAGES[0], STAGES[1] | weights, STAGES[2]]
+    alone, both = build(), build(stages=weighed)
+    paper, scalars = alone.loss(2, rng(2))
+    mixed, _ = both.loss(2, rng(2))
+    assert float(paper) == pytest.approx(scalars["fooling"], rel=1e-6)
+    expected = 0.5 * scalars["distance"] + 0.1 * scalars["fooling"]
+    assert float(mixed) == pytest.approx(expected, rel=1e-5)
+
+
 def test_each_stage_has_a_critic_of_its_own(build: Any, tmp_path: Path) -> None:
     task = build()
     run = loop._Run(task.recipe, task, tmp_path)
