@@ -78,6 +78,7 @@ def main(arguments: list[str]) -> None:
         "scores": {
             row.name: {metric: round(row.metrics[metric].value, 4) for metric in METRICS}
             for row in summary.contestants
+            if not row.is_anchor
         },
     }), flush=True)  # fmt: skip
 
