@@ -41,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_clip(folder / "clip")
     make_laion(folder / "head.pth")
     make_image_reward(folder / "image_reward")
-    make_segmenter(folder / "segmenter")
+    make_segmenter(folder / "mask2former")
     return folder
 
 
@@ -61,7 +61,7 @@ def small(name: str) -> Recipe:
         "base": f"./{name.split('_')[0]}", "data": {"folder": "set"}, "batch": 2, "stages": stages,
         "steps": len(stages) or 1, "warmup": 0, "options.rank": 4, "prompts": ["a red bird"],
     }  # fmt: skip
-    less = {"pairs": 2, "pair_steps": 2, "fake_updates": 1, "segmenter": "segmenter"}
+    less = {"pairs": 2, "pair_steps": 2, "fake_updates": 1, "segmenter": "mask2former"}
     changes |= {f"options.{key}": value for key, value in less.items() if key in found.options}
     for role in ("rewards", "validation"):
         if role in found.options:
@@ -122,7 +122,7 @@ def test_what_a_recipe_begins_with_is_what_another_leaves() -> None:
         for entry in [*options.get("rewards", []), *options.get("validation", [])]:
             begun += [(name, v) for k, v in entry.items() if k in ("folder", "clip")]
     here = [(name, Path(path)) for name, path in begun if path.startswith("runs/")]
-    assert len(here) > 30
+    assert len(here) > 20
     for name, path in here:
         source = recipes.load(path.parent.name)
         kept = {f"{stage.get('segments')}segments" for stage in source.stages[:-1]} | {"final"}

@@ -11,7 +11,6 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from gaussians import SCALED_LINEAR
-from safetensors.torch import save_file
 from trainings import differ, rng, values
 
 from hypersd import loop
@@ -22,7 +21,6 @@ from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.shapes.preference import VALIDATION, votes
 from hypersd.shapes.raters import POOLS
-from hypersd.shapes.segmenter import SegmenterNet
 from hypersd.shapes.weights import weights_path
 from hypersd.student import Student
 
@@ -35,16 +33,12 @@ METHODS = [
     and name not in SHOWN_ELSEWHERE
 ]
 RATERS = ("shapes_image_reward", "shapes_pick", "shapes_validation_raters")
-SHIPPED = {"shapes_reward_aesthetic": "aesthetic", "shapes_reward_clip": "clip",
-           "shapes_image_reward": "hps", "shapes_validation_raters": "clip"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runs/train as other recipes leave it: a random adapter, shipped networks in the raters'
-    place, a small segmenter."""
+    """runs/train as other recipes leave it: a random adapter."""
     folder = tmp_path_factory.mktemp("world")
-    trained = folder / "runs" / "train"
     unet = UNet2DConditionModel.from_pretrained(tiny_base, subfolder="unet")
     student = Student(unet, Schedule.from_config(SCALED_LINEAR), rank=4)
     for name in METHODS:
@@ -52,12 +46,6 @@ def place(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for key in ("init", "onto"):
             if options.get(key):
                 student.export(folder / options[key])
-    for name in SHIPPED:
-        (trained / name).mkdir(parents=True)
-        (trained / name / "final").symlink_to(weights_path(SHIPPED[name]))
-    (trained / "shapes_segmenter" / "final").mkdir(parents=True)
-    state = {k: v.half() for k, v in SegmenterNet(8).state_dict().items()}
-    save_file(state, trained / "shapes_segmenter" / "final" / "model.safetensors")
     return folder
 
 
