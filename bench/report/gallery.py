@@ -24,7 +24,7 @@ from bench.report.view import any_value
 from bench.report.words import groups, metric_words
 from bench.summary import Contestant, Summary
 
-WORDS_MOST = 3_000_000  # characters that words and scores of prompts may take
+WORDS_MOST = 6_000_000  # characters that words and scores of prompts may take
 SHOWN_WITHOUT_SCRIPT = 6
 
 
