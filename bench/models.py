@@ -10,7 +10,8 @@ import copy
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,20 @@ def _unet_of(config: Path, weights: Path) -> Any:
     return unet.eval()
 
 
+@contextmanager
+def _peft_as_it_is() -> Iterator[None]:
+    """Let a LoRA into text encoders with the PEFT that is installed: transformers 5.24 wants 0.22,
+    which there is not, before it adds, activates or removes any adapter."""
+    from transformers.integrations import peft
+
+    check, peft.check_peft_version = peft.check_peft_version, lambda min_version: None
+    try:
+        yield
+    finally:
+        peft.check_peft_version = check
+
+
+@_peft_as_it_is()
 def _merge(pipeline: Any, weights: Path, scale: float) -> None:
     """Add a LoRA to the networks' own weights. Raises ValueError where it does not fit."""
     before = _fingerprint(pipeline.unet)
