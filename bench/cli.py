@@ -32,6 +32,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
   batch=N             images at once; default by device
   random_weights=true networks of the real shapes with random weights, to measure seconds and
                       memory without a download; every page says so
+  compile=true        run every UNet through torch.compile; minutes for each first, and images of
+                      their own, since rounding is another
   export=DIR          write this run's features as shipped ones (for maintainers)
 
 With task=check, and the suite's own words or run=DIR:

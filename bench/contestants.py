@@ -52,7 +52,7 @@ def source(
     if settings.source in ("lora", "unet"):
         weights = files.weight_file(f"contestants.{settings.key}", settings)
     pipeline = models.pipeline(settings, weights, device)
-    return Sampler(pipeline, settings.sampling, row.steps, size)
+    return Sampler(pipeline, settings.sampling, row.steps, size, compiled=settings.compiled)
 
 
 def trained_weights(folder: Path) -> Path:

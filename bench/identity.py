@@ -40,17 +40,19 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
     if settings.source == "vae_round_trip":
         vae = _folder(files.base_folder(where, settings) / "vae", hashes)
         return ["vae_round_trip", *_real(where, settings, prompts, hashes), vae, settings.precision]
-    own_size = {} if settings.size is None else {"size": settings.size}
+    own: dict[str, object] = {} if settings.size is None else {"size": settings.size}
+    if settings.compiled:
+        own["compiled"] = True
     if settings.source == "random":
         return {
-            **own_size,
+            **own,
             "random weights": _shape(where, settings, hashes),
             "sampling": dataclasses.asdict(settings.sampling),
             "steps": row.steps,
             "precision": settings.precision,
         }
     return {
-        **own_size,
+        **own,
         "base": _base(where, settings, hashes),
         "weights": _weights(where, settings, hashes),
         "lora_scale": settings.lora_scale,

@@ -22,6 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
     "port": 8765, "host": "127.0.0.1", "token": None, "votes": 60, "simulate": None,
     "baseline": None, "update": False, "pictures": None, "random_weights": False,
+    "compile": False,
 }  # fmt: skip
 STUDY = ("port", "host", "token", "votes", "simulate")  # keys that go with task=study
 CHECK = ("baseline", "update", "pictures")  # keys that go with task=check
@@ -38,6 +39,7 @@ class Options:
     run folder (task=report, task=study).  runs: finished runs to compare (task=report).
 
     random_weights: networks of the real shapes without their weights, for seconds and memory alone.
+    compiled: UNets run through torch.compile (`compile=`).
 
     Of a check: baseline: a name, or a folder where it holds a slash.  update: write it.  pictures:
     the address at which the check's pictures will be published.
@@ -68,6 +70,7 @@ class Options:
     update: bool = False
     pictures: str | None = None
     random_weights: bool = False
+    compiled: bool = False
 
 
 def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
@@ -91,6 +94,8 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
             raise UsageError(f"{key}=...: is a key of a suite; give suite=NAME as well")
         return options, None
     found = suite.read(Path(name).stem, values, options.images)
+    if options.compiled:
+        found = suite.with_compiled_networks(found)
     return options, suite.with_random_weights(found) if options.random_weights else found
 
 
@@ -102,6 +107,7 @@ def _options(given: dict[str, Any], runs: tuple[Path, ...], paths: dict[str, Any
         device=fields.choice("device", given["device"], DEVICES),
         precomputed=fields.flag("precomputed", given["precomputed"]),
         random_weights=fields.flag("random_weights", given["random_weights"]),
+        compiled=fields.flag("compile", given["compile"]),
         batch=None if batch in (None, "auto") else fields.integer("batch", batch, 1, 4096),
         runs=runs,
         **_study(given),

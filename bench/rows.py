@@ -182,6 +182,8 @@ def source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]
         )
         if isinstance(found, Sampler):
             worker.warm_up(found.warm_up, max(map(len, planned.pieces)))
+            if planned.row.settings.compiled:
+                found.warm_up(1)  # a batch of another size is compiled anew
         return found
 
     return load

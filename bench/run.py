@@ -32,6 +32,10 @@ def run(plan: Plan) -> int:
     """
     place, out = ranks.here(), console()
     _refuse(plan, out, place)
+    if plan.options.compiled:
+        from bench import compiling
+
+        compiling.check(plan.options.device)
     if not plan.is_known:
         from bench.fetching import fetched
 
@@ -144,6 +148,7 @@ def _summary(
         environment={
             **environment.describe(worker.device, worker.batch),
             "precision": plan.suite.contestants[0].precision,
+            "compiled": plan.options.compiled,
             "processes": ranks.here().count,
         },
         seconds={name: round(value, 2) for name, value in seconds.items()},

@@ -82,13 +82,17 @@ class Sampler:
     """Draws images with one pipeline, one number of steps and one kind of sampling.
 
     pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline, its weights ready; its own
-    scheduler is left as it is.  size: height and width in pixels.
+    scheduler is left as it is.  size: height and width in pixels.  compiled: the UNet runs through
+    torch.compile.
     """
 
-    def __init__(self, pipeline: Any, sampling: Sampling, steps: int, size: int) -> None:
+    def __init__(
+        self, pipeline: Any, sampling: Sampling, steps: int, size: int, *, compiled: bool = False
+    ) -> None:
         self.pipeline, self.sampling, self.steps, self.size = pipeline, sampling, steps, size
         weight = next(pipeline.unet.parameters())
         self.device, self.dtype = weight.device, weight.dtype
+        self._unet: Any = torch.compile(pipeline.unet) if compiled else pipeline.unet
         self.reader = Reader(pipeline, size)
         self.scheduler = make_scheduler(pipeline.scheduler, sampling)
         accepted = inspect.signature(self.scheduler.step).parameters
@@ -111,12 +115,14 @@ class Sampler:
 
     @torch.inference_mode()
     def warm_up(self, batch: int) -> None:
-        """Run the networks once on nothing, so that the first batch is as fast as the others."""
+        """Run the networks once on nothing, called as for images, so that the first batch is as
+        fast as the others."""
+        set_steps(self.scheduler, self.sampling, self.steps, self.device)
         latents = torch.zeros((batch, *self._shape), device=self.device, dtype=self.dtype)
         told = self.reader.nothing().at([0] * batch)
         if self.sampling.evaluations_per_step == 2:
             latents, told = torch.cat([latents] * 2), told.after(told)
-        self.pipeline.unet(latents, 999, **told.keywords)
+        self._unet(latents, self.scheduler.timesteps[0], **told.keywords, return_dict=False)
         self._decode(latents[:batch])
 
     @property
@@ -134,7 +140,7 @@ class Sampler:
     def _denoise(
         self, told: Conditioning, generators: list[torch.Generator], clock: _Clock
     ) -> Tensor:
-        unet, scheduler = self.pipeline.unet, self.scheduler
+        unet, scheduler = self._unet, self.scheduler
         set_steps(scheduler, self.sampling, self.steps, self.device)
         latents: Tensor = initial_noise(generators, self._shape).to(self.device, self.dtype)
         latents = latents * scheduler.init_noise_sigma

@@ -72,6 +72,7 @@ class Settings:
     folder of real pictures, "" for the world's.
     steps: the numbers of steps it is drawn at; empty for images that no sampler made.
     size: height and width in pixels where it is drawn at another size than the suite's.
+    compiled: its UNet runs through torch.compile, whose rounding is another.
     """
 
     key: str
@@ -84,6 +85,7 @@ class Settings:
     lora_scale: float = 1.0
     precision: str = "fp32"
     size: int | None = None
+    compiled: bool = False
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,12 @@ def with_random_weights(suite: Suite) -> Suite:
     return replace(suite, title=title, contestants=drawn, metrics=(), claims=())
 
 
+def with_compiled_networks(suite: Suite) -> Suite:
+    """The suite with every UNet run through torch.compile."""
+    drawn = tuple(replace(c, compiled=bool(c.steps)) for c in suite.contestants)
+    return replace(suite, contestants=drawn)
+
+
 def _contestants(
     named: dict[str, Any], steps: tuple[int, ...], ground: Ground
 ) -> tuple[Settings, ...]:

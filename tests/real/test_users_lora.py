@@ -1,7 +1,7 @@
 """A user's own LoRA of SDXL's class, as kohya's trainers write it, by the documented command line.
 
-They name blocks after the original UNet (input, middle, output), not after diffusers', keep an alpha
-that is not the rank, and may tune both text encoders.
+They name blocks after the original UNet (input, middle, output), not after diffusers', keep an
+alpha that is not the rank, and may tune both text encoders.
 """
 
 from __future__ import annotations

@@ -1,0 +1,96 @@
+"""`compile=true`: other identities, the same pictures, and one line where it cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from brightness import Judge
+from PIL import Image
+
+from bench.cli import main
+
+SUITE = """
+title: Tiny
+version: 1
+base: {base}
+size: 64
+steps: [2]
+prompts: {{set: mine.txt, n: 2}}
+metrics: [clip]
+contestants:
+  teacher: {{steps: [2], guidance: 3}}
+  lcm: {{lora: {lora}, scheduler: lcm}}
+"""
+WORDS = ["suite=tiny.yaml", "device=cpu"]
+
+
+@pytest.fixture
+def folder(
+    tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A working directory with tiny.yaml and the pictures of a run without a compiler."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
+    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
+    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\n")
+    suite = SUITE.format(base=tiny_sdxl, lora=sdxl_files / "peft.safetensors")
+    (tmp_path / "tiny.yaml").write_text(suite)
+    assert main([*WORDS, "out=plain"]) == 0
+    return tmp_path
+
+
+def result(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "result.json").read_text())
+    return found
+
+
+def compared(folder: Path) -> int:
+    """The largest difference of a pixel between the two runs, whose contestants are others."""
+    plain, compiled = result(folder / "plain"), result(folder / "run")
+    assert (plain["environment"]["compiled"], compiled["environment"]["compiled"]) == (False, True)
+    pairs = zip(plain["contestants"], compiled["contestants"], strict=True)
+    assert all(a["name"] == b["name"] and a["identity"] != b["identity"] for a, b in pairs)
+    worst = 0
+    for path in sorted((folder / "plain/images").glob("*/*.png")):
+        other = folder / "run" / path.relative_to(folder / "plain")
+        images = [np.asarray(Image.open(p)).astype(int) for p in (path, other)]
+        worst = max(worst, int(np.abs(images[0] - images[1]).max()))
+    return worst
+
+
+def test_every_unet_goes_through_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def passed(network: Any) -> Any:
+        asked.append(type(network).__name__)
+        return network
+
+    monkeypatch.setattr(torch, "compile", passed)
+    assert main([*WORDS, "out=run", "compile=true"]) == 0
+    assert asked == ["function", "UNet2DConditionModel", "UNet2DConditionModel"]
+    assert compared(folder) == 0
+
+
+def test_where_it_does_not_work_it_is_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def broken(network: Any) -> Any:
+        raise RuntimeError("no C++ compiler\nis found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    capsys.readouterr()
+    assert main([*WORDS, "out=run", "compile=true"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "torch.compile does not work on cpu here" in said
+    assert main([*WORDS, "out=run", "compile=perhaps"]) == 2
+
+
+@pytest.mark.slow
+def test_the_pictures_are_the_same_but_for_rounding(folder: Path) -> None:
+    assert main([*WORDS, "out=run", "compile=true"]) == 0
+    assert compared(folder) <= 2
