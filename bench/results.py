@@ -58,6 +58,7 @@ def conditions(plan: Plan) -> dict[str, Any]:
         "n": len({key.index for key in plan.keys}),
         "seeds": list(suite.seeds),
         "size": suite.size,
+        "sizes": {row.name: row.settings.size for row in suite.rows if row.settings.size},
         "preset": suite.preset or None,
     }
 

@@ -124,6 +124,7 @@ def _view(summary: Summary, files: RunFiles) -> dict[str, Any]:
         "wins": [w for m in metrics if (w := figures.wins(summary, files, m)) is not None],
         "attributes": view.attributes(summary),
         "published": published.beside(summary),
+        "published_values": published.values(summary),
         "comparisons": summary.comparisons[:COMPARISONS_MOST],
         "environment": list(view.flat(summary.environment)),
         "ledger": ledger.lines(summary, files),

@@ -101,6 +101,7 @@ def _content(summary: Summary, files: RunFiles, scratch: Path) -> dict[str, Any]
         "extremes": _extremes(summary, files, scratch),
         "attributes": _attributes(summary),
         "published": [_beside(summary, row) for row in published.beside(summary)],
+        "published_values": [_value(summary, row) for row in published.values(summary)],
         "study": _study(files),
         "comparisons": [_comparison(summary, r) for r in summary.comparisons[:COMPARISONS_MOST]],
         "environment": [*view.flat(summary.environment), *_seconds(summary)],
@@ -237,6 +238,14 @@ def _beside(summary: Summary, row: published.Beside) -> list[str]:
         row.verdict,
         f"{row.table.source.split(',')[0]}, {row.table.place}: {row.protocol}",
     ]
+
+
+def _value(summary: Summary, row: published.Value) -> list[str]:
+    places = decimals(summary, row.metric) + 1
+    numbers = (row.ours.value, row.theirs, row.difference)
+    source = f"{row.table.source.split(',')[0]}, {row.table.place}: {row.protocol}"
+    title = metric_words(row.metric).title
+    return [row.contestant, title, *(number(value, places) for value in numbers), source]
 
 
 def _comparison(summary: Summary, row: Comparison) -> list[str]:

@@ -61,11 +61,38 @@ class Beside:
     @property
     def protocol(self) -> str:
         """Whether protocols match, in words."""
-        if self.differs:
-            return f"differs: {', '.join(self.differs)}"
-        if self.unsaid:
-            return f"matches as far as it is told; not told: {', '.join(self.unsaid)}"
-        return "matches"
+        return _in_words(self.differs, self.unsaid)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a contestant scored here and in a paper, on the same base."""
+
+    contestant: str
+    metric: str
+    ours: MetricValue
+    theirs: float
+    table: Table
+    differs: tuple[str, ...] = ()
+    unsaid: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> float:
+        """Ours - theirs, in our unit."""
+        return self.ours.value - self.theirs
+
+    @property
+    def protocol(self) -> str:
+        """Whether protocols match, in words."""
+        return _in_words(self.differs, self.unsaid)
+
+
+def _in_words(differs: tuple[str, ...], unsaid: tuple[str, ...]) -> str:
+    if differs:
+        return f"differs: {', '.join(differs)}"
+    if unsaid:
+        return f"matches as far as it is told; not told: {', '.join(unsaid)}"
+    return "matches"
 
 
 @cache
@@ -107,6 +134,22 @@ def beside(summary: Summary, known: Iterable[Table] | None = None) -> list[Besid
     return sorted(found, key=lambda one: len(one.differs) > 0)
 
 
+def values(summary: Summary, known: Iterable[Table] | None = None) -> list[Value]:
+    """Every value of this run that some paper prints of the same contestant on the same base; those
+    of our protocol first."""
+    base, found = summary.conditions.get("base"), []
+    for table in tables() if known is None else known:
+        if not _same("base", base, table.conditions.get("base")):
+            continue
+        for one in summary.contestants:
+            theirs = table.values.get(one.name, {})
+            for metric in (m for m in one.metrics if m in theirs):
+                protocol = compared(summary, table, metric, one.name)
+                value = one.metrics[metric]
+                found.append(Value(one.name, metric, value, theirs[metric], table, *protocol))
+    return sorted(found, key=lambda one: len(one.differs) > 0)
+
+
 def _beside(summary: Summary, row: Comparison, table: Table, a: float, b: float) -> Beside:
     verdict = _verdict(row, a - b)
     differs, unsaid = compared(summary, table, row.metric, row.a)
@@ -127,12 +170,14 @@ def compared(
     A run that recorded no conditions (of an older version) differs in all of them.
     """
     differs, unsaid = [], []
+    ours = {**summary.conditions}
+    ours["size"] = ours.get("sizes", {}).get(contestant, ours.get("size"))
     for name in ("base", "prompts", "n", "size"):
         theirs = table.conditions.get(name)
         if theirs is None:
             unsaid.append(name)
-        elif not _same(name, summary.conditions.get(name), theirs):
-            differs.append(f"{name} ({summary.conditions.get(name, NOT_SAID)} / {theirs})")
+        elif not _same(name, ours.get(name), theirs):
+            differs.append(f"{name} ({ours.get(name) or NOT_SAID} / {theirs})")
     network = table.networks.get(metric)
     if network is None:
         unsaid.append("network")

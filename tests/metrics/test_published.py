@@ -99,3 +99,18 @@ def test_another_network_is_another_protocol_and_matching_tables_come_first() ->
     other = Table(**{**vars(table()), "networks": {"clip": "ViT-g-14"}})
     found = published.beside(run(), [other, table()])
     assert [one.protocol for one in found] == ["matches", "differs: network"]
+
+
+def test_values_stand_beside_published_ones_on_the_same_base_alone() -> None:
+    found = published.values(run(), [table()])
+    assert [(one.contestant, one.protocol) for one in found] == [
+        ("lcm-4step", "matches"), ("tcd-4step", "matches")]  # fmt: skip
+    assert [one.difference for one in found] == pytest.approx([-0.43, -0.45])
+    assert published.values(run(base="shapes/base"), [table()]) == []
+
+
+def test_a_contestant_of_a_size_of_its_own_is_held_against_that() -> None:
+    """SDXL-Turbo draws at 512 px in a suite of 1024 px."""
+    ours = run(sizes={"lcm-4step": 512})
+    lcm, tcd = published.values(ours, [table(size=512)])
+    assert (lcm.protocol, tcd.protocol) == ("matches", "differs: size (1024 / 512)")

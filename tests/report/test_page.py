@@ -275,3 +275,14 @@ def test_a_long_name_goes_on_below(summary: Summary, width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
     assert name in "".join(line.split(" ")[0] for line in text.splitlines())
     assert text.count("±") == (width >= 100) * len(METRICS) * len(summary.contestants)
+
+
+def test_values_that_papers_print_stand_beside_ours(summary: Summary, run_folder: Path) -> None:
+    """33.16 is the paper's CLIP score of SDXL (Hyper-SD, table 2); only on its base."""
+    for base, there in (("hf://them/stable-diffusion-xl-base-1.0", True), ("shapes/base", False)):
+        made = replace(summary, conditions={"base": base})
+        words = " ".join(Reader(html.page(made, run_folder)).words)
+        assert ("Here \N{MINUS SIGN} published" in words) is there
+        ours = summary.contestant("teacher-25step").metrics["clip"].value
+        row = f"{ours:.3f} 33.160 {ours - 33.16:.3f}".replace("-", "\N{MINUS SIGN}")
+        assert (row in " ".join(words.split())) is there

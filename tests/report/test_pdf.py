@@ -98,3 +98,14 @@ def test_an_empty_run_has_a_pdf_too(tmp_path: Path) -> None:
     with pdfium.PdfDocument(path) as opened:
         assert re.search("No two contestants", opened[0].get_textpage().get_text_bounded())
     assert [p.name for p in tmp_path.iterdir()] == ["report.pdf"]
+
+
+def test_values_that_papers_print_are_in_it(made_up: tuple[Path, Summary], tmp_path: Path) -> None:
+    from bench.report import runfiles
+
+    run, summary = made_up
+    made = replace(summary, conditions={"base": "hf://them/stable-diffusion-xl-base-1.0"})
+    path = pdf.render(made, tmp_path, runfiles.read(summary, run))
+    with pdfium.PdfDocument(path) as opened:
+        words = " ".join(" ".join(text_of(opened)).split())
+    assert "Values here and in papers" in words and "33.160" in words
