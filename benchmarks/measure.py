@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "numpy", "scipy", "diffusers", "transformers", "torchmetrics", "clean-fid",
-            "torch_fidelity", "pytorch-fid")  # fmt: skip
+            "torch_fidelity", "pytorch-fid", "peft", "accelerate", "datasets",
+            "webdataset")  # fmt: skip
 
 
 @dataclass(frozen=True)
