@@ -29,7 +29,7 @@ Makes images with every contestant of a suite, scores them and writes a report.
   device=DEVICE       auto, cpu, cuda or mps
   images=DIR          a folder of images (00000.png ...) that competes as well
   precomputed=false   make shipped rows (teacher, anchors) again instead of reading their features
-  batch=N             images at once; default by device
+  batch=N|best        images at once; default by device; best: tried out for each contestant
   random_weights=true networks of the real shapes with random weights, to measure seconds and
                       memory without a download; every page says so
   compile=true        run every UNet through torch.compile; minutes for each first, and images of

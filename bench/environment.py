@@ -18,7 +18,7 @@ PACKAGES = ("few-step-bench", "torch", "diffusers", "transformers", "peft", "ope
             "numpy", "scipy")  # fmt: skip
 
 
-def describe(device: torch.device, batch: int) -> dict[str, Any]:
+def describe(device: torch.device, batch: int | str) -> dict[str, Any]:
     """The environment entry of a result."""
     from hypersd.loop import hardware
 

@@ -17,6 +17,7 @@ from bench.errors import UsageError, nearest
 
 TASKS = ("run", "plan", "report", "check", "study")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+BATCHES = ("auto", "best")  # or a number
 PATHS = ("suite", "out", "cache", "images", "export", "run", "import", "runs")
 DEFAULTS: dict[str, Any] = {
     "task": "run", "limit": None, "device": "auto", "precomputed": True, "batch": None,
@@ -34,9 +35,10 @@ class Options:
 
     out: run folder, None for the default.  limit: only the first so many prompts.  images: a
     folder that competes as well.  precomputed: use shipped features where identities match.
-    batch: images at once, None for the device's default.  export: a folder that receives this
-    run's features as shipped ones, or (task=study) a static copy of the study.  run: a finished
-    run folder (task=report, task=study).  runs: finished runs to compare (task=report).
+    batch: images at once, None for the device's default.  best_batch: searched for, for each
+    contestant (`batch=best`).  export: a folder that receives this run's features as shipped ones,
+    or (task=study) a static copy of the study.  run: a finished run folder (task=report,
+    task=study).  runs: finished runs to compare (task=report).
 
     random_weights: networks of the real shapes without their weights, for seconds and memory alone.
     compiled: UNets run through torch.compile (`compile=`).
@@ -57,6 +59,7 @@ class Options:
     images: Path | None = None
     precomputed: bool = True
     batch: int | None = None
+    best_batch: bool = False
     export: Path | None = None
     run: Path | None = None
     runs: tuple[Path, ...] = ()
@@ -100,7 +103,7 @@ def read(arguments: list[str]) -> tuple[Options, suite.Suite | None]:
 
 
 def _options(given: dict[str, Any], runs: tuple[Path, ...], paths: dict[str, Any]) -> Options:
-    limit, batch = given["limit"], given["batch"]
+    limit = given["limit"]
     options = Options(
         task=fields.choice("task", given["task"], TASKS),
         limit=None if limit is None else fields.integer("limit", limit, 2),
@@ -108,7 +111,8 @@ def _options(given: dict[str, Any], runs: tuple[Path, ...], paths: dict[str, Any
         precomputed=fields.flag("precomputed", given["precomputed"]),
         random_weights=fields.flag("random_weights", given["random_weights"]),
         compiled=fields.flag("compile", given["compile"]),
-        batch=None if batch in (None, "auto") else fields.integer("batch", batch, 1, 4096),
+        batch=_batch(given["batch"]),
+        best_batch=given["batch"] == "best",
         runs=runs,
         **_study(given),
         **_check(given),
@@ -123,6 +127,13 @@ def _options(given: dict[str, Any], runs: tuple[Path, ...], paths: dict[str, Any
     if options.runs and options.task != "report":
         raise UsageError("runs=[...]: goes with task=report")
     return options
+
+
+def _batch(value: Any) -> int | None:
+    """Images at once; None for words, and where it is not given."""
+    if isinstance(value, str):
+        fields.choice("batch", value, BATCHES)
+    return None if value is None or value in BATCHES else fields.integer("batch", value, 1, 4096)
 
 
 def _runs(value: str | None) -> tuple[Path, ...]:

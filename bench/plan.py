@@ -160,7 +160,7 @@ def _needs(suite: Suite, options: Options, rows: list[Planned]) -> Needs:
         options.cache,
         round(kept),
         suite.size,
-        options.batch,
+        1 if options.best_batch else options.batch,
         [planned.row.settings for planned in rows if not planned.trained],
         sum(one.size or 0 for one in evaluators.to_fetch(suite)),
     )

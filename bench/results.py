@@ -15,7 +15,7 @@ from bench.metrics.base import Result
 from bench.plan import Plan
 from bench.remaining import Planned
 from bench.store import Store
-from bench.summary import Contestant, SecondsPerImage
+from bench.summary import Contestant, SecondsPerImage, TriedBatch
 
 Records = Sequence[tuple[tuple[Key, ...], Mapping[str, Any]]]
 
@@ -39,7 +39,14 @@ def contestant(plan: Plan, planned: Planned, records: Records) -> Contestant:
         training=contestants.training(settings, trained),
         precomputed=planned.shipped is not None,
         seconds_alone=speed([{"timings": record.get("alone", ())} for _, record in records]),
+        tried_batches=_tried(records),
     )
+
+
+def _tried(records: Records) -> list[TriedBatch]:
+    """What the first slice that was drawn with `batch=best` remembers."""
+    found = (record["tried"] for _, record in records if record.get("tried"))
+    return [TriedBatch(**one) for one in next(found, [])]
 
 
 def _trained(planned: Planned) -> Path | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import ranks, runfolder
+from bench import ranks, runfolder, summary
 from bench.keys import Key, slice_key
 from bench.plan import Plan
 from bench.progress import Advance, Reporter
@@ -21,6 +21,7 @@ from bench.store import Arrays, Store
 
 if TYPE_CHECKING:
     from bench.contestants import Source
+    from bench.sampling import Sampler
     from bench.work import Done, Worker
 
 
@@ -68,7 +69,7 @@ def _teachers(plan: Plan, worker: Worker, keys: Sequence[Key]) -> NDArray[np.uin
         part = planned.pieces[number]
         if wanted.intersection(part):
             # Loaded anew where need be: since it was, another contestant may have taken its place.
-            make = source(plan, planned, worker)
+            make = source(plan, planned, worker, search=False)
             done = worker.slice(planned.identity, part, make, lambda count: None, show=True,
                                 size=planned.row.size(plan.suite.size), score=False)  # fmt: skip
             assert done.images is not None
@@ -167,8 +168,13 @@ def _shown(
     return {k.index: image for k, image in pairs if k.seed == first and k.index < limit}
 
 
-def source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]:
-    """What makes the row's images, loaded at the first call and warmed up."""
+def source(
+    plan: Plan, planned: Planned, worker: Worker, *, search: bool = True
+) -> Callable[[], Source]:
+    """What makes the row's images, loaded at the first call and warmed up.
+
+    search: for the row's best batch, where the command line asks for it.
+    """
     from bench import contestants
     from bench.sampling import Sampler
 
@@ -181,12 +187,36 @@ def source(plan: Plan, planned: Planned, worker: Worker) -> Callable[[], Source]
             planned.row, plan.prompts, planned.row.size(plan.suite.size), trained, worker.device
         )
         if isinstance(found, Sampler):
+            if search and plan.options.best_batch:
+                _find_batch(plan, planned, worker, found)
             worker.warm_up(found.warm_up, max(map(len, planned.pieces)))
             if planned.row.settings.compiled:
                 found.warm_up(1)  # a batch of another size is compiled anew
         return found
 
     return load
+
+
+def _find_batch(plan: Plan, planned: Planned, worker: Worker, sampler: Sampler) -> None:
+    """Let the worker go on with the row's best batch, tried once in a run.
+
+    Only CUDA tells that its memory ran out, another system may end the process: elsewhere nothing
+    larger than the device's default is tried.
+    """
+    from bench import best_batch
+    from bench.needs import pictures_at_once
+
+    if planned.identity not in worker.tried:
+        worker.batch = 1
+        worker.warm_up(sampler.warm_up, 1)  # refuses where not even one image fits
+        keys, kind = max(planned.pieces, key=len), worker.device.type
+        size = planned.row.size(plan.suite.size)
+        most = len(keys) if kind == "cuda" else pictures_at_once(kind, size)
+        worker.tried[planned.identity] = best_batch.tried(sampler, keys, most)
+    tried = worker.tried[planned.identity]
+    worker.batch = summary.best_batch(tried)
+    sizes = ", ".join(str(one.batch) for one in tried)
+    print(f"{planned.row.name}: tried {sizes} images at once, going on with {worker.batch}")
 
 
 def _scored(plan: Plan, done: list[tuple[tuple[Key, ...], Done]], wanted: Sequence[Key]) -> Arrays:

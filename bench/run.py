@@ -146,7 +146,9 @@ def _summary(
         suite=plan.suite.name,
         protocol=plan.protocol,
         environment={
-            **environment.describe(worker.device, worker.batch),
+            **environment.describe(
+                worker.device, "best" if plan.options.best_batch else worker.batch
+            ),
             "precision": plan.suite.contestants[0].precision,
             "compiled": plan.options.compiled,
             "processes": ranks.here().count,

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -65,6 +66,19 @@ class SecondsPerImage:
 
 
 @dataclass(frozen=True)
+class TriedBatch:
+    """Images per second at so many images at once, None where memory did not hold them."""
+
+    batch: int
+    images_per_second: float | None
+
+
+def best_batch(tried: Sequence[TriedBatch]) -> int:
+    """The size that drew the most images per second."""
+    return max(tried, key=lambda one: one.images_per_second or 0.0).batch
+
+
+@dataclass(frozen=True)
 class Training:
     """What a contestant's training cost."""
 
@@ -81,7 +95,7 @@ class Contestant:
 
     steps, nfe: None for anchors and folders of images.  seconds_alone: of images drawn one by one,
     None where that was not measured.  precomputed: its features were shipped and checked by
-    identity instead of being made in this run.
+    identity instead of being made in this run.  tried_batches: of `batch=best`, else empty.
     """
 
     name: str
@@ -98,6 +112,7 @@ class Contestant:
     metrics: dict[str, MetricValue] = field(default_factory=dict)
     precomputed: bool = False
     seconds_alone: SecondsPerImage | None = None
+    tried_batches: list[TriedBatch] = field(default_factory=list)
 
     @property
     def is_anchor(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from bench.metrics.base import Extractor
 from bench.pictures import Batch
 from bench.progress import Advance
 from bench.store import Arrays, Store
+from bench.summary import TriedBatch
 
 T = TypeVar("T")
 ALONE = 3  # images of a contestant that are drawn once more, one by one, for their seconds
@@ -51,6 +52,7 @@ class Worker:
 
     scored: images that were.  teacher: the teacher's own images of some keys, for extractors that
     hold a contestant's against them.  halved: each time that a batch was too large for the device.
+    tried: batches that were, by a contestant's identity, where the best was searched for.
     """
 
     store: Store
@@ -61,6 +63,7 @@ class Worker:
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "score": 0.0})
     scored: int = 0
     halved: list[str] = field(default_factory=list)
+    tried: dict[str, list[TriedBatch]] = field(default_factory=dict)
     teacher: Callable[[Sequence[Key]], NDArray[np.uint8]] | None = None
 
     def warm_up(self, run: Callable[[int], None], most: int) -> None:
@@ -98,7 +101,7 @@ class Worker:
             images, failed = None, {}
             if absent or show or record is None:
                 alone = score and keys[0].index == 0
-                images, record = self._images(name, keys, source, advance, keep, alone)
+                images, record = self._images(name, identity, keys, source, advance, keep, alone)
             for extractor in absent:
                 assert images is not None
                 try:
@@ -120,8 +123,8 @@ class Worker:
         return features, record
 
     def _images(
-        self, name: str, keys: Sequence[Key], source: Callable[[], Source], advance: Advance,
-        keep: bool, alone: bool,
+        self, name: str, identity: str, keys: Sequence[Key], source: Callable[[], Source],
+        advance: Advance, keep: bool, alone: bool,
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:  # fmt: skip
         entry = self.store.read("images", name) if keep else None
         if entry is not None:
@@ -132,6 +135,8 @@ class Worker:
         if alone and record["timings"] and self.batch > 1:
             parts = [made([key]) for key in keys[:ALONE]]
             record["alone"] = [{"n": 1, **part.seconds} for part in parts]
+        if identity in self.tried:
+            record["tried"] = [asdict(one) for one in self.tried[identity]]
         if keep:
             self.store.write("images", name, {"images": images}, record)
         self.seconds["generate"] += time.perf_counter() - began

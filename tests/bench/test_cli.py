@@ -53,6 +53,7 @@ def call(tmp_path: Path) -> Call:
         ("suite=shapes_1step device=gpu", "did you mean 'cpu'?"),
         ("suite=shapes_1step limit=0", "limit=0"),
         ("suite=shapes_1step batch=0", "batch=0"),
+        ("suite=shapes_1step batch=bets", "batch=bets: did you mean 'best'?"),
         ("suite=shapes_1step export=x limit=9", "leave limit out"),
         ("suite=shapes_1step precomputed=maybe", "must be true or false"),
         ("suite=shapes_1step contestants.lmc.eta=1", "did you mean 'lcm'?"),
