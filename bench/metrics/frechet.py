@@ -38,10 +38,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import UsageError
 from bench.metrics.base import Array, Features, HeldOut, Result
@@ -84,7 +84,7 @@ class Reference:
     def root(self) -> Array:
         """R with sigma = R R^T: [d, rank]."""
         values, vectors = np.linalg.eigh(self.sigma)
-        kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
+        kept = _kept(values)
         root: Array = vectors[:, kept] * np.sqrt(values[kept])
         return root
 
@@ -127,16 +127,33 @@ def frechet(features: ArrayLike, reference: Reference) -> tuple[float, Array]:
     One eigendecomposition, of size min(N, rank of the reference).
     Raises ValueError for fewer than two images or another d.
     """
+    c, shift = _centred(features, reference)
+    trace, transported = _root_trace(c, reference.root)
+    lengths = np.einsum("nd,nd->n", c, c)
+    influence = 2 * c @ shift + lengths - (len(c) - 1) * transported
+    return _value(lengths.sum(), len(c), shift, reference, trace), influence - influence.mean()
+
+
+def distance(features: ArrayLike, reference: Reference) -> float:
+    """F alone, as `frechet` has it, in less time."""
+    c, shift = _centred(features, reference)
+    trace, _ = _root_trace(c, reference.root, shares=False)
+    return _value(np.einsum("nd,nd->", c, c), len(c), shift, reference, trace)
+
+
+def _centred(features: ArrayLike, reference: Reference) -> tuple[Array, Array]:
+    """Features less their mean, and that mean less the reference's."""
     x = np.asarray(features, np.float64)
     if x.ndim != 2 or len(x) < 2 or x.shape[1] != len(reference.mu):
         raise ValueError(f"need features [N >= 2, {len(reference.mu)}], got {x.shape}")
     mu = x.mean(axis=0)
-    c, shift = x - mu, mu - reference.mu
-    trace, transported = _root_trace((c @ reference.root) / np.sqrt(len(x) - 1))
-    lengths = np.einsum("nd,nd->n", c, c)
-    value = shift @ shift + lengths.sum() / (len(x) - 1) + np.trace(reference.sigma) - 2 * trace
-    influence = 2 * c @ shift + lengths - (len(x) - 1) * transported
-    return max(0.0, float(value)), influence - influence.mean()
+    return x - mu, mu - reference.mu
+
+
+def _value(squares: float, n: int, shift: Array, reference: Reference, trace: float) -> float:
+    """F, not below 0. squares: the sum of all centred features' squares."""
+    value = shift @ shift + squares / (n - 1) + np.trace(reference.sigma) - 2 * trace
+    return max(0.0, float(value))
 
 
 def at_infinity(
@@ -158,25 +175,45 @@ def at_infinity(
     keys, inverse = np.unique(ids, return_inverse=True)
     groups = min(GROUPS, len(keys))
     group = (np.random.default_rng(len(keys)).permutation(len(keys)) % groups)[inverse]
-    whole = frechet(x, reference)[0]
+    whole = distance(x, reference)
     kept = [x[group != k] for k in range(groups)]
     if min(map(len, kept)) < 2:
         return whole
-    parts = [frechet(part, reference)[0] for part in kept]
+    parts = [distance(part, reference) for part in kept]
     return max(0.0, whole - (groups - 1) * (float(np.mean(parts)) - whole))
 
 
-def _root_trace(y: Array) -> tuple[float, Array]:
-    """(tr (y^T y)^(1/2), its share from each row: y_i^T (y^T y)^(-1/2) y_i [N]); y is [N, r].
+def _root_trace(c: Array, root: Array, *, shares: bool = True) -> tuple[float, Array]:
+    """tr M^(1/2) for M = root^T cov(c) root, and its share from each row y_i of y = c root / (N -
+    1)^(1/2), which is y_i^T M^(-1/2) y_i: [N], empty unless `shares`.
 
-    By eigh of y^T y, or of the Gram matrix y y^T where that is the smaller one.
+    c: [N, d], mean 0; root: [d, r].  By eigh of M, or of the Gram matrix y y^T where that is the
+    smaller one.
     """
-    gram = len(y) < y.shape[1]
-    values, vectors = np.linalg.eigh(y @ y.T if gram else y.T @ y)
-    kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
-    roots, vectors = np.sqrt(values[kept]), vectors[:, kept]
-    shares = vectors**2 @ roots if gram else (y @ vectors) ** 2 @ (1 / roots)
-    return float(roots.sum()), shares
+    if len(c) < root.shape[1]:
+        y = c @ root / np.sqrt(len(c) - 1)
+        roots, vectors = _roots(y @ y.T)
+        return float(roots.sum()), vectors**2 @ roots
+    m = root.T @ (c.T @ c / (len(c) - 1)) @ root
+    if not shares:
+        values = np.linalg.eigvalsh(m)
+        return float(np.sqrt(values[_kept(values)]).sum()), np.empty(0)
+    roots, vectors = _roots(m)
+    y = c @ (root @ (vectors / np.sqrt(roots)))
+    return float(roots.sum()), np.einsum("nr,nr->n", y, y) / (len(c) - 1)
+
+
+def _roots(symmetric: Array) -> tuple[Array, Array]:
+    """Square roots of the eigenvalues that are not noise, and their eigenvectors."""
+    values, vectors = np.linalg.eigh(symmetric)
+    kept = _kept(values)
+    return np.sqrt(values[kept]), vectors[:, kept]
+
+
+def _kept(values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Which of ascending eigenvalues are not noise."""
+    kept: NDArray[np.bool_] = values > values[-1] * len(values) * np.finfo(np.float64).eps
+    return kept
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from scipy import linalg
 
 from bench.errors import UsageError
-from bench.metrics.frechet import FrechetDistance, Reference, _root_trace, frechet
+from bench.metrics.frechet import FrechetDistance, Reference, _root_trace, distance, frechet
 
 
 def drawn(n: int, d: int, seed: int, *, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
@@ -69,10 +69,16 @@ def test_fewer_images_than_dimensions_by_the_gram_matrix() -> None:
 
 
 def test_both_routes_give_the_same_trace_and_shares() -> None:
-    y = np.random.default_rng(0).normal(size=(16, 12))
-    direct, gram = _root_trace(y), _root_trace(np.pad(y, ((0, 0), (0, 5))))
+    c = np.random.default_rng(0).normal(size=(16, 12))
+    direct, gram = _root_trace(c, np.eye(12)), _root_trace(c, np.eye(12, 17))
     assert gram[0] == pytest.approx(direct[0], rel=1e-12)
     assert gram[1] == pytest.approx(direct[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [5, 400])
+def test_the_distance_alone_is_the_same(n: int) -> None:
+    ref, x = reference(drawn(2_000, 6, 1)), drawn(n, 6, 2, scale=1.2, shift=0.3)
+    assert distance(x, ref) == pytest.approx(frechet(x, ref)[0], rel=1e-12)
 
 
 @pytest.mark.parametrize("image", [0, 7, 123])
