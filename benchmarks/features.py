@@ -1,10 +1,10 @@
 """Decode, resize and network of a folder of pictures against clean-fid and torch-fidelity:
 `python -m benchmarks.features [n=500] [side=512] [workers=0]`.
 
-Inception with random weights (the published ones are a download), the same module for clean-fid,
-the same weights for torch-fidelity, batches of 32, PNG. workers: clean-fid's loader processes;
-torch-fidelity takes as many as it likes. The last column holds the largest difference of a feature
-against the largest feature: clean-fid resizes as we do, torch-fidelity as TensorFlow did.
+Inception with random weights (the published ones are a download), the same for all three, batches of
+32, PNG. workers: clean-fid's loader processes; torch-fidelity takes as many as it likes. The last
+column holds the largest difference of a feature against the largest feature: clean-fid resizes as
+we do, torch-fidelity as TensorFlow did.
 """
 
 from __future__ import annotations
@@ -71,12 +71,15 @@ def features(folder: Path, tower: Inception, n: int, side: int) -> np.ndarray:
 
 
 def clean_fid(folder: Path, tower: Inception, workers: int) -> Any:
-    """clean-fid's loader and resizer in front of the same network, which centres 0..255 at 128."""
+    """clean-fid's loader and resizer in front of its blocks, which centre 0..255 at 128."""
     from cleanfid.fid import get_folder_features
 
-    network = loaded(tower, DEVICE)
+    network = architecture()
+    network.load_state_dict(torch.load(tower.weights, weights_only=True))
+    network.fc = torch.nn.Identity()
+    network = network.eval().to(DEVICE)
     return lambda: get_folder_features(
-        str(folder), lambda x: network.model((x - 128) / 128), num_workers=workers,
+        str(folder), lambda x: network((x - 128) / 128), num_workers=workers,
         batch_size=BATCH, device=torch.device(DEVICE), mode="clean", verbose=False,
     )  # fmt: skip
 

@@ -68,7 +68,7 @@ class InceptionNetwork:
             words = " ".join(str(error).split())
             raise UsageError(f"{path}: not Inception's weights ({words[:120]})") from None
         model.fc = _identity()  # features before the classifier
-        self.model = model.eval().requires_grad_(False).to(device)
+        self.model = _faster(model.eval().requires_grad_(False)).to(device)
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """[B, 2048] of uint8 [B, H, W, 3]."""
@@ -98,6 +98,19 @@ def architecture() -> Any:
     model.Mixed_7b = of_fid.FIDInceptionE_1(1280)
     model.Mixed_7c = of_fid.FIDInceptionE_2(2048)
     return model
+
+
+def _faster(model: Any) -> Any:
+    """The same function but for rounding: normalisations folded into the convolutions before them,
+    and the memory order in which these are fastest."""
+    import torch
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+    from torchvision.models.inception import BasicConv2d
+
+    for module in model.modules():
+        if isinstance(module, BasicConv2d):
+            module.conv, module.bn = fuse_conv_bn_eval(module.conv, module.bn), _identity()
+    return model.to(memory_format=torch.channels_last)
 
 
 def _identity() -> Any:
