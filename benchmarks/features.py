@@ -1,7 +1,7 @@
 """Decode, resize and network of a folder of pictures against clean-fid and torch-fidelity:
 `python -m benchmarks.features [n=500] [side=512] [workers=0]`.
 
-Inception with random weights (the published ones are a download), the same for all three, batches of
+Inception with random weights (the published ones are a download), the same for all, batches of
 32, PNG. workers: clean-fid's loader processes; torch-fidelity takes as many as it likes. The last
 column holds the largest difference of a feature against the largest feature: clean-fid resizes as
 we do, torch-fidelity as TensorFlow did.
