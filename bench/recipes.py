@@ -29,10 +29,11 @@ def sampling(name: str, methods: Mapping[str, Sampling]) -> Sampling:
     """
     from hypersd import recipe
 
-    return _of(recipe.load(name), methods)
+    return drawing(recipe.load(name), methods)
 
 
-def _of(recipe: Recipe, methods: Mapping[str, Sampling]) -> Sampling:
+def drawing(recipe: Recipe, methods: Mapping[str, Sampling]) -> Sampling:
+    """As `sampling`, of a recipe that is loaded."""
     options = recipe.options
     if recipe.method == "feedback":
         onto = str(options.get("onto") or "")
@@ -51,7 +52,7 @@ def _onto(folder: Path, methods: Mapping[str, Sampling]) -> Sampling:
     from hypersd import recipe
 
     if folder.parent.name in recipe.names():
-        return _of(recipe.load(folder.parent.name), methods)
+        return drawing(recipe.load(folder.parent.name), methods)
     try:
         method = json.loads((folder / "training.json").read_text(encoding="utf-8"))["method"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -11,6 +11,7 @@ shipped weights is in docs/log.md. Trainings and runs are kept in runs/tuning.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from typing import Any
 
 import yaml
 
+from bench.recipes import drawing
+from bench.settings import LIKE
 from bench.summary import read
 from hypersd import recipe as recipes
 from hypersd.recipe import Recipe
@@ -39,19 +42,6 @@ def shortened(recipe: Recipe, pictures: int) -> dict[str, Any]:
     return {"steps": sum(stage["steps"] for stage in stages), "stages": stages}
 
 
-def sampling(recipe: Recipe) -> dict[str, Any]:
-    """How a contestant of the recipe is drawn: its method's sampler; the deterministic one for what
-    learned moves of an ODE."""
-    given: dict[str, Any] = {"like": "lcm" if recipe.method == "lcm" else "tcd"}
-    if recipe.method == "lightning":
-        given["eta"] = 0.0
-    if any(stage.get("output") == "sample" for stage in recipe.stages):
-        given |= {"prediction_type": "sample", "scheduler": "euler", "spacing": "trailing"}
-    if (start := recipe.options.get("start", 999)) != 999:
-        given["timesteps"] = [start]
-    return given
-
-
 def run(*command: str) -> None:
     """A command of the project; its exit code 4 (a few odd pictures) is no failure."""
     if subprocess.run([sys.executable, *command], stdout=sys.stderr).returncode not in (0, 4):
@@ -68,7 +58,8 @@ def main(arguments: list[str]) -> None:
     pairs = [f"{key}={json.dumps(value)}" for key, value in given.items()]
     run("-m", "hypersd", f"recipe={name}", f"out={out}", *pairs)
     kind = "unet" if recipe.options.get("full") else "lora"
-    drawn = {kind: str(out / "final"), **sampling(recipe)}
+    how = dataclasses.asdict(drawing(recipe, LIKE))  # as a suite draws what the recipe trains
+    drawn = {kind: str(out / "final"), **{k: v for k, v in how.items() if v is not None}}
     contestant = [f"+contestants.it.{k}={json.dumps(v)}" for k, v in drawn.items()]
     run("bench.py", "suite=shapes_tuning", f"out={out}-run", f"steps=[{steps}]", *contestant)
     summary = read(Path(f"{out}-run") / "result.json")
