@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from brightness import Judge
 from diffusers import (
     AutoencoderKL,
     EulerDiscreteScheduler,
@@ -174,3 +175,12 @@ def known_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("image_reward", "pick"):
         if name not in METRICS:
             monkeypatch.setitem(METRICS, name, object)
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, in which every metric is `brightness.Judge`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
+    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
+    return tmp_path

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from brightness import Judge
 from PIL import Image
 
 from bench.cli import main
@@ -30,18 +29,13 @@ WORDS = ["suite=tiny.yaml", "device=cpu"]
 
 
 @pytest.fixture
-def folder(
-    tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def folder(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> Path:
     """A working directory with tiny.yaml and the pictures of a run without a compiler."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
-    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
-    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\n")
+    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\n")
     suite = SUITE.format(base=tiny_sdxl, lora=sdxl_files / "peft.safetensors")
-    (tmp_path / "tiny.yaml").write_text(suite)
+    (judged / "tiny.yaml").write_text(suite)
     assert main([*WORDS, "out=plain"]) == 0
-    return tmp_path
+    return judged
 
 
 def result(run: Path) -> dict[str, Any]:

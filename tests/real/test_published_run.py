@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brightness import Judge
 from PIL import Image
 
 from bench import machine
@@ -16,15 +15,10 @@ from bench.cli import main
 
 
 @pytest.fixture
-def folder(
-    tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def folder(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> Path:
     """A working directory with tiny.yaml: a teacher, a method with `at`, and one `like` it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
-    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
-    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
-    (tmp_path / "tiny.yaml").write_text(f"""
+    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
+    (judged / "tiny.yaml").write_text(f"""
 title: Tiny
 version: 1
 base: {tiny_sdxl}
@@ -41,7 +35,7 @@ contestants:
     at: {{1: {{scheduler: tcd, eta: 1.0}}, 2: {{}}}}
   mine: {{lora: {sdxl_files}/kohya.safetensors, like: hyper_sd}}
 """)
-    return tmp_path
+    return judged
 
 
 def picture(run: Path, row: str) -> Any:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from brightness import Judge
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -46,17 +45,12 @@ def original(key: str) -> str:
 
 
 @pytest.fixture
-def folder(
-    tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def folder(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> Path:
     """A working directory: a suite whose contestant has a LoRA in PEFT's keys, and the same LoRA
     as kohya writes it (`unet.safetensors`): half the alpha, twice the weights."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
-    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
-    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\n")
+    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\n")
     suite = SUITE.format(base=tiny_sdxl, lora=sdxl_files / "peft.safetensors")
-    (tmp_path / "tiny.yaml").write_text(suite)
+    (judged / "tiny.yaml").write_text(suite)
     state = {original(k): v.clone() for k, v in load_file(sdxl_files / "kohya.safetensors").items()}
     assert not any(re.match("lora_unet_(down|mid|up)_", key) for key in state)
     for key in state:
@@ -64,8 +58,8 @@ def folder(
             state[key] = state[key] / 2
         elif "lora_up" in key:
             state[key] *= 2
-    save_file(state, tmp_path / "unet.safetensors")
-    return tmp_path
+    save_file(state, judged / "unet.safetensors")
+    return judged
 
 
 def text_keys() -> dict[str, torch.Tensor]:
