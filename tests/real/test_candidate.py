@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from test_published_run import Judge
 
 from bench.cli import main
 from hypersd import recipe
@@ -19,13 +18,8 @@ HUB = ("tcd", "lightning", "lightning_lora", "hyper_sd", "hyper_sd_unified", "tu
 
 
 @pytest.fixture
-def words(
-    tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[str]:
+def words(tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, judged: Path) -> list[str]:
     """The suite on files of this machine; `small.yaml` is its recipe, cut to two steps."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
-    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
     (tmp_path / "prompts.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
     (tmp_path / "small.yaml").write_text(f"""
 extends: sdxl_lcm_lora

@@ -10,18 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_published_run import Judge
 from torchvision.transforms import functional as vision
 
 from bench.cli import main
 
 
 @pytest.fixture
-def folder(tiny_sdxl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tiny_sdxl: Path, tmp_path: Path, judged: Path) -> Path:
     """tiny.yaml with all anchors; `photographs` of 90 x 70 and 70 x 100 pixels."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
-    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
     (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
     (tmp_path / "photographs").mkdir()
     rng = np.random.default_rng(0)
