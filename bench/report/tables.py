@@ -2,6 +2,8 @@
 
 results.md, results.csv, results.tex      contestants by metrics, with intervals
 comparisons.csv                           every comparison, with full figures
+claims.md, claims.csv                     a suite's claims with their verdicts, where it has any
+trainings.csv                             what every trained contestant cost
 votes.csv, votes_simulated.csv            a preference study's votes (study_votes.py)
 """
 
@@ -11,17 +13,20 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from bench.report import view
 from bench.report.words import metric_words
-from bench.summary import Comparison, Contestant, Summary
+from bench.summary import Claim, Comparison, Contestant, Summary, Training
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
          "\u2212": "$-$", "\u2013": "--", "\u2020": r"\dag", "\u2021": r"\ddag"}  # fmt: skip
 COMPARISON = ("a", "b", "metric", "delta", "low", "high", "p", "p_adjusted", "win_rate", "n",
               "detectable", "prompts_needed")  # fmt: skip
+CLAIM = tuple(field.name for field in fields(Claim))
+TRAINING = tuple(field.name for field in fields(Training))
 
 
 def write(summary: Summary, out: Path) -> list[Path]:
@@ -31,7 +36,10 @@ def write(summary: Summary, out: Path) -> list[Path]:
         "results.csv": results_csv(summary),
         "results.tex": latex(summary),
         "comparisons.csv": comparisons_csv(summary),
+        "trainings.csv": trainings_csv(summary),
     }
+    if summary.claims:
+        made |= {"claims.md": claims_markdown(summary), "claims.csv": claims_csv(summary)}
     return save(made, out)
 
 
@@ -147,6 +155,29 @@ def comparisons_csv(summary: Summary) -> str:
 
 def _comparison_line(row: Comparison) -> list[object]:
     return [getattr(row, name) for name in COMPARISON]
+
+
+def trainings_csv(summary: Summary) -> str:
+    """One line per trained contestant: pictures seen, UNet passes, seconds, hardware."""
+    trained = [(c.name, c.training) for c in summary.contestants if c.training is not None]
+    return _csv(
+        ("contestant", *TRAINING),
+        ([name, *(getattr(training, field) for field in TRAINING)] for name, training in trained),
+    )
+
+
+def claims_markdown(summary: Summary) -> str:
+    """A pipe table: every claim, its verdict, its difference with interval, its trainings."""
+    lines = ["| claim | verdict | difference | trainings |", "|---|---|---|---:|"]
+    for claim in summary.claims:
+        cells = [claim.text, claim.words, view.claim_numbers(summary, claim) or claim.why]
+        lines.append(f"| {' | '.join(map(_pipe, cells))} | {claim.training_seeds} |")
+    return "\n".join([*lines, ""])
+
+
+def claims_csv(summary: Summary) -> str:
+    """One line per claim, numbers in full."""
+    return _csv(CLAIM, ([getattr(claim, name) for name in CLAIM] for claim in summary.claims))
 
 
 def _csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

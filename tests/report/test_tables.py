@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.report import tables
-from bench.summary import Summary
+from bench.summary import Claim, Summary
 
 
 def test_csv_reads_back_in_full(summary: Summary) -> None:
@@ -22,6 +22,26 @@ def test_csv_reads_back_in_full(summary: Summary) -> None:
         assert (float(row["value"]), float(row["low"])) == (value.value, value.low)
     lines = list(csv.DictReader(io.StringIO(tables.comparisons_csv(summary))))
     assert [float(line["delta"]) for line in lines] == [r.delta for r in summary.comparisons]
+
+
+def test_claims_are_written_where_there_are_any(summary: Summary, tmp_path: Path) -> None:
+    claim = Claim("a is better | than b", "undecided", "few", 1, metric="clip", delta=0.5, low=-1.0,
+                  high=2.0, p_adjusted=0.25)  # fmt: skip
+    tables.write(replace(summary, claims=[claim]), tmp_path)
+    line = (tmp_path / "tables/claims.md").read_text().splitlines()[2]
+    assert line.startswith("| a is better \\| than b | undecided (one training) | ")
+    assert "adjusted p 0.25" in line
+    row = next(csv.DictReader((tmp_path / "tables/claims.csv").open()))
+    assert (row["verdict"], float(row["low"]), row["margin"]) == ("undecided", -1.0, "")
+
+
+def test_costs_read_back(summary: Summary) -> None:
+    trained = {c.name: c.training for c in summary.contestants if c.training is not None}
+    costs = list(csv.DictReader(io.StringIO(tables.trainings_csv(summary))))
+    assert trained
+    assert {c["contestant"]: int(c["images_seen"]) for c in costs} == {
+        name: training.images_seen for name, training in trained.items()
+    }
 
 
 def test_a_name_is_no_formula(summary: Summary) -> None:
@@ -53,7 +73,7 @@ def test_latex_is_balanced_and_escaped(summary: Summary) -> None:
 
 def test_written_files(summary: Summary, tmp_path: Path) -> None:
     written = tables.write(summary, tmp_path)
-    names = ["comparisons.csv", "results.csv", "results.md", "results.tex"]
+    names = ["comparisons.csv", "results.csv", "results.md", "results.tex", "trainings.csv"]
     assert sorted(path.name for path in written) == names
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == names
     with pytest.raises(OSError, match="Not a directory"):
