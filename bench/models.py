@@ -21,6 +21,7 @@ import torch
 from bench import files, identity
 from bench.errors import UsageError
 from bench.settings import Settings
+from hypersd.quiet import quiet
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Kinds of pipelines, and what else they are to be told: no safety checker and no watermark, which
@@ -65,7 +66,7 @@ def _base(folder: Path, precision: str) -> Any:
         folder,
         lambda: getattr(diffusers, name).from_pretrained(
             folder,
-            torch_dtype=PRECISIONS[precision],
+            dtype=PRECISIONS[precision],
             variant=files.variant(folder, precision),
             use_safetensors=True,
             local_files_only=True,
@@ -96,16 +97,6 @@ def _ready(pipeline: Any, device: torch.device) -> Any:
     for network in (pipeline.unet, pipeline.vae):
         network.to(memory_format=torch.channels_last)
     return pipeline
-
-
-def quiet() -> None:
-    """No bars and hints of libraries between ours; what matters is checked here and raised."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
-
-    for logging in (of_diffusers, of_transformers):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
 
 
 def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> Any:

@@ -84,9 +84,9 @@ def train(plan: Plan, worker: Worker) -> float:
     """
     began = time.perf_counter()
     for planned in {p.training: p for p in plan.rows if not p.trained}.values():
-        from bench.models import quiet
         from bench.trainings import Pinned
         from hypersd import hub, loop, recipe
+        from hypersd.quiet import quiet
 
         quiet()
         assert planned.training is not None

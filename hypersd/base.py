@@ -22,6 +22,7 @@ from torch import Tensor
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
 from hypersd.hub import SCHEME, local_pipeline
+from hypersd.quiet import quiet
 from hypersd.schedule import Schedule
 from hypersd.shapes.vae import to_uint8, to_unit
 from hypersd.trust import refuse_code
@@ -146,6 +147,7 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
     if not (folder / "model_index.json").is_file():
         raise UsageError(f"base {name!r}: {folder} is no StableDiffusionPipeline folder")
     refuse_code(folder)
+    quiet()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         pipe = _load_pipeline(folder, dtype, _variant(folder, precision))
@@ -176,7 +178,7 @@ def _load_pipeline(folder: Path, dtype: torch.dtype, variant: str | None) -> Any
     """The pipeline of a folder; the VAE always in fp32, SDXL's overflows in half precision."""
     index = json.loads((folder / "model_index.json").read_text())
     kinds: dict[str, Any] = {
-        "torch_dtype": {"default": dtype, "vae": torch.float32},
+        "dtype": {"default": dtype, "vae": torch.float32},
         "use_safetensors": True,
         "variant": variant,
     }

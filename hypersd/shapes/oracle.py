@@ -194,7 +194,7 @@ class OracleTask(Task):
             self.net.load_state_dict({k: v.float() for k, v in trained.items()})
         self.modules: dict[str, nn.Module] = {"net": self.net}
         self.pictures = np.array(pictures("train", data["start"], data["n"]))
-        vae = AutoencoderKL.from_pretrained(data["vae"], torch_dtype=torch.float32).eval()
+        vae = AutoencoderKL.from_pretrained(data["vae"], dtype=torch.float32).eval()
         self.pictures[::2] = decoded(vae, self.pictures[::2], data["latent_noise"])
         self.targets = targets("train", data["start"], data["n"])
         self.odds = odds("train", data["start"], data["n"], data.get("often", {}))

@@ -142,7 +142,7 @@ class TeacherTask(Task):
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device, options = recipe, device, recipe.options
         self.vae_folder = Path(recipe.data["vae"])
-        self.vae = AutoencoderKL.from_pretrained(self.vae_folder, torch_dtype=torch.float32).eval()
+        self.vae = AutoencoderKL.from_pretrained(self.vae_folder, dtype=torch.float32).eval()
         self.tokenizer = build_tokenizer(Path(tempfile.mkdtemp()))
         self.text, self.unet = (part.to(device) for part in self._networks(options))
         self.head = LayoutHead(options["widths"][-1]).to(device)
@@ -162,7 +162,7 @@ class TeacherTask(Task):
     def _networks(self, options: dict[str, Any]) -> tuple[CLIPTextModel, UNet2DConditionModel]:
         """Untrained ones, or those of a trained teacher that is trained on."""
         if "init" in options:
-            init, kept = Path(options["init"]), {"torch_dtype": torch.float32}
+            init, kept = Path(options["init"]), {"dtype": torch.float32}
             text = CLIPTextModel.from_pretrained(init / "text_encoder", dtype=torch.float32)
             return text, UNet2DConditionModel.from_pretrained(init / "unet", **kept)
         if "text" in options:

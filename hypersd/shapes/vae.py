@@ -48,7 +48,7 @@ def _start(options: dict[str, Any], shown: Any) -> AutoencoderKL:
     """An untrained autoencoder, or a trained one, its latents whitened."""
     if "init" not in options:
         return build(options["widths"], options["groups"])
-    vae = AutoencoderKL.from_pretrained(options["init"], torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_pretrained(options["init"], dtype=torch.float32)
     whiten(vae, shown[:2000])
     return vae
 

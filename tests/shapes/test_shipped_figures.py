@@ -37,7 +37,7 @@ def judge():
 
 
 def test_the_autoencoder_keeps_33_decibels(renders):
-    network = vae.AutoencoderKL.from_pretrained(FOLDER / "base" / "vae", torch_dtype=torch.float32)
+    network = vae.AutoencoderKL.from_pretrained(FOLDER / "base" / "vae", dtype=torch.float32)
     images = renders[:100]
     found = vae.peak_signal_to_noise(images, vae.round_trip(network.eval(), images))
     assert found.mean() >= 33.0

@@ -65,7 +65,7 @@ def _model(folder: Path) -> Any:
     import torch
     from transformers import Dinov2Model
 
-    from bench.models import quiet
+    from hypersd.quiet import quiet
 
     quiet()
     loader: Any = Dinov2Model
