@@ -24,9 +24,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    import yaml
-
     from hypersd import recipe as recipes
+    from hypersd.plain_yaml import value
 
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE + "\nrecipes: " + ", ".join(recipes.names()))
@@ -37,7 +36,7 @@ def _train(arguments: list[str]) -> int:
     name, device = pairs.pop("recipe"), pairs.pop("device", "cpu")
     resume = pairs.pop("resume", "auto")
     out = Path(pairs.pop("out", f"runs/train/{Path(name).stem}"))
-    recipe = recipes.load(name, {key: yaml.safe_load(value) for key, value in pairs.items()})
+    recipe = recipes.load(name, {key: value(text, key) for key, text in pairs.items()})
     import torch
 
     from hypersd.loop import train

@@ -52,7 +52,9 @@ def build(recipe: Recipe, device: torch.device) -> Task:
         raise UsageError(f"recipe {recipe.name}: no method {recipe.method!r}; {valid}")
     try:
         return METHODS[recipe.method](recipe, device)
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not memory.lacking(error):
+            raise
         raise UsageError(f"recipe {recipe.name}: the networks alone do not fit on {device}; valid: "
                          "base_precision=bf16, or a device with more memory") from None  # fmt: skip
 
@@ -242,13 +244,25 @@ class _Run:
         values, scalars = [], []
         for share in self.shares:
             rng.set_state(state)
-            try:
-                value, found = self.part(role, share, parameters, rng, count)
-            except torch.OutOfMemoryError:
-                raise UsageError(self.what_fits(role, parameters, rng, state)) from None
-            values.append(value)
-            scalars.append(found)
+            did = self.fitting(role, share, parameters, rng, count)
+            if did is None:
+                raise UsageError(self.what_fits(role, parameters, rng, state))
+            values.append(did[0])
+            scalars.append(did[1])
         return sum(values) / count, mean_of(scalars) if count > 1 else scalars[0]
+
+    def fitting(
+        self, role: str, share: slice, parameters: list[nn.Parameter], rng: torch.Generator,
+        count: int,
+    ) -> tuple[float, dict[str, float]] | None:  # fmt: skip
+        """`part`, or None where memory does not suffice: the error, whose trace holds all that was
+        computed, is gone by then, so that something smaller can be tried."""
+        try:
+            return self.part(role, share, parameters, rng, count)
+        except RuntimeError as error:
+            if not memory.lacking(error):
+                raise
+            return None
 
     def part(
         self, role: str, share: slice, parameters: list[nn.Parameter], rng: torch.Generator,

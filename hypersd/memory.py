@@ -13,6 +13,12 @@ from hypersd.recipe import Recipe
 GIB = 2**30
 
 
+def lacking(error: RuntimeError) -> bool:
+    """Whether an error says that there is no memory: torch has a kind of its own for accelerators
+    only."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be had on a device."""
     if device.type == "cuda":
@@ -49,7 +55,9 @@ def what_fits(recipe: Recipe, rows: int, attempt: Callable[[int], None]) -> str:
     for part in (n for n in range(rows // 2, 0, -1) if rows % n == 0):
         try:
             attempt(part)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not lacking(error):
+                raise
             continue
         return f"{said}; {part} fit: accumulate={recipe.accumulate * rows // part}"
     hints = [] if recipe.gradient_checkpointing else ["gradient_checkpointing=true"]

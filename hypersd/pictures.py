@@ -99,7 +99,7 @@ def prepare(stored: bytes, caption: str, size: int) -> Picture:
     wide, high = max(size, round(width * scale)), max(size, round(height * scale))
     left, top = (wide - size) // 2, (high - size) // 2
     image = image.resize((wide, high), Image.Resampling.LANCZOS)
-    pixels = np.asarray(image.crop((left, top, left + size, top + size)))
+    pixels = np.array(image.crop((left, top, left + size, top + size)))
     return Picture(pixels, caption, (height, width, top, left, size, size))
 
 
@@ -174,6 +174,9 @@ def _encode(source: Source, size: int, n: int | None, base: Base, folder: Path) 
     reading.check()
     if not count:
         raise UsageError(f"recipe, {source.where}: no pictures")
+    if reading.damaged:
+        print(f"{source.where}: {reading.damaged} of {reading.seen} pictures are damaged or have "
+              f"no caption, left out; named in {reading.log}", flush=True)  # fmt: skip
     facts = {"count": count, "seen": reading.seen, "damaged": reading.damaged}
     (folder / "index.json").write_text(json.dumps(facts) + "\n")
 

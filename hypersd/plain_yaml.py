@@ -43,6 +43,20 @@ def load(path: Path, where: str) -> Any:
     return held
 
 
+def value(text: str, where: str) -> Any:
+    """What a value on the command line says, read as in a file: 1e-3 is a number.
+
+    Raises UsageError where it is no YAML.
+    """
+    from omegaconf import OmegaConf
+
+    try:
+        held = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
+    except Exception as error:  # as above
+        raise UsageError(f"{where}={text}: {brief(error)}") from None
+    return held["value"] if isinstance(held, dict) else held
+
+
 def _text(path: Path) -> str:
     with path.open("rb") as file:
         held = file.read(MOST_BYTES + 1)

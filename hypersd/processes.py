@@ -24,6 +24,7 @@ from hypersd.errors import UsageError, nearest
 from hypersd.recipe import Recipe
 from hypersd.task import Task
 
+DEVICES = ("cpu", "cuda", "mps")
 BUCKET = 32 * 2**20  # values that are sent at a time: 128 MiB of fp32
 
 
@@ -36,6 +37,8 @@ def start(device: str, folder: Path, trackers: Sequence[str] = ()) -> Accelerato
             raise UsageError(f"trackers: no {name!r}; {nearest(name, known)}")
         if name not in [kind.value for kind in get_available_trackers()]:
             raise UsageError(f"trackers: {name!r} is not installed; pip install {name}")
+    if device.partition(":")[0] not in DEVICES:
+        raise UsageError(f"device={device!r}; {nearest(device, DEVICES)}")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(f"device={device!r}: there is no CUDA device here; valid: cpu")
     return Accelerator(cpu=device == "cpu", log_with=[*trackers] or None, project_dir=str(folder))

@@ -187,4 +187,8 @@ def _checked(path: Path, key: str, kind: str, value: Any) -> Any:
         return types[base](value)
     if not isinstance(value, {"dict": dict, "bool": bool}.get(base, list)):
         raise UsageError(f"recipe {path}: {key}={value!r} is not a {base}")
+    if isinstance(value, list):
+        within, said = (dict, "mappings") if key == "stages" else (str, "texts")
+        if not all(isinstance(entry, within) for entry in value):
+            raise UsageError(f"recipe {path}: {key}={value!r} is not a list of {said}")
     return value

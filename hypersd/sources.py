@@ -54,6 +54,9 @@ def find(data: Mapping[str, Any]) -> Source:
             raise UsageError(
                 f"recipe, data: unknown key {key!r}; {nearest(str(key), (kind, *keys, *COMMON))}"
             )
+    for key in (kind, *keys):
+        if not isinstance(data.get(key, ""), str):
+            raise UsageError(f"recipe, data.{key}={data[key]!r}; valid: a text")
     return make(data)
 
 
@@ -143,7 +146,7 @@ def _dataset(data: Mapping[str, Any]) -> Source:
     """A Hugging Face dataset, by name or folder, streamed: `image` and `caption` name its columns
     (default: image, text); a caption may be a list, of which the first is taken."""
     try:
-        import datasets  # type: ignore[import-not-found,unused-ignore]
+        import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         raise UsageError("recipe, data.dataset: pip install datasets") from None
     name, split = str(data["dataset"]), str(data.get("split", "train"))

@@ -155,14 +155,19 @@ def test_parts_of_a_batch_are_the_batch(folder: Path, sdxl: Base, tmp_path: Path
     assert {p.shape for p in parts} == {whole.x0.shape}
 
 
-def test_damage_is_skipped_counted_and_named(sd15: Base, tmp_path: Path) -> None:
+def test_damage_is_skipped_counted_and_named(
+    sd15: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make_pictures(tmp_path / "set", 120)
     (tmp_path / "set/7.png").write_bytes(b"not a picture")
     cache = tmp_path / "cache"
     found = load_pictures({"folder": str(tmp_path / "set")}, sd15, cache)
     assert len(found) == 119
     assert json.loads((found.folder / "index.json").read_text())["damaged"] == 1
-    assert (found.folder / "damaged.log").read_text().startswith("7.png\tUnidentifiedImageError")
+    log = found.folder / "damaged.log"
+    assert log.read_text().startswith("7.png\tUnidentifiedImageError")
+    said = capsys.readouterr().out
+    assert "1 of 120 pictures are damaged" in said and str(log) in said
 
 
 def test_too_much_damage_stops_the_run(sd15: Base, tmp_path: Path) -> None:
@@ -186,6 +191,7 @@ def test_pictures_without_captions_are_refused(sd15: Base, tmp_path: Path) -> No
         ({}, "valid: one of folder, webdataset, dataset"),
         ({"folder": "no/where"}, "data.folder=no/where: no pictures"),
         ({"webdataset": "no/where/*.tar"}, "no such shards"),
+        ({"folder": 3}, "data.folder=3; valid: a text"),
         ({"folder": ".", "sise": 64}, "did you mean 'size'"),
     ],
 )

@@ -177,6 +177,8 @@ def test_a_card_counts_what_a_training_began_with(tmp_path):
         ({"steps": 0}, "steps=0"),
         ({"lr": -1.0}, "lr=-1.0"),
         ({"data": 3}, "is not a dict"),
+        ({"stages": [3]}, "stages=[3] is not a list of mappings"),
+        ({"prompts": [3]}, "prompts=[3] is not a list of texts"),
     ],
 )
 def test_bad_recipes_are_one_line(overrides, words):
@@ -184,6 +186,16 @@ def test_bad_recipes_are_one_line(overrides, words):
         recipes.load("shapes_vae", overrides)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_line_reads_values_as_a_file_does(capsys):
+    from hypersd.__main__ import main
+    from hypersd.plain_yaml import value
+
+    assert (value("1e-4", "lr"), value("{a: [x, 2]}", "data")) == (1e-4, {"a": ["x", 2]})
+    assert main(["recipe=shapes_lcm", "data={folder"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: data={folder: ") and said.count("\n") == 1
 
 
 def test_unknown_recipe_names_the_nearest():

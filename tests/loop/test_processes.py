@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import socket
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,27 @@ def test_a_part_that_does_not_fit_is_told_what_does(
         loop._Run(RECIPE, task, tmp_path).update(torch.Generator())
 
 
+def test_what_did_not_fit_is_gone_before_something_smaller_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a CPU, where torch has no kind of error for it."""
+    held: list[weakref.ref[torch.Tensor]] = []
+    real = Curve.turn_loss
+
+    def turn_loss(self: Curve, role: str, step: int, rng: torch.Generator) -> Any:
+        assert all(one() is None for one in held)
+        computed = torch.zeros(3)
+        held.append(weakref.ref(computed))
+        if self.share.stop - self.share.start > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return real(self, role, step, rng)
+
+    monkeypatch.setattr(Curve, "turn_loss", turn_loss)
+    with pytest.raises(UsageError, match="2 fit: accumulate=4"):
+        loop.train(RECIPE, tmp_path)
+    assert len(held) == 3
+
+
 def test_an_optimizer_that_does_not_fit_is_told_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,12 +281,15 @@ def test_gradients_of_one_process_are_left_alone(fresh_state: None) -> None:
     [
         ({"accumulate": 3}, "batch=8 in 1 processes times accumulate=3; valid: a multiple of 3"),
         ({"trackers": ["tensorbord"]}, "did you mean 'tensorboard'"),
+        ({"device": "tpu"}, "device='tpu'; .*valid: cpu, cuda, mps"),
         ({"trackers": ["comet_ml"]}, "'comet_ml' is not installed"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path: Path, changes: Any, says: str) -> None:
+    device = changes.get("device", "cpu")
+    changed = {key: value for key, value in changes.items() if key != "device"}
     with pytest.raises(UsageError, match=says):
-        loop.train(replace(RECIPE, **changes), tmp_path)
+        loop.train(replace(RECIPE, **changed), tmp_path, device=device)
 
 
 def test_a_task_that_is_not_cut_up_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
