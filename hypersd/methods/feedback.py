@@ -13,6 +13,7 @@ Source: Hyper-SD (arXiv 2404.13686), Sec. 3.2, Eq. 13 to 15; UniFL (2404.05595) 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -28,12 +29,12 @@ from hypersd.data import open_dataset
 from hypersd.errors import UsageError
 from hypersd.merge import merge
 from hypersd.methods.options import read
-from hypersd.methods.preview import Preview
+from hypersd.methods.preview import RENOISING, SAMPLERS, Preview
 from hypersd.methods.watched import WatchedTask
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel, without_rewards
 from hypersd.rewards.structure import load_structure
-from hypersd.sampler import sample_jumps
+from hypersd.sampler import consistency_function
 from hypersd.solver import SolverGrid
 from hypersd.student import Student, add_adapter_to
 from hypersd.task import STUDENT
@@ -47,6 +48,8 @@ class FeedbackOptions:
     onto: folder of a distilled adapter to train on top of, "" for the base alone; onto_weight: how
     much of it.  merged: export both as one adapter, instead of the feedback alone.  moves: of the
     sampler that draws from noise, fewest_moves to this many, the last one with gradient.
+    sampler: that one, a key of `hypersd.methods.preview.SAMPLERS`: "jumps", or "consistency" on top
+    of a method that is drawn as LCM is, with fresh noise before every move but the first.
     guidance: 1, as few-step students are drawn.  segmenter: folder, "" for no perceptual loss;
     perceptual: its weight; noise_low, noise_high: solver indices that real pictures are noised to.
     """
@@ -59,6 +62,7 @@ class FeedbackOptions:
     merged: bool = False
     moves: int = 4
     fewest_moves: int = 1
+    sampler: str = "jumps"
     segmenter: str = ""
     perceptual: float = 1.0
     noise_low: int = 10
@@ -100,8 +104,11 @@ class FeedbackTask(WatchedTask):
             self.structure = load_structure(self.options.segmenter, recipe.data, device)
         if recipe.gradient_checkpointing:
             self.base.vae.enable_gradient_checkpointing()
-        self.shown = Preview(self.base, self.student, self.grid, prompts=recipe.prompts)
-        self.watch(self.options.moves)
+        sampler = self.options.sampler
+        self.shown = Preview(
+            self.base, self.student, self.grid, prompts=recipe.prompts, sampler=sampler
+        )
+        self.watch(self.options.moves, sampler=sampler)
 
     def groups(self) -> list[dict[str, Any]]:
         """The feedback adapter."""
@@ -118,7 +125,12 @@ class FeedbackTask(WatchedTask):
         index = torch.randint(low, high, (recipe.batch,), generator=rng)[rows]
         total, scalars = torch.zeros((), device=self.device), dict[str, float]()
         if self.panel.rewards:
-            images = self.base.pictures(self.draw(z, batch.text, moves))
+            between = moves - 1 if self.options.sampler == RENOISING else 0
+            fresh = [
+                torch.randn(batch.shape, generator=rng)[rows].to(self.device)
+                for _ in range(between)
+            ]
+            images = self.base.pictures(self.draw(z, batch.text, moves, fresh))
             total, scalars = self.panel.rated(images, batch.captions)
         if self.options.segmenter:
             x0 = batch.x0.to(self.device)
@@ -130,16 +142,28 @@ class FeedbackTask(WatchedTask):
             scalars["structure"] = float(structure.detach())
         return total, scalars
 
-    def draw(self, z: Tensor, text: Text, moves: int) -> Tensor:
-        """x0 from pure noise in so many moves; only the last one has a gradient."""
-        timesteps = self.grid.inference(moves)
+    def draw(self, z: Tensor, text: Text, moves: int, fresh: Sequence[Tensor] = ()) -> Tensor:
+        """x0 from pure noise in so many moves; only the last one has a gradient.
+
+        fresh: noise for each move but the last, where the sampler adds some.
+        """
+        timesteps, sample = self.grid.inference(moves), SAMPLERS[self.options.sampler]
         network = self.student.network(STUDENT)
+
+        def model(x: Tensor, t: Tensor) -> Tensor:
+            return network(x, t, text)
+
+        x = z
         with torch.no_grad():
-            x = z
-            for now, following in pairwise(timesteps):
+            for i, (now, following) in enumerate(pairwise(timesteps)):
                 t, s = (torch.full((len(x),), v, device=x.device) for v in (now, following))
-                x = self.schedule.jump(x, network(x, t, text), t, s)
-        return sample_jumps(lambda x, t: network(x, t, text), x, timesteps[-1:], self.schedule)
+                eps = model(x, t)
+                if self.options.sampler == RENOISING:
+                    x0 = consistency_function(x, eps, t, self.schedule)
+                    x = self.schedule.renoise(x0, fresh[i], s)
+                else:
+                    x = self.schedule.jump(x, eps, t, s)
+        return sample(model, x, timesteps[-1:], self.schedule)
 
     def predicted(self, x0: Tensor, noise: Tensor, index: Tensor, text: Text) -> Tensor:
         """The picture that the student sees in noised real latents, with gradient.
@@ -160,6 +184,7 @@ class FeedbackTask(WatchedTask):
         return {
             "method": self.recipe.method, "base": self.recipe.base, "rank": options.rank,
             "onto": options.onto, "onto_weight": options.onto_weight, "merged": options.merged,
+            "sampler": options.sampler,
             "bytes": path.stat().st_size,
             "rewards": self.panel.aims,
             **self.watched_facts(),
@@ -178,7 +203,8 @@ class FeedbackTask(WatchedTask):
 def _options(recipe: Recipe) -> FeedbackOptions:
     plain = without_rewards(recipe)
     given = {"guidance": 1.0, **plain.options}
-    options = read(replace(plain, options=given), FeedbackOptions, RANGES)
+    choices = {"sampler": tuple(SAMPLERS)}
+    options = read(replace(plain, options=given), FeedbackOptions, RANGES, choices)
     if options.fewest_moves > options.moves:
         raise UsageError(f"recipe {recipe.name}, options.fewest_moves={options.fewest_moves}; "
                          f"valid: at most moves={options.moves}")  # fmt: skip

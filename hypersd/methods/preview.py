@@ -23,9 +23,10 @@ STEPS = (1, 2, 4, 8)
 PROMPTS = 8
 TEACHER_STEPS = 20
 AT_ONCE = 64 * 64 * 8  # latent places that are decoded in one call: a large picture by itself
+RENOISING = "consistency"  # the one that adds fresh noise
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "jumps": sample_jumps,  # deterministic: DDIM's moves
-    "consistency": sample_consistency,  # LCM's: predict x0, add fresh noise
+    RENOISING: sample_consistency,  # LCM's: predict x0, add fresh noise
 }
 
 

@@ -28,12 +28,12 @@ class WatchedTask(Task):
     step: int = 0
     guard: Guard | None = None
 
-    def watch(self, moves: int, start: int = 0) -> None:
+    def watch(self, moves: int, start: int = 0, sampler: str = "jumps") -> None:
         """From now on compare what is drawn in so many moves with what is drawn now."""
         if not self.panel.judges:
             return
         shown = Preview(self.base, self.student, self.grid, prompts=self.recipe.prompts,
-                        count=JUDGED, start=start)  # fmt: skip
+                        count=JUDGED, start=start, sampler=sampler)  # fmt: skip
         watched = self.student.parameters(STUDENT)
         self.guard = Guard(self.panel, watched, lambda: shown.pictures(moves), shown.prompts)
         self.modules["guard"] = self.guard

@@ -102,6 +102,30 @@ def test_only_the_last_move_has_a_gradient(build: Any) -> None:
         torch.testing.assert_close(mine, expected.grad)
 
 
+def test_on_top_of_lcm_pictures_are_drawn_as_lcms(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drawn x0 is that of the sampler which is tested against diffusers' LCMScheduler; a step
+    gives it fresh noise, and its preview is drawn likewise."""
+    from hypersd.sampler import sample_consistency
+
+    task = build(sampler="consistency", moves=3, fewest_moves=3)
+    z, *fresh = (torch.randn(2, 4, 16, 16, generator=rng(i)) for i in range(3))
+    text = task.base.encode_prompts(["a", "b"])
+    network = task.student.network("student")
+    expected = sample_consistency(
+        lambda x, t: network(x, t, text), z, task.grid.inference(3), task.schedule, noise=fresh
+    )
+    torch.testing.assert_close(task.draw(z, text, 3, fresh), expected)
+    given: list[Any] = []
+    real = task.draw
+    monkeypatch.setattr(task, "draw", lambda *a: (given.append(a), real(*a))[1])
+    task.loss(0, rng())
+    z, _, moves, fresh = given[0]
+    assert moves == 3 and len(fresh) == 2 and not torch.equal(fresh[0], fresh[1])
+    assert task.shown.sampler == "consistency"
+
+
 def test_it_trains_on_top_of_a_distilled_adapter(build: Any, tmp_path: Path) -> None:
     """Before training the student is the distilled one; half its weight lies between."""
     plain = build()
