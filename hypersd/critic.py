@@ -21,20 +21,24 @@ class Critic(nn.Module):
     """A trunk, the encoder and middle block of a diffusion UNet, and a convolutional head.
 
     pair: the conditional form, which also sees x_t (both middles are stacked along channels);
-    without, the critic sees x_s alone.  The trunk begins as the given UNet's; with `frozen` only
-    the head is trained.  recompute: gradient checkpointing in the trunk.
+    without, the critic sees x_s alone.  The trunk is a trained copy of the UNet's; with `frozen` it
+    is the UNet itself, no copy, and only the head is trained: whoever has put adapters on the UNet
+    takes them off while the critic looks.  recompute: gradient checkpointing in a trunk of its own.
     """
+
+    trunk: Any
 
     def __init__(
         self, unet: Any, *, pair: bool = True, frozen: bool = False, recompute: bool = False
     ) -> None:
         super().__init__()
         self.pair, self.frozen = pair, frozen
-        self.trunk = encoder_of(unet).requires_grad_(not frozen)
-        if not frozen:
-            self.trunk.float()
-        if recompute:
-            self.trunk.enable_gradient_checkpointing()
+        if frozen:
+            self.__dict__["trunk"] = unet  # no part of this module: it is not the critic's to save
+        else:
+            self.trunk = encoder_of(unet).float().requires_grad_(True)
+            if recompute:
+                self.trunk.enable_gradient_checkpointing()
         middle = int(unet.config.block_out_channels[-1])
         side = int(unet.config.sample_size) >> (len(unet.config.block_out_channels) - 1)
         self.head = Head(middle * (2 if pair else 1), middle, side)

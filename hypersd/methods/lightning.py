@@ -47,8 +47,8 @@ NOISE_LEVELS = (10, 250, 500, 750)  # t* of the critic's inputs, as in the paper
 class LightningOptions:
     """A recipe's `options`: guidance of the base in the first stage; points of the solver grid;
     rank of the adapters; critic_lr, the recipe's learning rate where 0; trunk of the critics, a
-    trained "copy" of the UNet's half or that "frozen"; full, a whole UNet instead of an adapter;
-    init, a folder with the weights that the student starts from, "" for none."""
+    trained "copy" of the UNet's half or the base's own, "frozen"; full, a whole UNet instead of an
+    adapter; init, a folder with the weights that the student starts from, "" for none."""
 
     guidance: float
     points: int = 40
@@ -258,7 +258,8 @@ class LightningTask(Task):
             s = torch.maximum(at.level, at.s)
             x_s = self.schedule.renoise(x_s, at.noise, s, at.s)
         pair = (at.x_t, at.t) if stage.critic == "pair" else ()
-        logits: Tensor = self.critics[stage.role](x_s, s, at.text, *pair)
+        with self.student.using(TEACHER):  # a frozen trunk is the base's own
+            logits: Tensor = self.critics[stage.role](x_s, s, at.text, *pair)
         return logits
 
 

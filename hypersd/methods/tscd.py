@@ -30,6 +30,7 @@ from hypersd.methods.consistency import ConsistencyTask, Draw, Landing, Method
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import SolverGrid
+from hypersd.student import TEACHER
 from hypersd.task import STUDENT
 
 CRITIC, PREVIOUS = "critic", "previous"
@@ -50,7 +51,7 @@ class Tscd(Method):
 
     choices: ClassVar[dict[str, tuple[str, ...]]] = {
         "teacher": ("base", "previous_stage"),  # of the ODE in stages after the first
-        "critic": ("copy", "frozen"),  # its trunk: a trained copy of the UNet's half, or frozen
+        "critic": ("copy", "frozen"),  # its trunk: a trained copy of the UNet's half, or its own
     }
 
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
@@ -142,7 +143,8 @@ class TscdTask(ConsistencyTask):
     def logits(self, x_s: Tensor) -> Tensor:
         """What the critic makes of landings in the place of the last ones, [B, ...]."""
         at = self.landing
-        found: Tensor = self.critic(x_s, at.s, at.text, at.x_t, at.t)
+        with self.student.using(TEACHER):  # a frozen trunk is the base's own
+            found: Tensor = self.critic(x_s, at.s, at.text, at.x_t, at.t)
         return found
 
     def telling(self, real: Tensor, fake: Tensor) -> Tensor:

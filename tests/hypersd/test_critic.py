@@ -64,6 +64,12 @@ def test_it_learns_to_tell_two_kinds_apart(
     assert all(torch.equal(unet.state_dict()[key], value) for key, value in before.items())
 
 
+def test_a_frozen_trunk_is_the_unet_itself(unet: UNet2DConditionModel) -> None:
+    critic = Critic(unet, frozen=True)
+    assert critic.trunk is unet
+    assert [name for name, _ in critic.named_children()] == ["head"]
+
+
 def test_a_pair_critic_wants_both_points(unet: UNet2DConditionModel) -> None:
     x, t, text = inputs()
     with pytest.raises(ValueError, match="x_t"):

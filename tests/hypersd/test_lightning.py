@@ -108,6 +108,17 @@ def test_each_stage_has_a_critic_of_its_own(build: Any, tmp_path: Path) -> None:
     assert not differ(task.critics["critic_4to1_single"].trained(), single)
 
 
+def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(build: Any) -> None:
+    task = build(options={**RECIPE.options, "trunk": "frozen"})
+    task.loss(2, rng())
+    before = task._judged(task.stage(2), task.move.goal)
+    with torch.no_grad():
+        for parameter in task.student.parameters("student"):
+            parameter.normal_(0, 0.05, generator=rng(1))
+    assert task.critics[task.stage(2).role].trunk is task.base.unet
+    torch.testing.assert_close(task._judged(task.stage(2), task.move.goal), before)
+
+
 def test_a_later_stage_follows_the_student_of_an_earlier_one(build: Any, tmp_path: Path) -> None:
     """It may skip a level: 4 -> 1 is taught by the four-step student, not by the two-step one."""
     task = build()

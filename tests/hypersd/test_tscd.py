@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from trainings import assert_resumes_exactly, differ, rng, values
 
 from hypersd import loop
+from hypersd.base import load_base
+from hypersd.critic import encoder_of
 from hypersd.methods import METHODS
 from hypersd.methods.tscd import TscdTask
 from hypersd.recipe import Recipe
@@ -97,6 +99,32 @@ def test_the_previous_stages_student_teaches_the_next(build: Any, tmp_path: Path
         )
         plain = build().teacher_eps(2, x, t, text)
     torch.testing.assert_close(task.teacher_eps(1, x, t, text), plain)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(
+    build: Any, recompute: bool
+) -> None:
+    """Logits and the student's gradient against a critic with a frozen copy of the bare base."""
+    recipe = replace(build(critic="frozen").recipe, gradient_checkpointing=recompute)
+    task: Any = METHODS["tscd"](recipe, torch.device("cpu"))
+    assert task.critic.trunk is task.base.unet
+    bare = encoder_of(load_base(task.recipe.base, torch.device("cpu")).unet).requires_grad_(False)
+    with torch.no_grad():
+        for parameter in task.student.parameters("student"):
+            parameter.normal_(0, 0.05, generator=rng(1))
+
+    def gradient() -> list[torch.Tensor]:
+        for parameter in task.student.parameters("student"):
+            parameter.grad = None
+        task.loss(2, rng())[0].backward()
+        return values(p.grad for p in task.student.parameters("student"))
+
+    own, logits = gradient(), task.logits(task.landing.prediction)
+    task.critic.__dict__["trunk"] = bare
+    torch.testing.assert_close(task.logits(task.landing.prediction), logits)
+    for mine, other in zip(own, gradient(), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 @pytest.mark.parametrize("critic", ["copy", "frozen"])
