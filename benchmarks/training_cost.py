@@ -145,9 +145,10 @@ def held(tensors: Iterable[Tensor]) -> int:
 
 
 def unets(task: Any) -> float:
-    """How many UNets' parameters are resident: the base, whole copies, critics' trunks."""
+    """How many UNets' parameters are resident: the base, whole copies, critics' own trunks."""
     base = [p for k, p in task.base.unet.named_parameters() if "lora_" not in k]
-    others = [m.trunk for m in task.modules.values() if hasattr(m, "trunk")]
+    trunks = [m.trunk for m in task.modules.values() if hasattr(m, "trunk")]
+    others = [trunk for trunk in trunks if trunk is not task.base.unet]
     others += list(task.student.copies.values())
     more = sum(p.numel() for network in others for p in network.parameters())
     return 1 + more / sum(p.numel() for p in base)
