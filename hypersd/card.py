@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from hypersd import exports
 from hypersd.recipe import Recipe
@@ -66,10 +68,12 @@ def hardware(processes: int = 1) -> str:
 
 
 def model_card(facts: Mapping[str, Any], recipe: Recipe) -> str:
-    """A model card in Markdown: how it was trained, on what, then measured figures."""
+    """A model card in Markdown: how it was trained, on what, measured figures, the whole recipe."""
     rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())
     head = f"# {recipe.name}\n\nTrained by `python -m hypersd recipe={recipe.name}`."
-    return f"{head}\n{_origin(recipe)}\n\n| | |\n|---|---|\n{rows}\n"
+    whole = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(recipe)))
+    table = f"| | |\n|---|---|\n{rows}\n"
+    return f"{head}\n{_origin(recipe)}\n\n{table}\n## Recipe\n\n```yaml\n{whole}```\n"
 
 
 def _origin(recipe: Recipe) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hypersd.recipe import Recipe
 
+EVERY = 30.0  # seconds between plain lines, where there is no terminal to draw a bar on
 TRACKED_WITH_FORMAT = "tensorboard"  # wants to be told how a picture lies in memory
 
 
@@ -28,8 +30,11 @@ class Logbook:
             TextColumn(recipe.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[rate]}"), disable=not self.main,
         )  # fmt: skip
+        self.plain, self.said = self.main and not self.bar.console.is_terminal, time.monotonic()
         self.shown = self.bar.add_task("", total=recipe.steps, completed=step, rate="")
         self.path = out / "train.jsonl"
+        if self.main:
+            self.forget_after(step)
         accelerator.init_trackers(
             recipe.name, init_kwargs={"tensorboard": {"purge_step": step}} if step else {}
         )
@@ -46,10 +51,30 @@ class Logbook:
         for tracker in self.accelerator.trackers:
             tracker.finish()
 
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of steps that are trained once more, since a kill came before their
+        checkpoint."""
+        if not self.path.is_file():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines(keepends=True):
+            try:
+                kept += [line] if json.loads(line)["step"] <= step else []
+            except (ValueError, KeyError, TypeError):  # the kill came while it was written
+                continue
+        beside = self.path.with_suffix(".writing")
+        beside.write_text("".join(kept))
+        beside.replace(self.path)
+
     def progress(self, step: int, rate: float, loss: float) -> None:
-        """Move the bar: rate in updates per second, pictures per second beside it."""
+        """Move the bar, or say it in a line now and then: rate in updates per second, pictures per
+        second beside it."""
         text = f"{rate:.2f} it/s {rate * self.recipe.batch:.0f} img/s loss {loss:.4g}"
         self.bar.update(self.shown, completed=step, rate=text)
+        if self.plain and time.monotonic() - self.said > EVERY:
+            self.said, left = time.monotonic(), (self.recipe.steps - step) / rate
+            print(f"{self.recipe.name}: {step}/{self.recipe.steps} {text}, {left:.0f} s left",
+                  flush=True)  # fmt: skip
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """A line of train.jsonl, and the trackers."""

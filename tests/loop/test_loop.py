@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from hypersd import card, checkpoint, loop
+from hypersd import card, checkpoint, logbook, loop
 from hypersd import recipe as recipes
 from hypersd.errors import UsageError
 from hypersd.recipe import Recipe
@@ -84,6 +85,22 @@ def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch
     whole = weights(loop.train(RECIPE, tmp_path / "whole"))
     again = weights(interrupted(tmp_path, monkeypatch, at))
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_resumed_log_has_every_step_once(tmp_path, monkeypatch, tasks):
+    """Stopped at 7 with a checkpoint of 5: steps 6 and 7 are trained, and logged, again."""
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    interrupted(tmp_path, monkeypatch, 7)
+    lines = (tmp_path / "stopped/train.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
+
+
+def test_without_a_terminal_progress_is_lines(tmp_path, monkeypatch, tasks, capsys):
+    monkeypatch.setattr(logbook, "EVERY", -1.0)
+    loop.train(RECIPE, tmp_path / "a")
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left" in line]
+    assert len(lines) == 12
+    assert re.fullmatch(r"line: 6/12 [\d.]+ it/s \d+ img/s loss [\d.e-]+, \d+ s left", lines[5])
 
 
 def test_finished_training_is_not_trained_again(tmp_path, tasks):
@@ -167,6 +184,14 @@ def test_a_card_counts_what_a_training_began_with(tmp_path):
         }  # fmt: skip
     assert card.before(replace(RECIPE, options={"init": ""})) == {}
     assert card.before(replace(RECIPE, options={"init": str(tmp_path / "nowhere")})) == {}
+
+
+def test_a_card_holds_the_recipe_that_trains_the_same_again(tmp_path, tasks):
+    """Also what was given on the command line."""
+    folder = loop.train(RECIPE, tmp_path / "a")
+    text = (folder / "README.md").read_text()
+    (tmp_path / "again.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    assert recipes.load(tmp_path / "again.yaml") == RECIPE
 
 
 @pytest.mark.parametrize(
