@@ -11,12 +11,14 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from hypersd.shapes import clip, oracle, preference, raters, vae
+from hypersd import rewards
+from hypersd.rewards.structure import world_segmenter
+from hypersd.shapes import clip, oracle, preference, raters, segmenter, vae
 from hypersd.shapes.evaluators import load_aesthetic, load_clip, load_oracle
 from hypersd.shapes.pictures import texts
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
-from hypersd.shapes.weights import FOLDER
+from hypersd.shapes.weights import FOLDER, weights_path
 
 START, COUNT = 40_000, 300  # test scenes that no prompt list, reference or choice reaches
 
@@ -87,3 +89,45 @@ def test_hps_agrees_with_its_pool():
     fair = np.abs(gap) > preference.FAIR
     assert fair.sum() > 100
     assert ((scores[:, 0] > scores[:, 1]) == (gap > 0))[fair].mean() >= 0.87
+
+
+def agreement(pool: raters.Pool, reward: rewards.Reward) -> float:
+    """How often a reward prefers what its pool's utility does, of pairs a fair distance apart."""
+    held_out = preference.votes(pool, 600_000, COUNT)
+    gap = held_out.utilities[:, 0] - held_out.utilities[:, 1]
+    with torch.no_grad():
+        first, second = (
+            reward(vae.to_unit(held_out.images[:, i]), held_out.prompts) for i in (0, 1)
+        )
+    fair = np.abs(gap) > preference.FAIR
+    assert fair.sum() > 60
+    return float((((first > second).numpy()) == (gap > 0))[fair].mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "pool", "least"),
+    [("image_reward", raters.POOLS["image_reward"], 0.84), ("pick", raters.POOLS["pick"], 0.94),
+     ("validation_raters", preference.VALIDATION, 0.85)],
+)  # fmt: skip
+def test_preference_models_agree_with_their_pools(name, pool, least):
+    options = rewards.RewardOptions("preference", name)
+    assert agreement(pool, rewards.load_reward(options, torch.device("cpu"))) >= least
+
+
+def test_the_reward_of_style_ranks_as_the_raters_do(scenes, renders):
+    options = rewards.RewardOptions("aesthetic", "reward_aesthetic", clip="reward_clip")
+    reward = rewards.load_reward(options, torch.device("cpu"))
+    with torch.no_grad():
+        found = reward(vae.to_unit(renders), [""] * COUNT).numpy()
+    assert spearmanr(found, [raters.rating(scene) for scene in scenes]).statistic >= 0.87
+
+
+def test_the_segmenter_finds_things_and_where_they_are():
+    found = segmenter.accuracy(world_segmenter(weights_path("segmenter")), 150)
+    for name, least in {"recall": 0.90, "precision": 0.96, "iou": 0.87}.items():
+        assert found[f"held_out_{name}"] >= least, found
+
+
+def test_the_second_oracle_reads_renders(renders):
+    found = load_oracle("oracle_validation").judge(renders, texts("test", START, COUNT))
+    assert found[:, oracle.COLUMNS.index("right")].mean() >= 0.92
