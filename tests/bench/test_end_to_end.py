@@ -34,8 +34,9 @@ def test_a_quick_run_of_one_step(tmp_path: Path) -> None:
     assert "network evaluations" in said and "run/report.html" in said and "run/result.json" in said
     found = result(tmp_path / "run")
     rows = {c["name"]: c["metrics"] for c in found["contestants"]}
-    assert set(rows) == {"teacher-25step", "lcm-1step", "tcd-1step", "tscd-1step", "real",
-                         "vae_round_trip", "shuffled_captions"}  # fmt: skip
+    assert set(rows) == {"teacher-25step", "lcm-1step", "tcd-1step", "tscd-1step",
+                         "lightning-1step", "hyper_sd-1step", "real", "vae_round_trip",
+                         "shuffled_captions"}  # fmt: skip
     assert all(set(metrics) == METRICS for metrics in rows.values())
     assert rows["real"]["faithful"]["value"] > 0.9
     assert rows["shuffled_captions"]["faithful"]["value"] < 0.1

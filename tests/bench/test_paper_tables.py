@@ -49,7 +49,6 @@ def test_per_step_methods_take_other_weights_at_each_step() -> None:
         assert len({rows[f"{method}-{n}step"].weights for n in (1, 2, 4, 8)}) == 4
         assert rows[f"{method}-1step"].source == "unet"
     assert rows["hyper_sd-1step"].sampling.timesteps == (800,)
-    assert rows["lightning-1step"].sampling.prediction_type == "sample"
 
 
 def test_one_table_has_one_sampler() -> None:

@@ -17,11 +17,12 @@ from bench.hashes import Hashes
 from bench.settings import Row, Sampling
 
 Bench = Callable[..., int]
+STUDENTS = ("lcm", "tcd", "tscd", "lightning", "hyper_sd")
 PROMPTS = prompts.PromptSet("shapes/test", ("a", "b"), "test")
 
 
-def read(*words: str) -> suite.Suite:
-    found = options.read(["suite=shapes_1step", *words])[1]
+def read(*words: str, name: str = "shapes_1step") -> suite.Suite:
+    found = options.read([f"suite={name}", *words])[1]
     assert found is not None
     return found
 
@@ -37,14 +38,14 @@ def test_rows_of_the_suite_of_all_steps() -> None:
     assert found is not None
     names = [row.name for row in found.rows]
     assert names[0] == "teacher-25step" and names[-3:] == list(settings.ANCHORS)
-    assert {f"{m}-{n}step" for m in ("lcm", "tcd", "tscd") for n in (1, 2, 4, 8)} < set(names)
+    assert {f"{m}-{n}step" for m in STUDENTS for n in (1, 2, 4, 8)} < set(names)
     assert found.rows[0].nfe == 50 and found.rows[1].nfe == 1
 
 
 def test_overrides_reach_every_key() -> None:
     found = read("prompts.n=500", "steps=[2,4]", "contestants.tcd.eta=0.5", "~contestants.lcm",
                  "+contestants.mine.lora=a=b(c),d.safetensors", "+contestants.mine.like=tcd",
-                 "margins.clip=0.2", "title=Another title")  # fmt: skip
+                 "margins.clip=0.2", "title=Another title", name="shapes_1to8")  # fmt: skip
     by_key = {c.key: c for c in found.contestants}
     assert (found.n, found.steps, found.margins["clip"]) == (500, (2, 4), 0.2)
     assert found.title == "Another title"
