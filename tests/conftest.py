@@ -13,6 +13,14 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 TEXT_LENGTH = 24
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite by as many processes as there are cores, at most four; a part of it, slow
+    tests and those in a browser by one, as they may measure time or memory."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    plain = "not slow" in config.option.markexpr
+    return min(4, os.cpu_count() or 1) if whole and plain else 0
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """One thread: tests share a machine, and tiny tensors gain nothing from a second."""
