@@ -27,7 +27,8 @@ def read(recipe: str | Path, **values: Any) -> Settings:
     [
         ("shapes_tcd", TCD),
         ("shapes_lightning", JUMPS),
-        ("shapes_lightning_unet", replace(JUMPS, prediction_type="sample")),
+        ("shapes_lightning_unet", JUMPS),
+        ("sdxl_lightning_unet", replace(JUMPS, prediction_type="sample")),
         ("shapes_pcm", JUMPS),
         ("shapes_dmd", ONE_STEP),
         ("shapes_dmd2", ONE_STEP),

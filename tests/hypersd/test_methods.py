@@ -327,7 +327,8 @@ def test_a_recipe_that_cannot_be_is_refused(
 
 def test_shipped_recipes_differ_only_in_what_makes_the_method() -> None:
     lcm, tcd, tscd = (recipes.load(f"shapes_{name}") for name in ("lcm", "tcd", "tscd"))
-    own = {"name": "", "method": "", "stages": [], "options": {}}
+    tuned = {"lr": 0.0, "decay": ""}
+    own = {"name": "", "method": "", "stages": [], "options": {}, **tuned}
     assert replace(lcm, **own) == replace(tcd, **own) == replace(tscd, **own)
     for key in ("guidance", "points", "rank"):
         assert lcm.options[key] == tcd.options[key] == tscd.options[key]

@@ -221,6 +221,8 @@ def test_a_plan_with_all_weights_imports_no_network(
     (tmp_path / "base").symlink_to(tiny_base)
     for name in ("lcm", "tcd", "tscd"):
         (tmp_path / name).symlink_to(tiny_lora)
+    for name in ("lightning_unet", "hyper_sd_1step_unet"):
+        (tmp_path / name).symlink_to(tiny_base / "unet")
     for name in ("clip", "hps", "aesthetic", "features", "oracle"):
         (tmp_path / name).mkdir()
         for file in ("model.safetensors", "open_clip_model.safetensors"):
