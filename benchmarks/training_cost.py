@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from measure import machine
 from torch import Tensor
 
@@ -31,6 +30,7 @@ from hypersd.base import Base
 from hypersd.card import hardware
 from hypersd.conditions import SdxlText, Text
 from hypersd.data import Samples
+from hypersd.plain_yaml import value
 from hypersd.recipe import Recipe
 
 LAST = {"segments": 1, "steps": 1000, "distance": 0.25, "adversarial": 0.1}
@@ -171,7 +171,7 @@ def main(arguments: list[str]) -> int:
     given: dict[str, Any] = {
         "base": WORLD, "batch": 48, "steps": 5, "device": "cpu", "rank": 8, "precision": "bf16",
     }  # fmt: skip
-    given |= {k: yaml.safe_load(v) for k, _, v in (a.partition("=") for a in arguments)}
+    given |= {k: value(v, k) for k, _, v in (a.partition("=") for a in arguments)}
     out = Path(given.pop("out", "runs/benchmarks/training_cost.json"))
     names = str(given.pop("methods", "")).split(";") if "methods" in given else list(METHODS)
     if given["base"] != WORLD:

@@ -18,12 +18,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.recipes import drawing
 from bench.settings import LIKE
 from bench.summary import read
 from hypersd import recipe as recipes
+from hypersd.plain_yaml import value
 from hypersd.recipe import Recipe
 
 METRICS = ("clip", "aesthetic", "hps", "faithful", "fid")
@@ -51,11 +50,11 @@ def run(*command: str) -> None:
 def main(arguments: list[str]) -> None:
     """See the module's docstring."""
     name, pictures, steps, *changes = arguments
-    given = {k: yaml.safe_load(v) for k, _, v in (change.partition("=") for change in changes)}
+    given = {k: value(v, k) for k, _, v in (change.partition("=") for change in changes)}
     given |= shortened(recipes.load(name, given), int(pictures))
     recipe = recipes.load(name, given)
     out = OUT / f"{name}-{recipe.identity}"
-    pairs = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+    pairs = [f"{key}={json.dumps(v)}" for key, v in given.items()]
     run("-m", "hypersd", f"recipe={name}", f"out={out}", *pairs)
     kind = "unet" if recipe.options.get("full") else "lora"
     how = dataclasses.asdict(drawing(recipe, LIKE))  # as a suite draws what the recipe trains

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ from hypersd.methods.watched import WatchedTask
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel, without_rewards
 from hypersd.rewards.structure import load_structure
-from hypersd.sampler import consistency_function
 from hypersd.solver import SolverGrid
 from hypersd.student import Student, add_adapter_to
 from hypersd.task import STUDENT
@@ -147,23 +145,15 @@ class FeedbackTask(WatchedTask):
 
         fresh: noise for each move but the last, where the sampler adds some.
         """
-        timesteps, sample = self.grid.inference(moves), SAMPLERS[self.options.sampler]
-        network = self.student.network(STUDENT)
+        timesteps, network = self.grid.inference(moves), self.student.network(STUDENT)
 
         def model(x: Tensor, t: Tensor) -> Tensor:
-            return network(x, t, text)
+            is_last = bool((t == timesteps[-1]).all())
+            with torch.set_grad_enabled(is_last and torch.is_grad_enabled()):
+                return network(x, t, text)
 
-        x = z
-        with torch.no_grad():
-            for i, (now, following) in enumerate(pairwise(timesteps)):
-                t, s = (torch.full((len(x),), v, device=x.device) for v in (now, following))
-                eps = model(x, t)
-                if self.options.sampler == RENOISING:
-                    x0 = consistency_function(x, eps, t, self.schedule)
-                    x = self.schedule.renoise(x0, fresh[i], s)
-                else:
-                    x = self.schedule.jump(x, eps, t, s)
-        return sample(model, x, timesteps[-1:], self.schedule)
+        sample = SAMPLERS[self.options.sampler]
+        return sample(model, z, timesteps, self.schedule, noise=fresh)
 
     def predicted(self, x0: Tensor, noise: Tensor, index: Tensor, text: Text) -> Tensor:
         """The picture that the student sees in noised real latents, with gradient.

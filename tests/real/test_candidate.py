@@ -18,10 +18,10 @@ HUB = ("tcd", "lightning", "lightning_lora", "hyper_sd", "hyper_sd_unified", "tu
 
 
 @pytest.fixture
-def words(tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, judged: Path) -> list[str]:
+def words(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> list[str]:
     """The suite on files of this machine; `small.yaml` is its recipe, cut to two steps."""
-    (tmp_path / "prompts.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
-    (tmp_path / "small.yaml").write_text(f"""
+    (judged / "prompts.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
+    (judged / "small.yaml").write_text(f"""
 extends: sdxl_lcm_lora
 base: {tiny_sdxl}
 base_precision: fp32

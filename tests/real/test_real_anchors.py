@@ -16,17 +16,17 @@ from bench.cli import main
 
 
 @pytest.fixture
-def folder(tiny_sdxl: Path, tmp_path: Path, judged: Path) -> Path:
+def folder(tiny_sdxl: Path, judged: Path) -> Path:
     """tiny.yaml with all anchors; `photographs` of 90 x 70 and 70 x 100 pixels."""
-    (tmp_path / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
-    (tmp_path / "photographs").mkdir()
+    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
+    (judged / "photographs").mkdir()
     rng = np.random.default_rng(0)
     for index, (height, width) in enumerate([(70, 90), (100, 70), (64, 64)]):
         noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(tmp_path / f"photographs/{index:05d}.png")
+        Image.fromarray(noise).save(judged / f"photographs/{index:05d}.png")
     anchors = ("real", "vae_round_trip", "shuffled_captions")
     lines = "".join(f"  {name}: {{images: photographs}}\n" for name in anchors)
-    (tmp_path / "tiny.yaml").write_text(f"""
+    (judged / "tiny.yaml").write_text(f"""
 title: Tiny
 version: 1
 base: {tiny_sdxl}
@@ -37,7 +37,7 @@ metrics: [clip]
 contestants:
 {lines}  plain: {{scheduler: ddim}}
 """)
-    return tmp_path
+    return judged
 
 
 def picture(row: str, index: int) -> Any:
