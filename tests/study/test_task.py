@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -121,8 +122,9 @@ def test_the_report_of_a_run_has_its_votes_in_all_forms(run: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def test_a_server_says_where_it_is_and_ends_on_interrupt(run: Path) -> None:
     command = [sys.executable, str(ROOT / "bench.py"), "task=study", f"run={run}", "port=0"]
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background is deaf
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          cwd=run) as process:  # fmt: skip
+                          cwd=run, preexec_fn=heard) as process:  # fmt: skip
         assert process.stdout is not None
         said = next(line for line in process.stdout if line.startswith("open "))
         request = urllib.request.Request(
