@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     words = {"suite": "shapes_1step", "prompts.n": "10000", "precomputed": "false", **given}
     with tempfile.TemporaryDirectory() as folder:
         seconds, networks = run(Path(folder), [f"{k}={v}" for k, v in words.items()])
-    fixed = time.perf_counter() - began - seconds
+        fixed = time.perf_counter() - began - seconds  # before the folder is removed again
     what = f"{words['suite']}, {words['prompts.n']} prompts"
     overhead = seconds / networks
     publish("overhead", [
