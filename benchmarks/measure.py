@@ -67,6 +67,8 @@ def publish(name: str, rows: Sequence[Row], path: Path | None = None) -> None:
 
 def machine() -> dict[str, Any]:
     """Processor, cores, versions, commit."""
+    from hypersd.card import cpu
+
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     versions = {}
@@ -76,5 +78,5 @@ def machine() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    words = f"{platform.machine()}, {cores} cores, Python {platform.python_version()}, {commit}"
+    words = f"{cpu()}, {cores} cores, Python {platform.python_version()}, {commit}"
     return {"words": words, "versions": versions, "commit": commit}

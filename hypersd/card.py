@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +65,14 @@ def hardware(processes: int = 1) -> str:
     times = f"{processes} x " if processes > 1 else ""
     if torch.cuda.is_available():
         return times + torch.cuda.get_device_name()
-    return f"{times}{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return f"{times}{cpu()}, {torch.get_num_threads()} threads"
+
+
+def cpu() -> str:
+    """The CPU's model, as Linux names it; elsewhere what `platform` knows."""
+    known = Path("/proc/cpuinfo")
+    names = re.findall(r"(?m)^model name\s*: (.+)$", known.read_text() if known.exists() else "")
+    return str(names[0]) if names else f"{platform.processor() or platform.machine()} CPU"
 
 
 def model_card(facts: Mapping[str, Any], recipe: Recipe) -> str:

@@ -194,6 +194,13 @@ def test_a_card_holds_the_recipe_that_trains_the_same_again(tmp_path, tasks):
     assert recipes.load(tmp_path / "again.yaml") == RECIPE
 
 
+def test_hardware_is_named_by_its_model():
+    """The gate compares seconds only where the hardware has the same name."""
+    known = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    assert "model name" not in known or f": {card.cpu()}\n" in known
+    assert card.hardware(2).startswith(f"2 x {card.cpu()}, ")
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
