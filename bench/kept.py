@@ -3,8 +3,9 @@
 A claim about a method rests on several trainings of it, but only one of each is shipped. What a
 claim needs of the others lies in `reports/trainings/<prompt set>/<row>.seed<n>.safetensors`: scores
 by prompt (fp32) and, for distances, the 64-dimensional features (fp16). A run's claims take them in
-where contestant (all but the weights), recipe, prompts, seeds and the metric's identity are those
-of the run; the table shows the shipped training alone.
+where contestant (all but the weights), recipe, length of training (unless the recipe's own watch
+ended one early), prompts, seeds and the metric's identity are those of the run; the table shows the
+shipped training alone.
 
     python bench.py suite=shapes_table5 contestants.tcd.lora=runs/seed1/tcd/final out=runs/seed1/run
     python -m bench.kept runs/seed1/run tcd-2step tcd-4step
@@ -35,6 +36,7 @@ from bench.store import Arrays, Entry, read_entry, write_entry
 
 FOLDER = Path(__file__).resolve().parent.parent / "reports" / "trainings"
 TRAINED = ("recipe", "steps", "images_seen")  # of a card: alike in all trainings of a method
+ENDED = "ended"  # of a card: why the recipe's watch ended the training before its last step
 FEATURES = "features."  # and an extractor: what distances are made of
 
 
@@ -60,7 +62,8 @@ def _keep(folder: folders.Folder, name: str, root: Path) -> Path:
         "name": name, "method": contestant.method, "steps": contestant.steps,
         "identity": contestant.identity, "like": like(folder.about["parts"][name]),
         "prompts": about["prompts_revision"], "n": about["n"], "seeds": about["seeds"],
-        "size": about["size"], "training": {key: card[key] for key in (*TRAINED, "seed")},
+        "size": about["size"],
+        "training": {key: card[key] for key in (*TRAINED, "seed", ENDED) if key in card},
         "metrics": {metric: value.identity for metric, value in contestant.metrics.items()},
     }  # fmt: skip
     place = _place(root, about["prompts"]) / f"{name}.seed{card['seed']}.safetensors"
@@ -156,7 +159,7 @@ def _refusal(record: Mapping[str, Any], plan: Plan, planned: Planned, hashes: Ha
     if not same_prompts(dict(record), plan.prompts, plan.keys):
         return "is of other prompts"
     card, training = contestants.card_facts(settings, None), record["training"]
-    for key in TRAINED:
+    for key in TRAINED[:1] if ENDED in card or ENDED in training else TRAINED:
         if card.get(key) != training[key]:
             return f"another training: {key} {training[key]}, here {card.get(key)}"
     if card.get("seed") == training["seed"]:

@@ -123,6 +123,22 @@ def test_what_is_kept_is_small_and_of_one_training(trained: Bench, world: Path) 
     assert any("not readable" in why for why in result("damaged")["ledger"]["not_compared"])
 
 
+def test_a_training_may_be_shorter_where_its_own_watch_ended_it(trained: Bench) -> None:
+    card = Path("tcd1", "training.json")
+    facts = json.loads(card.read_text()) | {"steps": 3, "images_seen": 48}
+    card.write_text(json.dumps(facts))
+    with_seed(trained, 1)
+    assert trained("out=shorter") == 0
+    found = result("shorter")
+    assert any("another training: steps 3, here 5" in w for w in found["ledger"]["not_compared"])
+    card.write_text(json.dumps(facts | {"ended": "a validation figure fell"}))
+    kept.keep(Path("seed1"), ROWS, Path("kept"))
+    assert trained("out=ended") == 0
+    found = result("ended")
+    assert found["ledger"]["not_compared"] == []
+    assert [claim["training_seeds"] for claim in found["claims"]] == [2, 2]
+
+
 def test_what_cannot_be_kept_is_one_line(
     trained: Bench, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
