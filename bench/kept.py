@@ -159,7 +159,8 @@ def _refusal(record: Mapping[str, Any], plan: Plan, planned: Planned, hashes: Ha
     if not same_prompts(dict(record), plan.prompts, plan.keys):
         return "is of other prompts"
     card, training = contestants.card_facts(settings, None), record["training"]
-    for key in TRAINED[:1] if ENDED in card or ENDED in training else TRAINED:
+    is_ended = ENDED in card or ENDED in training
+    for key in ("recipe",) if is_ended else TRAINED:
         if card.get(key) != training[key]:
             return f"another training: {key} {training[key]}, here {card.get(key)}"
     if card.get("seed") == training["seed"]:
