@@ -158,7 +158,9 @@ class Student:
         """Write an adapter so that `StableDiffusionPipeline.load_lora_weights(folder)` reads it, or
         a whole copy so that `UNet2DConditionModel.from_pretrained(folder)` does."""
         if name in self.copies:
-            copy.deepcopy(self.copies[name]).to("cpu", dtype).save_pretrained(folder)
+            unet = copy.deepcopy(self.copies[name]).to("cpu", dtype)
+            unet.register_to_config(_name_or_path="")  # where the base lay is no part of an export
+            unet.save_pretrained(folder)
             return folder / UNET_NAME
         state = get_peft_model_state_dict(self.unet, adapter_name=name)
         state = {key: value.detach().to("cpu", dtype) for key, value in state.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,7 @@ def test_a_whole_copy_begins_as_an_adapter_and_its_export_is_a_unet(
         found = whole.predict("student", x, t, text)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
         whole.export(tmp_path / "unet", dtype=torch.float32)
+        assert json.loads((tmp_path / "unet/config.json").read_text())["_name_or_path"] == ""
         loaded = UNet2DConditionModel.from_pretrained(tmp_path / "unet")
         torch.testing.assert_close(call(loaded, x, t, text), found)
         again = Student(copy.deepcopy(bare), SCHEDULE, adapters=(), full=("student",))
