@@ -48,7 +48,7 @@ weights:
 	$(TRAIN) recipe=shapes_oracle_covered
 	$(TRAIN) recipe=shapes_oracle_validation
 	$(SHIP) clip hps aesthetic features oracle oracle_validation
-	python -m bench.references real teacher
+	python -m bench.run.references real teacher
 	$(TRAIN) recipe=shapes_lcm
 	$(TRAIN) recipe=shapes_tcd
 	$(TRAIN) recipe=shapes_tscd

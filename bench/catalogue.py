@@ -28,7 +28,7 @@ def licence(repo: str) -> str | None:
 
 
 def family(repo: str) -> str | None:
-    """The shape of a base model, one of `bench.families.FAMILIES`, or None where not known."""
+    """The shape of a base model, one of `random_weights.FAMILIES`, or None where not known."""
     found = _entries().get(repo, {}).get("family")
     return None if found is None else str(found)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from bench import ranks
 from bench.errors import UsageError
+from bench.run import processes
 
 HELP = """\
 usage: python bench.py suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
@@ -61,12 +61,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; the exit code is one of those that HELP names."""
     words = sys.argv[1:] if arguments is None else arguments
     if any(word in ("-h", "--help") for word in words):
-        from bench.suite import names
+        from bench.suite.suite import names
 
         print(HELP.format(suites=", ".join(names())), end="")
         return 0
     try:
-        with ranks.one_voice():
+        with processes.one_voice():
             return _dispatch(words)
     except (UsageError, OSError) as error:  # OSError: a full disk, a folder that is gone
         print(f"error: {_whose()}{' '.join(str(error).split())}", file=sys.stderr)
@@ -86,13 +86,13 @@ def _dispatch(words: list[str]) -> int:
     if not words:
         raise UsageError("usage: python bench.py suite=NAME|PATH [key=value ...]; see --help")
     if "-m" in words or "--multirun" in words:
-        from bench.sweep import sweep
+        from bench.run.sweep import sweep
 
         return sweep(words)
     from bench import options
 
     chosen, suite = options.read(words)
-    if not ranks.here().leads and chosen.task != "run":
+    if not processes.here().leads and chosen.task != "run":
         return 0  # one process is enough for it
     if chosen.task == "study":
         from bench.study.task import study
@@ -112,7 +112,7 @@ def _dispatch(words: list[str]) -> int:
 
         return report(finished, chosen.out)
     assert suite is not None
-    from bench.plan import make
+    from bench.run.plan import make
 
     plan = make(suite, chosen)
     if chosen.task == "plan":
@@ -122,6 +122,6 @@ def _dispatch(words: list[str]) -> int:
         from bench.report.finished import report
 
         return report(plan.out)
-    from bench.run import run
+    from bench.run.run import run
 
     return run(plan)

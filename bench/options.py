@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import fields, suite
-from bench.compose import OVERRIDE, compose
 from bench.errors import UsageError, nearest
+from bench.suite import fields, suite
+from bench.suite.compose import OVERRIDE, compose
 
 TASKS = ("run", "plan", "report", "check", "study")
 DEVICES = ("auto", "cpu", "cuda", "mps")

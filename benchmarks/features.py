@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.keys import Key
+from bench.contestants.pictures import Folder
 from bench.metrics.extractors import TowerExtractor
-from bench.metrics.towers.base import loaded
-from bench.metrics.towers.inception import Inception, architecture
-from bench.pictures import Folder
+from bench.metrics.networks.base import loaded
+from bench.metrics.networks.inception import Inception, architecture
+from bench.results.keys import Key
 from benchmarks.measure import Row, publish, seconds
 
 BATCH = 32

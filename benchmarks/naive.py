@@ -45,9 +45,9 @@ def main(arguments: list[str]) -> None:
 
 def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """Values by row and metric, of a whole run with nothing cached."""
-    from bench import suite
     from bench.cli import main as bench
     from bench.options import read
+    from bench.suite import suite
 
     whole = read([f"suite={name}"])[1]
     assert isinstance(whole, suite.Suite)
@@ -63,8 +63,8 @@ def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[st
 
 def naive(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """The same values by the script."""
-    from bench import prompts
     from bench.options import read
+    from bench.suite import prompts
 
     whole = read([f"suite={name}", f"prompts.n={n}"])[1]
     assert whole is not None
@@ -81,9 +81,9 @@ def draw(folder: Path, row: Any, texts: tuple[str, ...]) -> None:
     """A pipeline, a call and a PNG per prompt."""
     import diffusers
 
-    from bench.files import weight_file, weights_path
-    from bench.keys import Key
-    from bench.sampling import SCHEDULERS, generator
+    from bench.contestants.files import weight_file, weights_path
+    from bench.contestants.sampler import SCHEDULERS, generator
+    from bench.results.keys import Key
 
     folder.mkdir(parents=True)
     pipeline: Any = diffusers.StableDiffusionPipeline.from_pretrained(
@@ -150,7 +150,8 @@ def distance(features: np.ndarray) -> float:
     """clean-fid's arithmetic, to the shipped reference."""
     from cleanfid.fid import frechet_distance
 
-    from bench import judges, metrics
+    from bench import metrics
+    from bench.run import judges
 
     judge: Any = metrics.metric("fid", dict(judges.references()))
     mu, sigma = features.mean(axis=0), np.cov(features, rowvar=False)

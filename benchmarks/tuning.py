@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench.recipes import drawing
-from bench.settings import LIKE
-from bench.summary import read
+from bench.results.summary import read
+from bench.suite.contestant import LIKE
+from bench.suite.drawing import drawing
 from hypersd import recipe as recipes
 from hypersd.plain_yaml import value
 from hypersd.recipe import Recipe

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import suite
 from bench.metrics.extractors import TOWERS
+from bench.suite import suite
 from hypersd import recipe
 from hypersd.shapes.weights import NAMES, training
 

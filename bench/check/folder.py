@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from bench import summary
 from bench.errors import UsageError
-from bench.metrics.base import Result
-from bench.store import Arrays, read_entry
-from bench.summary import Contestant, Summary
+from bench.results import summary
+from bench.results.entries import Arrays, read_entry
+from bench.results.summary import Contestant, Summary
+from bench.statistics.result import Result
 
 PICTURES = (".png", ".jpg", ".webp")
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench import margins
 from bench.check.folder import Folder
 from bench.check.verdicts import Outcome, Verdict
-from bench.margins import Margin
-from bench.summary import Contestant
+from bench.results.summary import Contestant
+from bench.statistics import margins
+from bench.statistics.margins import Margin
 
 SAME_MACHINE = ("hardware", "device", "threads", "precision")
 

@@ -22,7 +22,7 @@ from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.options import Options
-    from bench.suite import Suite
+    from bench.suite.suite import Suite
 
 CODES = {"pass": 0, "regress": 1, "inconclusive": 3}
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
@@ -58,7 +58,7 @@ def _run_folder(options: Options, suite: Suite | None) -> Path:
     if named is not None:
         return named
     assert suite is not None
-    from bench.plan import make
+    from bench.run.plan import make
 
     plan = make(suite, options)
     if plan.missing:

@@ -20,14 +20,14 @@ from typing import Literal
 
 import numpy as np
 
-from bench import margins as margin_sizes
-from bench import paired, power
 from bench.check.folder import Folder, aligned, renumbered
-from bench.margins import Margin
-from bench.metrics.base import Array, Ids, Result
-from bench.paired import Difference
-from bench.statistics import holm
-from bench.store import Arrays
+from bench.results.entries import Arrays
+from bench.statistics import differences, power
+from bench.statistics import margins as margin_sizes
+from bench.statistics.differences import Difference
+from bench.statistics.intervals import holm
+from bench.statistics.margins import Margin
+from bench.statistics.result import Array, Ids, Result
 
 Outcome = Literal["pass", "regress", "inconclusive", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("pass", "regress", "inconclusive", "skipped")
@@ -79,7 +79,7 @@ class _Row:
     margin: float
 
     def difference(self) -> Difference:
-        return paired.difference(self.after, self.before)
+        return differences.difference(self.after, self.before)
 
     def losses(self) -> dict[int, float]:
         """How much worse each prompt got."""
@@ -89,7 +89,7 @@ class _Row:
 
 
 def _by_prompt(after: Result, before: Result) -> tuple[Ids, Array, Array]:
-    scores = paired.shared(after, before)
+    scores = differences.shared(after, before)
     if scores is not None:
         return scores
     assert after.influence is not None
@@ -107,13 +107,13 @@ def judge(run: Folder, base: Folder, sizes: Mapping[str, Margin]) -> list[Verdic
     names = [c.name for c in base.summary.contestants]
     there = {c.name for c in run.summary.contestants}
     rows = [row for name in names if name in there for row in _rows(run, base, name, sizes, places)]
-    differences = [row.difference() for row in rows]
-    flipped = paired.flip_p([(row.after, row.before) for row in rows])
-    p = [d.normal_p if f is None else f for d, f in zip(differences, flipped, strict=True)]
+    found = [row.difference() for row in rows]
+    flipped = differences.flip_p([(row.after, row.before) for row in rows])
+    p = [d.normal_p if f is None else f for d, f in zip(found, flipped, strict=True)]
     adjusted = holm(p)
     return [
         _decided(row, d, p[i], float(adjusted[i]), len(rows))
-        for i, (row, d) in enumerate(zip(rows, differences, strict=True))
+        for i, (row, d) in enumerate(zip(rows, found, strict=True))
     ]
 
 

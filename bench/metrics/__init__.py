@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import UsageError, nearest
 from bench.metrics import published
 from bench.metrics.aesthetic import Aesthetic
-from bench.metrics.base import Extractor, Metric, Result
+from bench.metrics.base import Extractor, Metric
 from bench.metrics.clip import ClipScore
 from bench.metrics.diversity import WorldDiversity
 from bench.metrics.extractors import extractor
@@ -22,6 +22,7 @@ from bench.metrics.frechet import (
 )
 from bench.metrics.hps import Hps, WorldImageReward, WorldPick
 from bench.metrics.perceptual import WorldTeacherDistance
+from bench.statistics.result import Result
 
 METRICS: dict[str, Any] = {
     "fid": FrechetDistance,

@@ -10,7 +10,8 @@ from torch import Tensor
 from torchmetrics import Metric as TorchMetric
 from torchmetrics.utilities import dim_zero_cat
 
-from bench.metrics.base import Extractor, Metric, Result
+from bench.metrics.base import Extractor, Metric
+from bench.statistics.result import Result
 
 
 class ImageMetric(TorchMetric):  # type: ignore[misc]

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Features, Result, mean_result, uses_feedback
+from bench.metrics.base import Features, uses_feedback
+from bench.statistics.result import Result, mean_result
 
 Head = Callable[[Features], Any]
 

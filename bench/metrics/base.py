@@ -7,18 +7,14 @@ output and is computed again for every report.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics import bootstrap_interval, by_prompt, standard_error, wilson_interval
+from bench.statistics.result import Result
 
 Features = NDArray[np.float32]
-Array = NDArray[np.float64]
-Ids = NDArray[np.int64]
-Kind = Literal["mean", "share", "distance"]
 FEEDBACK = "_feedback"
 
 
@@ -41,38 +37,6 @@ class Extractor(Protocol):
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
         """[B, D] fp32 of uint8 images [B, H, W, 3] (array or tensor) and their prompts."""
         ...
-
-
-@dataclass(frozen=True)
-class Result:
-    """A metric's value on one contestant.
-
-    value: over all prompts.  low, high: 95 % interval of the quantity that `covers` names.
-    n: images.  prompts: ids, ascending [G].  per_prompt: [G] scores whose mean is `value`, or
-    None where there is no score of one image.  influence: [G], for metrics without per-prompt
-    scores: what each prompt adds to the deviation of `value`, centred at 0 and scaled so that
-    their mean's standard error is that of `value`.  parts: a breakdown, if the metric has one.
-    kind: "mean" of scores, "share" of right and wrong, or "distance".  at_infinity: where a
-    distance would tend to with ever more images.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-    prompts: Ids
-    per_prompt: Array | None
-    influence: Array | None = None
-    covers: str = "mean over prompts like these"
-    parts: dict[str, float] = field(default_factory=dict)
-    kind: Kind = "mean"
-    at_infinity: float | None = None
-
-    @property
-    def error(self) -> float | None:
-        """Standard error of `value` over prompts; None of a single prompt."""
-        spread = self.per_prompt if self.per_prompt is not None else self.influence
-        return None if spread is None or len(spread) < 2 else standard_error(spread)
 
 
 class Metric(Protocol):
@@ -110,20 +74,6 @@ class HeldOut:
         """Never."""
         del method
         return "no"
-
-
-def mean_result(scores: Array, clusters: Sequence[int]) -> Result:
-    """The mean over prompts with a bootstrap interval. scores: [N]."""
-    ids, means = by_prompt(scores, clusters)
-    low, high = bootstrap_interval(means)
-    return Result(float(means.mean()), low, high, len(scores), ids, means)
-
-
-def share_result(scores: Array, clusters: Sequence[int]) -> Result:
-    """The mean over prompts of scores in [0, 1], with Wilson's interval. scores: [N]."""
-    ids, means = by_prompt(scores, clusters)
-    low, high = wilson_interval(means)
-    return Result(float(means.mean()), low, high, len(scores), ids, means, kind="share")
 
 
 def uses_feedback(method: str) -> bool:

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Features, Result, mean_result
+from bench.metrics.base import Features
+from bench.statistics.result import Result, mean_result
 
 Encode = Callable[[list[str]], Any]
 

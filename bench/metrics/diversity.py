@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.errors import UsageError
-from bench.metrics.base import Features, Result, mean_result
+from bench.metrics.base import Features
+from bench.statistics.result import Result, mean_result
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.errors import UsageError, nearest
 from bench.metrics.base import Features
-from bench.metrics.towers.base import Tower as Published
-from bench.metrics.towers.base import loaded
+from bench.metrics.networks.base import Tower as Published
+from bench.metrics.networks.base import loaded
 
 if TYPE_CHECKING:
     from torch import Tensor

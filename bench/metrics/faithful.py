@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench.errors import UsageError
-from bench.metrics.base import Array, Features, Result, share_result
-from bench.statistics import by_prompt
+from bench.metrics.base import Features
+from bench.statistics.intervals import by_prompt
+from bench.statistics.result import Array, Result, share_result
 
 COLUMNS = ("right", "shape", "colour", "size", "relation", "count")
 

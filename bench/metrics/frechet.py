@@ -44,8 +44,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import UsageError
-from bench.metrics.base import Array, Features, HeldOut, Result
-from bench.statistics import influence_by_prompt, quantile_of_normal, standard_error
+from bench.metrics.base import Features, HeldOut
+from bench.statistics.intervals import influence_by_prompt, quantile_of_normal, standard_error
+from bench.statistics.result import Array, Result
 
 COVERS = "expected value at this number of images, reference fixed"
 COVERS_INFINITE = "value at infinitely many images, reference fixed"
@@ -239,7 +240,7 @@ class FrechetDistance(HeldOut):
         if cls.against not in references:
             raise UsageError(
                 f"metric {cls.name!r} needs a reference; "
-                f"make it with: python -m bench.references {cls.against}"
+                f"make it with: python -m bench.run.references {cls.against}"
             )
         found = references[cls.against]
         reference = found if isinstance(found, Reference) else Reference.load(Path(found))
@@ -248,7 +249,7 @@ class FrechetDistance(HeldOut):
             raise UsageError(
                 f"metric {cls.name!r}: reference {reference.name!r} was made with "
                 f"{reference.extractor!r}, the installed network is {expected!r}; "
-                f"make it again with: python -m bench.references {cls.against}"
+                f"make it again with: python -m bench.run.references {cls.against}"
             )
         return cls(reference)
 

@@ -1,6 +1,6 @@
 """`image_reward`: which picture of a prompt people prefer, about a standard normal.
 
-The network reads picture and prompt together (`bench.metrics.towers.image_reward`), so its
+The network reads picture and prompt together (`bench.metrics.networks.image_reward`), so its
 feature is the score itself.
 """
 
@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Features, Result, mean_result, uses_feedback
+from bench.metrics.base import Features, uses_feedback
+from bench.statistics.result import Result, mean_result
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Array, Features, HeldOut, Result, share_result
+from bench.metrics.base import Features, HeldOut
 from bench.metrics.samples import Sample
-from bench.statistics import wilson_interval
+from bench.statistics.intervals import wilson_interval
+from bench.statistics.result import Array, Result, share_result
 
 BLOCK = 1000  # rows of a distance matrix at once
 

@@ -21,9 +21,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench.metrics.base import Array, Features, HeldOut, Result
+from bench.metrics.base import Features, HeldOut
 from bench.metrics.samples import Sample
-from bench.statistics import influence_by_prompt, quantile_of_normal, standard_error
+from bench.statistics.intervals import influence_by_prompt, quantile_of_normal, standard_error
+from bench.statistics.result import Array, Result
 
 Kernel = Callable[[Array, Array], Array]
 COVERS = "expected value for prompts like these, reference fixed"

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bench.metrics.base import Features, HeldOut, Result, mean_result
-from bench.metrics.towers.base import Tower
-from bench.metrics.towers.shapes_perceptual import ShapesPerceptual
+from bench.metrics.base import Features, HeldOut
+from bench.metrics.networks.base import Tower
+from bench.metrics.networks.shapes_perceptual import ShapesPerceptual
+from bench.statistics.result import Result, mean_result
 
 
 @dataclass(frozen=True)

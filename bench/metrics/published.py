@@ -30,17 +30,17 @@ from bench.metrics.hps import Hps, PickScore
 from bench.metrics.image_reward import ImageRewardScore
 from bench.metrics.manifold import Precision, Recall
 from bench.metrics.mmd import ClipDiscrepancy, KernelInceptionDistance
+from bench.metrics.networks import affine
+from bench.metrics.networks.base import Tower, loaded
+from bench.metrics.networks.clip import OpenClip
+from bench.metrics.networks.dinov2 import Dinov2
+from bench.metrics.networks.image_reward import ImageReward
+from bench.metrics.networks.inception import Inception
+from bench.metrics.networks.lpips import Lpips
+from bench.metrics.networks.pick import Pick
+from bench.metrics.networks.shapes_perceptual import ShapesPerceptual
 from bench.metrics.perceptual import TeacherDistance
 from bench.metrics.samples import Sample
-from bench.metrics.towers import affine
-from bench.metrics.towers.base import Tower, loaded
-from bench.metrics.towers.clip import OpenClip
-from bench.metrics.towers.dinov2 import Dinov2
-from bench.metrics.towers.image_reward import ImageReward
-from bench.metrics.towers.inception import Inception
-from bench.metrics.towers.lpips import Lpips
-from bench.metrics.towers.pick import Pick
-from bench.metrics.towers.shapes_perceptual import ShapesPerceptual
 
 Given = Mapping[str, str]
 Score = TypeVar("Score", bound=CosineScore)

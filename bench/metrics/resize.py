@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.metrics.base import Array
+from bench.statistics.result import Array
 
 if TYPE_CHECKING:
     from torch import Tensor

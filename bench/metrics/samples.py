@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import data
 from bench.errors import UsageError, brief
 from bench.metrics.base import Features
 from bench.metrics.frechet import Reference
-from bench.metrics.towers.base import Tower
+from bench.metrics.networks.base import Tower
+from bench.results import places
 
-HOW = "make it with: python -m bench.real_references NAME FOLDER_OF_IMAGES"
+HOW = "make it with: python -m bench.run.real_references NAME FOLDER_OF_IMAGES"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Sample:
 def locate(metric: str, name: str, tower: Tower) -> Path:
     """The file of a reference: a path, or a name in the data folder. Raises UsageError."""
     given = "/" in name or Path(name).suffix in (".safetensors", ".npz")
-    path = Path(name) if given else data.references() / name / f"{tower.label}.safetensors"
+    path = Path(name) if given else places.references() / name / f"{tower.label}.safetensors"
     if not path.is_file():
         raise UsageError(f"metric {metric!r}: no reference {path}; {HOW.replace('NAME', name)}")
     return path

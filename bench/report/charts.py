@@ -13,7 +13,7 @@ from bench.report import figures
 from bench.report.figures import milliseconds
 from bench.report.plots import colour_class
 from bench.report.words import decimals, groups, metric_words, number
-from bench.summary import Contestant, Summary
+from bench.results.summary import Contestant, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ import numpy as np
 from bench.report.findings import ALPHA
 from bench.report.runfiles import Array, RunFiles
 from bench.report.words import groups
-from bench.summary import Contestant, MetricValue, Summary
+from bench.results.summary import Contestant, MetricValue, Summary
 
 MATRIX_MOST = 40  # contestants; a larger matrix is neither readable nor small
 LATENCY_METRICS = ("fid", "faithful", "hps")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.report.words import decimals, groups, listed, metric_words, number
-from bench.summary import Comparison, Contestant, Summary
+from bench.results.summary import Comparison, Contestant, Summary
 
 ALPHA = 0.05
 

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from bench import summary
 from bench.errors import UsageError
+from bench.results import summary
 
 
 def report(run: Path, out: Path | None = None) -> int:
@@ -16,9 +16,9 @@ def report(run: Path, out: Path | None = None) -> int:
 
     Raises UsageError where the run is not finished or its result.json damaged.
     """
-    from bench.progress import console
     from bench.report import forms
     from bench.report.runfiles import read
+    from bench.run.progress import console
 
     found = load(run)
     target = out or run
@@ -30,8 +30,8 @@ def report(run: Path, out: Path | None = None) -> int:
 
 def compare(runs: list[Path], out: Path | None) -> int:
     """Write one report of several runs of one protocol, into `out`. Raises UsageError."""
-    from bench.progress import console
     from bench.report import forms, together
+    from bench.run.progress import console
 
     merged, files, target = together.merge([(run, load(run)) for run in runs], out)
     target.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.report import html, pdf, study_votes, tables
 from bench.report.runfiles import RunFiles, read
-from bench.summary import Summary
+from bench.results.summary import Summary
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bench.report.runfiles import RunFiles, ranges
 from bench.report.selection import RANDOM, headline
 from bench.report.view import any_value
 from bench.report.words import groups, metric_words
-from bench.summary import Contestant, Summary
+from bench.results.summary import Contestant, Summary
 
 WORDS_MOST = 6_000_000  # characters that words and scores of prompts may take
 SHOWN_WITHOUT_SCRIPT = 6

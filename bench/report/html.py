@@ -31,7 +31,7 @@ from bench.report.findings import findings
 from bench.report.pictures import Thumbnails, thumbnails
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, listed, metric_words, number, p_words
-from bench.summary import Summary
+from bench.results.summary import Summary
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 14_500_000

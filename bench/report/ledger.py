@@ -7,9 +7,9 @@ from typing import Any
 
 from bench.report import view
 from bench.report.runfiles import RunFiles
-from bench.summary import Summary
+from bench.results.summary import Summary
 
-COUNTS = "by_contestant"  # of `bench.ledger.images`
+COUNTS = "by_contestant"  # of `bench.run.ledger.images`
 COLUMNS = {
     "images": "images",
     "not_scored": "not scored",

@@ -30,7 +30,7 @@ from bench.report import (
 from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, metric_words, number, p_words
-from bench.summary import Comparison, Summary
+from bench.results.summary import Comparison, Summary
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLATE_PROMPTS, PLATE_COLUMNS, PAIRS, EXTREMES = 6, 8, 4, 6

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import brief
-from bench.pictures import verify
 from bench.report.runfiles import RunFiles
+from bench.results.pictures import verify
 
 THUMBNAIL, QUALITY = 256, 86
 

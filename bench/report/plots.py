@@ -12,7 +12,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from bench.report.words import decimals, groups, metric_words, number
-from bench.summary import Contestant, MetricValue, Summary
+from bench.results.summary import Contestant, MetricValue, Summary
 
 WIDTH, LABELS, ROW, GAP, FOOT = 360, 122, 20, 7, 34
 COLOURS = 8

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.report.findings import ALPHA
-from bench.summary import Comparison, MetricValue, Summary
+from bench.results.summary import Comparison, MetricValue, Summary
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "published"
 NOT_SAID = "not said"

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.store import read_entry
-from bench.summary import Summary
+from bench.results.entries import read_entry
+from bench.results.summary import Summary
 
 TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 Array = NDArray[np.float64]

@@ -12,7 +12,7 @@ from bench.report import figures
 from bench.report.figures import Curve, milliseconds
 from bench.report.plots import WIDTH, Scale, colour_class, span, svg, tick_words, ticks
 from bench.report.words import decimals, metric_words, number
-from bench.summary import Contestant, MetricValue, Summary
+from bench.results.summary import Contestant, MetricValue, Summary
 
 HEIGHT, LEFT, RIGHT, TOP, FOOT = 226, 46, 14, 12, 40
 

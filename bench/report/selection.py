@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 
 from bench.report.runfiles import Array, RunFiles
-from bench.summary import Summary
+from bench.results.summary import Summary
 
 HEADLINE = ("hps", "image_reward", "pick", "clip", "faithful", "aesthetic")
 RANDOM, PER_PAIR, MOST = 24, 8, 240

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.report import view
 from bench.report.words import metric_words
-from bench.summary import Claim, Comparison, Contestant, Summary, Training
+from bench.results.summary import Claim, Comparison, Contestant, Summary, Training
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bench.report.findings import leader
 from bench.report.words import decimals, groups, metric_words, number
-from bench.summary import Contestant, Summary
+from bench.results.summary import Contestant, Summary
 
 NAME = (18, 24)  # columns that a contestant's name may take; a longer one goes on below
 WIDE = 100  # columns from which on intervals are always shown

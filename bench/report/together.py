@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from bench.comparisons import Scored, compare, refused, sensitivity
 from bench.errors import UsageError
-from bench.keys import digest
-from bench.metrics.base import Result
 from bench.report import runfiles
 from bench.report.ledger import without_counts
 from bench.report.runfiles import RunFiles
-from bench.store import read_entry
-from bench.summary import Contestant, MetricValue, Summary
+from bench.results.entries import read_entry
+from bench.results.keys import digest
+from bench.results.summary import Contestant, MetricValue, Summary
+from bench.statistics.comparisons import Scored, compare, refused, sensitivity
+from bench.statistics.result import Result
 
 Runs = Sequence[tuple[Path, Summary]]
 

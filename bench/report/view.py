@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.report.findings import leader
 from bench.report.words import decimals, groups, metric_words, number
-from bench.summary import Claim, Contestant, MetricValue, Summary
+from bench.results.summary import Claim, Contestant, MetricValue, Summary
 
 ATTRIBUTES = "faithful"
 MARKS = {"network": "\u2021", "labels": "\u2020", "no": ""}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.summary import Contestant, Summary
+from bench.results.summary import Contestant, Summary
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics import holm, quantile_of_normal
+from bench.statistics.intervals import holm, quantile_of_normal
 from bench.study.material import Material
 from bench.study.shares import Share, even_p, share
 from bench.study.store import Rater, Store, Vote

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import summary
 from bench.errors import UsageError
-from bench.keys import digest
+from bench.results import summary
+from bench.results.keys import digest
 from bench.study.choose import Item
 
 FOLDER = "study"  # inside the run folder
@@ -93,7 +93,7 @@ def read(run: Path) -> Material:
     Raises UsageError: no finished run, a contestant whose name leads out of the run's folder of
     images, a damaged prompts.jsonl, or no two contestants with pictures of the same prompt.
     """
-    from bench.comparisons import pairs
+    from bench.statistics.comparisons import pairs
 
     found = summary.read(run / "result.json")
     for contestant in found.contestants:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.store import read_entry
+from bench.results.entries import read_entry
 from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.store import CHOICES, SIMULATED, Rater, Trial

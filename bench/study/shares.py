@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.statistics import quantile_of_normal
+from bench.statistics.intervals import quantile_of_normal
 from bench.study.strengths import Array, Ballots, Ids, codes, freedom
 
 TAKEN = 0.75  # h

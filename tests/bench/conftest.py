@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.metrics.base import Features, Result, mean_result
+from bench.metrics.base import Features
+from bench.statistics.result import Result, mean_result
 
 SUITE = """
 title: Tiny
@@ -69,10 +70,10 @@ def world(
     def weights_path(name: str) -> Path:
         return places.get(name, Path(name))
 
-    monkeypatch.setattr("bench.files.weights_path", weights_path)
+    monkeypatch.setattr("bench.contestants.files.weights_path", weights_path)
     monkeypatch.setattr("bench.metrics.metric", lambda name, references: Brightness(name))
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Patches())
-    monkeypatch.setattr("bench.keys.SLICE", 20)
+    monkeypatch.setattr("bench.results.keys.SLICE", 20)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)
     return tmp_path

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.best_batch import tried
-from bench.keys import Key
-from bench.pictures import Batch
-from bench.sampling import Sampler
-from bench.store import read_entry
-from bench.summary import best_batch
+from bench.contestants.pictures import Batch
+from bench.contestants.sampler import Sampler
+from bench.results.entries import read_entry
+from bench.results.keys import Key
+from bench.results.summary import best_batch
+from bench.run.best_batch import tried
 
 KEYS = [Key(index, f"prompt {index}", 0) for index in range(20)]
 RATES = {1: 1.0, 2: 1.9, 4: 3.0, 8: 3.1, 16: 9.0}  # images per second; 8 gains 3.3 %
@@ -117,7 +117,7 @@ def test_the_same_command_remembers_it_and_tries_nothing(
 ) -> None:
     assert bench("out=run", "batch=best") == 0
     first = result(world / "run")
-    monkeypatch.setattr("bench.best_batch.tried", None)  # a call would fail
+    monkeypatch.setattr("bench.run.best_batch.tried", None)  # a call would fail
     assert bench("out=run", "batch=best") == 0
     assert [c["tried_batches"] for c in result(world / "run")] == [
         c["tried_batches"] for c in first]  # fmt: skip

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench import contestants, settings
+from bench.contestants import source
 from bench.errors import UsageError
-from bench.settings import Sampling, Settings
+from bench.suite import contestant
+from bench.suite.contestant import Sampling, Settings
 
 TCD = Sampling("tcd", eta=0.3, original_steps=40)
 JUMPS = Sampling("ddim", spacing="trailing")
@@ -19,7 +20,7 @@ ONE_STEP = Sampling("lcm", original_steps=40)
 
 
 def read(recipe: str | Path, **values: Any) -> Settings:
-    return settings.read("mine", {"recipe": str(recipe), "steps": [1], **values}, (1,))
+    return contestant.read("mine", {"recipe": str(recipe), "steps": [1], **values}, (1,))
 
 
 @pytest.mark.parametrize(
@@ -71,16 +72,16 @@ def test_feedback_on_a_folder_of_another_name_goes_by_its_card(tmp_path: Path) -
 
 def carded(folder: Path, **facts: Any) -> Settings:
     (folder / "training.json").write_text(json.dumps({"images_seen": 10, "seconds": 2.0, **facts}))
-    return settings.read("mine", {"lora": str(folder)}, (1,))
+    return contestant.read("mine", {"lora": str(folder)}, (1,))
 
 
 def test_a_row_counts_the_whole_chain(tmp_path: Path) -> None:
     before = {"images_seen_before": 90, "unet_forwards_before": 7, "seconds_before": 5.5}
-    found = contestants.training(carded(tmp_path, unet_forwards=3, **before), None)
+    found = source.training(carded(tmp_path, unet_forwards=3, **before), None)
     assert found is not None
     assert (found.images_seen, found.unet_forwards, found.seconds) == (100, 10, 7.5)
 
 
 def test_a_card_that_names_rewards_is_of_a_rewarded_model(tmp_path: Path) -> None:
-    assert not contestants.is_rewarded(carded(tmp_path), None)
-    assert contestants.is_rewarded(carded(tmp_path, rewards="aesthetic to 8"), None)
+    assert not source.is_rewarded(carded(tmp_path), None)
+    assert source.is_rewarded(carded(tmp_path, rewards="aesthetic to 8"), None)

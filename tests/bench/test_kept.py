@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from bench import kept
-from bench.files import LORA_FILE
+from bench.contestants.files import LORA_FILE
 from bench.metrics.frechet import FrechetDistance, Reference
-from bench.store import read_entry
+from bench.results.entries import read_entry
+from bench.run import kept
 
 Bench = Callable[..., int]
 SUITE = """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from bench import files, options, suite
-from bench.claims import Stated
-from bench.settings import Sampling
+from bench import options
+from bench.contestants import files
+from bench.statistics.claims import Stated
+from bench.suite import suite
+from bench.suite.contestant import Sampling
 from hypersd.shapes.weights import NAMES
 
 TABLES = tuple(f"shapes_table{n}" for n in (2, 3, 4, 5))

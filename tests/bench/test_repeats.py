@@ -12,7 +12,7 @@ import pytest
 from bench import options
 from bench.errors import UsageError
 from bench.metrics.diversity import Diversity
-from bench.store import read_entry
+from bench.results.entries import read_entry
 
 Bench = Callable[..., int]
 SUITE = """

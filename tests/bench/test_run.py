@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import work
-from bench.store import read_entry
+from bench.results.entries import read_entry
+from bench.run import worker
 
 Bench = Callable[..., int]
 
@@ -78,7 +78,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 ) -> None:
     """Stopped in the middle of the second contestant's slice, after batches of 7."""
     assert bench("cache=whole", "out=a", "batch=7") == 0
-    drawn, calls = work._drawn, []
+    drawn, calls = worker._drawn, []
 
     def stopped(source: Any, keys: Any) -> Any:
         calls.append(len(keys))
@@ -86,7 +86,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
             raise KeyboardInterrupt
         return drawn(source, keys)
 
-    monkeypatch.setattr("bench.work._drawn", stopped)
+    monkeypatch.setattr("bench.run.worker._drawn", stopped)
     assert bench("cache=pieces", "out=b", "batch=7") == 130
     assert len(pixels(world / "pieces")) == 2
     assert bench("cache=pieces", "out=b", "batch=7") == 0
@@ -226,7 +226,7 @@ def test_black_images_are_named_and_change_the_exit_code(bench: Bench, world: Pa
 def test_shipped_rows_are_used_only_where_identities_match(
     bench: Bench, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.precomputed.FOLDER", world / "shipped")
+    monkeypatch.setattr("bench.run.shipped.FOLDER", world / "shipped")
     words = ("+contestants.teacher={steps: [3]}", "steps=[1]")
     assert bench(*words, "out=first", "export=shipped") == 0
     paths = sorted(p.stem for p in (world / "shipped").rglob("*.safetensors"))
@@ -317,11 +317,12 @@ def test_a_lora_is_merged_as_diffusers_applies_it(tiny_base: Path, tiny_lora: Pa
     import torch
     from diffusers import StableDiffusionPipeline
 
-    from bench import models, settings
+    from bench.contestants import pipelines
+    from bench.suite import contestant
 
     values = {"lora": str(tiny_lora), "base": str(tiny_base), "lora_scale": 0.6}
-    mine = settings.read("mine", values, (1,))
-    merged = models.pipeline(mine, tiny_lora / "pytorch_lora_weights.safetensors",
+    mine = contestant.read("mine", values, (1,))
+    merged = pipelines.pipeline(mine, tiny_lora / "pytorch_lora_weights.safetensors",
                              torch.device("cpu"))  # fmt: skip
     theirs = StableDiffusionPipeline.from_pretrained(tiny_base)
     theirs.load_lora_weights(tiny_lora, adapter_name="x")
@@ -329,6 +330,6 @@ def test_a_lora_is_merged_as_diffusers_applies_it(tiny_base: Path, tiny_lora: Pa
     x, text = torch.randn(2, 4, 16, 16), torch.randn(2, 24, 32)
     with torch.no_grad():
         ours, reference = (p.unet(x, 500, text).sample for p in (merged, theirs))
-        plain = models.base(tiny_base, torch.device("cpu")).unet(x, 500, text).sample
+        plain = pipelines.base(tiny_base, torch.device("cpu")).unet(x, 500, text).sample
     torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-5)
     assert (plain - reference).abs().max() > 1e-3

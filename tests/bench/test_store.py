@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.errors import UsageError
-from bench.keys import Key, needed, ordered, slice_key, slices
-from bench.store import Store
+from bench.results.keys import Key, needed, ordered, slice_key, slices
+from bench.run.cache import Store
 
 IMAGES = {"images": np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)}
 

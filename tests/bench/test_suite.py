@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import files, identity, options, prompts, settings, suite
-from bench.anchors import without_fixed_points
+from bench import options
+from bench.contestants import files, identity
+from bench.contestants.anchors import without_fixed_points
+from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
-from bench.hashes import Hashes
-from bench.settings import Row, Sampling
+from bench.suite import contestant, prompts, suite
+from bench.suite.contestant import Row, Sampling
 
 Bench = Callable[..., int]
 STUDENTS = ("lcm", "tcd", "tscd", "lightning", "hyper_sd")
@@ -37,7 +39,7 @@ def test_rows_of_the_suite_of_all_steps() -> None:
     found = options.read(["suite=shapes_1to8"])[1]
     assert found is not None
     names = [row.name for row in found.rows]
-    assert names[0] == "teacher-25step" and names[-3:] == list(settings.ANCHORS)
+    assert names[0] == "teacher-25step" and names[-3:] == list(contestant.ANCHORS)
     assert {f"{m}-{n}step" for m in STUDENTS for n in (1, 2, 4, 8)} < set(names)
     assert found.rows[0].nfe == 50 and found.rows[1].nfe == 1
 
@@ -55,22 +57,22 @@ def test_overrides_reach_every_key() -> None:
 
 
 def test_like_copies_a_methods_sampling() -> None:
-    lcm = settings.read("mine", {"lora": "x", "like": "lcm", "guidance": 2.0}, (1,))
+    lcm = contestant.read("mine", {"lora": "x", "like": "lcm", "guidance": 2.0}, (1,))
     assert lcm.sampling == Sampling("lcm", guidance=2.0, original_steps=40)
     assert lcm.method == "mine"
-    plain = settings.read("mine", {"lora": "x"}, (1,))
+    plain = contestant.read("mine", {"lora": "x"}, (1,))
     assert plain.sampling == Sampling()
 
 
 def test_timesteps_need_a_scheduler_that_takes_them_and_as_many_steps() -> None:
     with pytest.raises(UsageError, match="takes them"):
-        settings.read("mine", {"lora": "x", "timesteps": [999]}, (1,))
+        contestant.read("mine", {"lora": "x", "timesteps": [999]}, (1,))
     with pytest.raises(UsageError, match="steps=2"):
-        settings.read("mine", {"lora": "x", "like": "tcd", "timesteps": [999, 499]}, (1,))
+        contestant.read("mine", {"lora": "x", "like": "tcd", "timesteps": [999, 499]}, (1,))
 
 
 def _identity(values: dict[str, Any], steps: int, tmp_path: Path) -> str:
-    row = Row(settings.read("mine", values, (steps,)), steps)
+    row = Row(contestant.read("mine", values, (steps,)), steps)
     return identity.contestant(row, PROMPTS, Hashes(tmp_path / "hashes.json"))
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench import results, runfolder, summary
-from bench.comparisons import Entry, score
-from bench.keys import Key
-from bench.metrics.base import Features, Result, mean_result, share_result
+from bench.metrics.base import Features
 from bench.metrics.frechet import FrechetDistance, Reference
-from bench.summary import Contestant, SecondsPerImage, Summary
+from bench.results import summary
+from bench.results.keys import Key
+from bench.results.summary import Contestant, SecondsPerImage, Summary
+from bench.run import finish
+from bench.run.scoring import Entry, score
+from bench.statistics.result import Result, mean_result, share_result
 
 D = 8
 ENVIRONMENT = {
@@ -123,8 +125,8 @@ def write(folder: Path, made: Made) -> Path:
         )  # fmt: skip
         entry = Entry(row, {"net": features}, made.prompts, range(len(keys)))
         done.append(score(entry, JUDGES))
-        runfolder.write_scores(folder, name, results.per_prompt(done[-1].results))
-        runfolder.write_features(folder, name, {"net": features}, keys)
+        folder.write_scores(folder, name, finish.per_prompt(done[-1].results))
+        folder.write_features(folder, name, {"net": features}, keys)
         _pictures(folder / "images" / name, features[: made.shown])
     found = Summary(
         "tiny", made.protocol, made.environment, {"train": 0.0, "generate": 1.0, "score": 1.0},

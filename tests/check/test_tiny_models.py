@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import summary
 from bench.cli import main
-from bench.metrics.base import Features, Result, mean_result
+from bench.metrics.base import Features
 from bench.metrics.frechet import FrechetDistance, Reference
-from bench.store import read_entry
+from bench.results import summary
+from bench.results.entries import read_entry
+from bench.statistics.result import Result, mean_result
 
 N = 40
 SUITE = """
@@ -35,7 +36,7 @@ limits: {seconds: null, memory: null}
 
 @cache
 def renders() -> np.ndarray:
-    from bench.anchors import renders as drawn
+    from bench.contestants.anchors import renders as drawn
 
     return drawn("test", range(N))
 
@@ -107,12 +108,14 @@ def tiny(
             return Distance(Reference.of(kept[0], name="teacher", extractor="patches/1"))
         return Likeness(name, patches(renders()) if name == "clip" else kept[0])
 
-    monkeypatch.setattr("bench.files.weights_path", lambda name: places.get(name, Path(name)))
+    monkeypatch.setattr(
+        "bench.contestants.files.weights_path", lambda name: places.get(name, Path(name))
+    )
     monkeypatch.setattr("bench.metrics.metric", metric)
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Patches())
-    monkeypatch.setattr("bench.keys.SLICE", N)
-    monkeypatch.setattr("bench.run._write", lambda s, f: summary.write(s, f / "result.json"))
-    monkeypatch.setattr("bench.run._show", lambda *_: None)  # no report: a check reads none
+    monkeypatch.setattr("bench.results.keys.SLICE", N)
+    monkeypatch.setattr("bench.run.run._write", lambda s, f: summary.write(s, f / "result.json"))
+    monkeypatch.setattr("bench.run.run._show", lambda *_: None)  # no report: a check reads none
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)
 
@@ -186,7 +189,7 @@ def test_captions_given_to_the_wrong_images_are_caught(
 
 
 def test_another_order_of_the_prompts_passes(tiny: Callable[..., Path], tmp_path: Path) -> None:
-    from bench.prompts import load
+    from bench.suite.prompts import load
 
     texts = load("shapes/test", 24).texts
     (tmp_path / "forth.txt").write_text("\n".join(texts) + "\n")

@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from bench.errors import UsageError
-from bench.metrics.towers import affine
-from bench.metrics.towers.base import loaded
-from bench.metrics.towers.clip import KNOWN, ClipNetwork, OpenClip
-from bench.metrics.towers.pick import Pick
+from bench.metrics.networks import affine
+from bench.metrics.networks.base import loaded
+from bench.metrics.networks.clip import KNOWN, ClipNetwork, OpenClip
+from bench.metrics.networks.pick import Pick
 
 SIDE, WIDTH, DIMENSIONS = 64, 64, 32
 CONFIG: dict[str, Any] = {

@@ -16,8 +16,8 @@ from torch import nn
 from transformers import Dinov2Config
 
 from bench.errors import UsageError
-from bench.metrics.towers.base import loaded
-from bench.metrics.towers.dinov2 import MEAN, SIDE, STD, Dinov2
+from bench.metrics.networks.base import loaded
+from bench.metrics.networks.dinov2 import MEAN, SIDE, STD, Dinov2
 
 WIDTH, LAYERS, HEADS = 64, 3, 4
 IMAGES = seeded.pictures(6, 300, 260)

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from bench.errors import UsageError
-from bench.metrics.towers.base import loaded
-from bench.metrics.towers.clip import OpenClip
-from bench.metrics.towers.image_reward import ImageReward
+from bench.metrics.networks.base import loaded
+from bench.metrics.networks.clip import OpenClip
+from bench.metrics.networks.image_reward import ImageReward
 
 GOLDENS = Path(__file__).parent / "goldens"
 sys.path.insert(0, str(GOLDENS))

@@ -11,8 +11,8 @@ import torch
 
 from bench.errors import UsageError
 from bench.metrics import extractor
-from bench.metrics.towers.base import loaded
-from bench.metrics.towers.inception import Inception, architecture
+from bench.metrics.networks.base import loaded
+from bench.metrics.networks.inception import Inception, architecture
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_s
 
 from bench.errors import UsageError
 from bench.metrics.extractors import extractor
+from bench.metrics.networks.lpips import Lpips
+from bench.metrics.networks.shapes_perceptual import PerceptualNetwork, ShapesPerceptual
 from bench.metrics.perceptual import TeacherDistance
-from bench.metrics.towers.lpips import Lpips
-from bench.metrics.towers.shapes_perceptual import PerceptualNetwork, ShapesPerceptual
 
 X, Y = seeded.pictures(3, 256, 256, 1), seeded.pictures(3, 256, 256, 2)
 

@@ -86,8 +86,8 @@ def test_a_damaged_result_is_never_read(
 def test_no_digit_of_a_result_can_change(finished: Path) -> None:
     """A flip that leaves JSON of the right types is what only a checksum notices. (The last of 17
     digits of a number may be another way to write the same one.)"""
-    from bench import summary
     from bench.errors import UsageError
+    from bench.results import summary
 
     path = finished / "run/result.json"
     whole, same = path.read_bytes(), summary.read(path)
@@ -103,7 +103,7 @@ def test_no_digit_of_a_result_can_change(finished: Path) -> None:
 
 
 def test_any_flipped_bit_of_a_picture_is_noticed_or_harmless(finished: Path) -> None:
-    from bench.pictures import damage as fault
+    from bench.results.pictures import damage as fault
 
     path = finished / "run/images/real/00000.png"
     whole, pixels = path.read_bytes(), Image.open(path).tobytes()
@@ -149,7 +149,7 @@ def _same(found: Any, module: Any) -> bool:
 
 def test_a_file_with_another_files_size_and_time_is_read(tmp_path: Path) -> None:
     """`cp -p` over weights keeps both; the remembered hash must not."""
-    from bench.hashes import Hashes
+    from bench.contestants.hashes import Hashes
 
     path, memory = tmp_path / "x.safetensors", tmp_path / "hashes.json"
     path.write_bytes(b"one")

@@ -86,8 +86,8 @@ def test_latents_that_are_not_finite(
     bench: Bench, world: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One image is drawn black and named; its neighbours in the batch are as ever."""
-    from bench.sampling import Sampler
-    from bench.store import read_entry
+    from bench.contestants.sampler import Sampler
+    from bench.results.entries import read_entry
 
     denoise = Sampler._denoise
 
@@ -120,7 +120,7 @@ def test_a_clock_that_goes_backwards(
     monkeypatch.setattr(time, "time", lambda: now - 10**8 - next(falling))
     for number, path in enumerate(sorted((world / "runs").rglob("*"))):
         os.utime(path, (now + 10**7 - number, now + 10**7 - number))
-    monkeypatch.setattr("bench.work._drawn", None)
+    monkeypatch.setattr("bench.run.worker._drawn", None)
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Unused())
     assert bench(*WORDS) == 0
     assert victims.outcome(world) == before

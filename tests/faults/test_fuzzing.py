@@ -20,10 +20,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from bench import options, plan, prompts
-from bench import settings as contestants
-from bench import suite as suites
+from bench import options
 from bench.errors import UsageError
+from bench.run import plan
+from bench.suite import contestant as contestants
+from bench.suite import prompts
+from bench.suite import suite as suites
 from hypersd import recipe
 from hypersd.recipe import Recipe
 
@@ -215,7 +217,7 @@ def test_loras_of_any_bytes(place: Path, tiny_base: Path, tiny_lora: Path, data:
     """Refused by the plan or by the loader, or sampled from: never a traceback."""
     import torch
 
-    from bench import files, models
+    from bench.contestants import files, pipelines
 
     whole = (tiny_lora / files.LORA_FILE).read_bytes()
     path = place / "mine.safetensors"
@@ -224,7 +226,7 @@ def test_loras_of_any_bytes(place: Path, tiny_base: Path, tiny_lora: Path, data:
 
     def loaded() -> None:
         files.whole(path)
-        models.pipeline(mine, path, torch.device("cpu"))
+        pipelines.pipeline(mine, path, torch.device("cpu"))
 
     refused_or(loaded)
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import prompts
 from bench.errors import UsageError
+from bench.suite import prompts
 
 HOSTILE = [
     "a red circle\x00 with a NUL",
@@ -121,7 +121,7 @@ def test_lines_end_where_an_editor_ends_them(tmp_path: Path) -> None:
 def test_pictures_are_named_by_number_never_by_prompt(tmp_path: Path) -> None:
     import numpy as np
 
-    from bench.runfolder import write_images
+    from bench.run.folder import write_images
 
     write_images(tmp_path, "lcm-1step", {7: np.zeros((8, 8, 3), np.uint8)})
     (path,) = (p for p in tmp_path.rglob("*") if p.is_file())

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from bench import files, models, options, settings
+from bench import options
+from bench.contestants import files, pipelines
 from bench.errors import UsageError
+from bench.suite import contestant
 from hypersd import base, recipe
 from hypersd.plain_yaml import load
 from hypersd.trust import refuse_code
@@ -45,9 +47,9 @@ def bomb(tmp_path: Path) -> Iterator[Path]:
 def test_a_pickle_of_weights_runs_nothing(tmp_path: Path, tiny_base: Path, bomb: Path) -> None:
     path = tmp_path / "unet.bin"
     torch.save({"state_dict": Bomb(bomb)}, path)
-    mine = settings.read("mine", {"unet": str(path), "base": str(tiny_base)}, (1,))
+    mine = contestant.read("mine", {"unet": str(path), "base": str(tiny_base)}, (1,))
     with pytest.raises(UsageError, match=r"unet\.bin: cannot be loaded"):
-        models.pipeline(mine, path, torch.device("cpu"))
+        pipelines.pipeline(mine, path, torch.device("cpu"))
 
 
 def test_a_checkpoint_runs_nothing(tmp_path: Path, bomb: Path) -> None:
@@ -91,11 +93,11 @@ def test_a_pipeline_with_code_of_its_own_is_refused(
     code = f"import os\nos.mkdir({str(bomb)!r})\nfrom diffusers import UNet2DConditionModel\n"
     (folder / "unet" / f"{library}.py").write_text(code)
     said = f"its unet would run code of '{library}'"
-    mine = settings.read("mine", {"pipeline": str(folder)}, (1,))
+    mine = contestant.read("mine", {"pipeline": str(folder)}, (1,))
     with pytest.raises(UsageError, match=said):
         files.base_folder("contestants.mine", mine)
     with pytest.raises(UsageError, match=said):
-        models.pipeline(mine, None, torch.device("cpu"))
+        pipelines.pipeline(mine, None, torch.device("cpu"))
     with pytest.raises(UsageError, match=said):
         base.load_base(f"{folder}/", torch.device("cpu"))
 
@@ -178,7 +180,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_a_contestants_name_is_a_safe_file_name(name: str) -> None:
     with pytest.raises(UsageError, match="a contestant's name holds"):
-        settings.read(name, {}, (1,))
+        contestant.read(name, {}, (1,))
 
 
 def test_folders_of_images_give_no_other_names(tmp_path: Path) -> None:

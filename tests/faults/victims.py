@@ -22,16 +22,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.metrics.base import Features, Result, mean_result
+from bench.metrics.base import Features
+from bench.statistics.result import Result, mean_result
 
 PRELOADED = (
-    "bench.run", "bench.work", "bench.contestants", "bench.models", "bench.sampling",
-    "bench.environment", "bench.claims_verdicts", "bench.results", "bench.report.forms",
-    "hypersd.loop", "hypersd.methods.lcm", "peft", "diffusers.loaders.lora_pipeline",
+    "bench.run.run", "bench.run.worker", "bench.contestants.source", "bench.contestants.pipelines",
+    "bench.contestants.sampler", "bench.run.environment", "bench.statistics.claims_verdicts",
+    "bench.run.finish", "bench.report.forms", "hypersd.loop", "hypersd.methods.lcm", "peft",
+    "diffusers.loaders.lora_pipeline",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "diffusers.schedulers.scheduling_lcm", "transformers.models.clip.modeling_clip",
-    "transformers.models.clip.tokenization_clip", "bench.anchors", "bench.checklist", "hydra",
-    "bench.report.terminal", "matplotlib.backends.backend_svg", "antlr4", "diffusers.guiders",
+    "transformers.models.clip.tokenization_clip", "bench.contestants.anchors",
+    "bench.run.checklist", "hydra", "bench.report.terminal", "matplotlib.backends.backend_svg",
+    "antlr4", "diffusers.guiders",
 )  # fmt: skip
 SUITE = """
 title: Tiny
@@ -99,7 +102,8 @@ def furnish(folder: Path, base: Path, lora: Path) -> None:
 
 def cheap_judges(patch: Any = setattr) -> None:
     """Metrics without networks, and slices of 10."""
-    from bench import keys, metrics
+    from bench import metrics
+    from bench.results import keys
 
     patch(metrics, "metric", lambda name, references: Brightness(name))
     patch(metrics, "extractor", lambda name, device: Patches())
@@ -145,15 +149,15 @@ def said(folder: Path) -> str:
 def _run(folder: Path, words: Sequence[str], most_bytes: int | None, slowly: float) -> None:
     import torch
 
-    from bench import work
     from bench.cli import main
+    from bench.run import worker
 
     torch.set_num_threads(1)
     os.chdir(folder)
     out = open("said.txt", "a", buffering=1)  # noqa: SIM115 - until the process ends
     os.dup2(out.fileno(), 1), os.dup2(out.fileno(), 2)
     cheap_judges()
-    drawn = work._drawn
+    drawn = worker._drawn
 
     def draw(source: Any, keys: Any) -> Any:
         time.sleep(slowly)
@@ -161,7 +165,7 @@ def _run(folder: Path, words: Sequence[str], most_bytes: int | None, slowly: flo
             log.write(f"{len(keys)}\n")
         return drawn(source, keys)
 
-    work._drawn = draw
+    worker._drawn = draw
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     code = main([*suite_words(words), *words])
@@ -171,7 +175,7 @@ def _run(folder: Path, words: Sequence[str], most_bytes: int | None, slowly: flo
 
 def outcome(folder: Path, out: str = "run") -> dict[str, Any]:
     """All that must not depend on what happened on the way: numbers, images, weights."""
-    from bench.store import read_entry
+    from bench.results.entries import read_entry
 
     found = json.loads((folder / out / "result.json").read_text())
     entries = sorted((folder / "runs/cache/images").rglob("*.safetensors"))

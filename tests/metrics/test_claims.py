@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench import claims, claims_verdicts
-from bench.claims_interval import hierarchical_bootstrap, method_difference
-from bench.comparisons import Scored
 from bench.errors import UsageError
-from bench.metrics.base import mean_result
-from bench.statistics import bootstrap_interval
-from bench.summary import Claim, Contestant, MetricValue
+from bench.results.summary import Claim, Contestant, MetricValue
+from bench.statistics import claims_verdicts
+from bench.statistics.claims_interval import hierarchical_bootstrap, method_difference
+from bench.statistics.comparisons import Scored
+from bench.statistics.intervals import bootstrap_interval
+from bench.statistics.result import mean_result
+from bench.suite import claims
 
 G = 200
 

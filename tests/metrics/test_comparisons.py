@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.comparisons import Entry, Scored, compare, pairs, score, sensitivity
 from bench.metrics.base import Metric
 from bench.metrics.clip import ClipScore
 from bench.metrics.frechet import FrechetDistance, Reference
-from bench.statistics import holm
-from bench.summary import Comparison, Contestant
+from bench.results.summary import Comparison, Contestant
+from bench.run.scoring import Entry, score
+from bench.statistics.comparisons import Scored, compare, pairs, sensitivity
+from bench.statistics.intervals import holm
 
 N = 400
 

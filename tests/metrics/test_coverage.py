@@ -1,7 +1,7 @@
 """How often the 95 % intervals hold what they are said to cover, by simulation.
 
 The fast tests are small versions; `-m slow` repeats the figures in the docstrings of
-`bench.statistics` and `bench.metrics.frechet`; run it with `-s` to see them.
+`bench.statistics.intervals` and `bench.metrics.frechet`; run it with `-s` to see them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import paired
-from bench.claims_interval import hierarchical_bootstrap, method_difference
-from bench.metrics.base import share_result
 from bench.metrics.frechet import Reference, at_infinity, frechet
-from bench.statistics import bootstrap_interval, standard_error, wilson_interval
+from bench.statistics import differences
+from bench.statistics.claims_interval import hierarchical_bootstrap, method_difference
+from bench.statistics.intervals import bootstrap_interval, standard_error, wilson_interval
+from bench.statistics.result import share_result
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 Interval = Callable[[np.ndarray], tuple[float, float]]
@@ -109,7 +109,7 @@ def share_pairs(p: float, q: float, n: int, runs: int) -> float:
         u, swapped = rng.random(n), rng.random(n) < 0.3  # a third of the pairs are independent
         x, y = u < p, np.where(swapped, rng.random(n), u) < q
         a, b = (share_result(v.astype(float), range(n)) for v in (x, y))
-        d = paired.difference(a, b)
+        d = differences.difference(a, b)
         held.append(d.low <= p - q <= d.high)
     return float(np.mean(held))
 
@@ -122,7 +122,7 @@ def win_rates(n: int, runs: int) -> float:
     rng, held = np.random.default_rng(n), []
     for _ in range(runs):
         x, y = np.round(rng.normal(size=n) + 0.2), np.round(rng.normal(size=n))
-        won = paired.wins(x, y, higher_is_better=True)
+        won = differences.wins(x, y, higher_is_better=True)
         held.append(won.low <= truth <= won.high)
     return float(np.mean(held))
 

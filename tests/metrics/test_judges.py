@@ -16,14 +16,16 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from bench import evaluators, ledger, metrics, presets, real_references, suite
+from bench import metrics
 from bench.errors import UsageError
-from bench.keys import Key
 from bench.metrics import weights
 from bench.metrics.adapter import ImageMetric
 from bench.metrics.frechet import Reference, frechet
+from bench.metrics.networks.inception import Inception
 from bench.metrics.samples import Sample
-from bench.metrics.towers.inception import Inception
+from bench.results.keys import Key
+from bench.run import evaluators, ledger, real_references
+from bench.suite import protocols, suite
 
 CONFIG = {
     "embed_dim": 16,
@@ -135,7 +137,7 @@ print([name for name in ("torch", "open_clip", "transformers") if name in sys.mo
 def test_what_is_to_be_fetched_is_said_without_loading_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SAY, *NEEDS]
     home = {"HF_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1",
-            "PATH": "", "PYTHONPATH": str(Path(presets.__file__).parents[2])}  # fmt: skip
+            "PATH": "", "PYTHONPATH": str(Path(protocols.__file__).parents[2])}  # fmt: skip
     said = subprocess.run(command, check=True, capture_output=True, text=True, env=home).stdout
     lines = said.splitlines()
     assert len(lines) == len(NEEDS) + 1
@@ -186,7 +188,9 @@ def test_references_are_made_and_used_by_the_same_network(
     (tmp_path / "images").mkdir()
     for i, picture in enumerate(pictures):
         Image.fromarray(picture).save(tmp_path / "images" / f"{i}.png")
-    with pytest.raises(UsageError, match=r"no reference .*python -m bench.real_references coco"):
+    with pytest.raises(
+        UsageError, match=r"no reference .*python -m bench.run.real_references coco"
+    ):
         metrics.metric("fid", settings=settings)
     real_references.write("coco", real_references.images(tmp_path / "images"), tower, "cpu")
     metric = metrics.metric("fid", settings=settings)
@@ -251,11 +255,11 @@ def test_a_preset_gives_what_the_suite_leaves_out() -> None:
         suite.read("s", {**VALUES, "preset": "hypersd"})
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", protocols.names())
 def test_every_preset_names_metrics_and_settings_that_exist(name: str) -> None:
     from bench.metrics.published import MAKERS
 
-    for metric, settings in presets.read(name)["metrics"].items():
+    for metric, settings in protocols.read(name)["metrics"].items():
         assert set(settings or {}) <= set(MAKERS[metric].keys)
     assert suite.read("s", {**VALUES, "preset": name}).n
 

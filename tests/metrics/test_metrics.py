@@ -189,9 +189,9 @@ def test_a_reference_of_another_network_is_refused(installed: types.ModuleType) 
     ref = Reference("real", "other network", np.zeros(3), np.eye(3), 9)
     with pytest.raises(UsageError, match="was made with 'other network'"):
         metrics.metric("fid", {"real": ref})
-    with pytest.raises(UsageError, match=r"make it with: python -m bench.references teacher$"):
+    with pytest.raises(UsageError, match=r"make it with: python -m bench.run.references teacher$"):
         metrics.metric("fid_teacher", {"real": ref})
-    with pytest.raises(UsageError, match=r"make it with: python -m bench.references real$"):
+    with pytest.raises(UsageError, match=r"make it with: python -m bench.run.references real$"):
         metrics.metric("fid")
     with pytest.raises(UsageError, match="not readable"):
         metrics.metric("fid", {"real": Path("/nonexistent/real.safetensors")})

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench import margins, paired, power
 from bench.errors import UsageError
-from bench.metrics.base import Result, mean_result, share_result
 from bench.metrics.frechet import FrechetDistance, Reference
+from bench.statistics import differences, margins, power
+from bench.statistics.result import Result, mean_result, share_result
+from bench.suite import margins as given_margins
 
 
 def means(values: np.ndarray) -> Result:
@@ -31,7 +32,7 @@ def two_scores(n: int = 80) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("margin", [0.02, 0.1, 0.4])
 def test_tests_against_a_margin_are_scipys_t_tests(margin: float) -> None:
     x, y = two_scores()
-    d = paired.difference(means(x), means(y))
+    d = differences.difference(means(x), means(y))
     above = stats.ttest_1samp(x - y, -margin, alternative="greater").pvalue
     below = stats.ttest_1samp(x - y, margin, alternative="less").pvalue
     assert d.p_above(-margin) == pytest.approx(above, rel=1e-9)
@@ -40,7 +41,7 @@ def test_tests_against_a_margin_are_scipys_t_tests(margin: float) -> None:
 
 def test_two_equal_contestants_are_equivalent_for_certain() -> None:
     x, _ = two_scores()
-    d = paired.difference(means(x), means(x))
+    d = differences.difference(means(x), means(x))
     assert (d.delta, d.error, d.p_above(-0.1), d.p_below(0.1)) == (0.0, 0.0, 0.0, 0.0)
     assert d.p_above(0.0) == 1.0
 
@@ -50,7 +51,7 @@ def test_a_difference_of_shares_is_bonett_and_prices(only_x: int, only_y: int, n
     """Their formula from the counts of the 2 x 2 table, one added to either discordant cell."""
     x = np.r_[np.ones(only_x), np.zeros(only_y), np.ones(n - only_x - only_y)]
     y = np.r_[np.zeros(only_x), np.ones(only_y), np.ones(n - only_x - only_y)]
-    d = paired.difference(shares(x), shares(y))
+    d = differences.difference(shares(x), shares(y))
     p, q = (only_x + 1) / (n + 2), (only_y + 1) / (n + 2)
     error = math.sqrt((p + q - (p - q) ** 2) / (n + 2))
     assert d.delta == pytest.approx((only_x - only_y) / n)
@@ -63,8 +64,8 @@ def test_seeds_of_a_prompt_are_averaged_before_shares_are_compared() -> None:
     right = np.random.default_rng(0).integers(0, 2, (2, 100)).astype(float)
     twice = share_result(np.tile(right[0], 2), [*range(100), *range(100)])
     other = share_result(np.tile(right[1], 2), [*range(100), *range(100)])
-    once = paired.difference(shares(right[0]), shares(right[1]))
-    assert paired.difference(twice, other) == once
+    once = differences.difference(shares(right[0]), shares(right[1]))
+    assert differences.difference(twice, other) == once
 
 
 def distances(shift: float, n: int = 300) -> Result:
@@ -76,7 +77,7 @@ def distances(shift: float, n: int = 300) -> Result:
 
 def test_a_difference_of_distances_has_the_error_of_the_influences() -> None:
     a, b = distances(0.5), distances(0.2)
-    d = paired.difference(a, b)
+    d = differences.difference(a, b)
     assert a.influence is not None
     assert b.influence is not None
     assert d.error == pytest.approx(stats.sem(a.influence - b.influence))
@@ -86,21 +87,21 @@ def test_a_difference_of_distances_has_the_error_of_the_influences() -> None:
 
 def test_distances_of_different_n_are_refused() -> None:
     a, b = distances(0.5), distances(0.5, n=200)
-    assert paired.refusal(a, b) == "a distance of 300 images and one of 200 cannot be compared"
+    assert differences.refusal(a, b) == "a distance of 300 images and one of 200 cannot be compared"
     with pytest.raises(ValueError, match="300 images and one of 200"):
-        paired.difference(a, b)
+        differences.difference(a, b)
 
 
 def test_wins_ties_and_losses_and_wilsons_interval() -> None:
     x, y = np.array([3.0, 1.0, 2.0, 2.0, 9.0]), np.array([1.0, 3.0, 2.0, 1.0, 0.0])
-    won = paired.wins(x, y, higher_is_better=True)
+    won = differences.wins(x, y, higher_is_better=True)
     assert (won.wins, won.ties, won.losses, won.rate) == (3, 1, 1, 0.7)
-    lost = paired.wins(x, y, higher_is_better=False)
+    lost = differences.wins(x, y, higher_is_better=False)
     assert (lost.wins, lost.ties, lost.losses) == (1, 1, 3)
     assert lost.rate == pytest.approx(0.3)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=200) + 0.2, rng.normal(size=200)
-    won = paired.wins(x, y, higher_is_better=True)
+    won = differences.wins(x, y, higher_is_better=True)
     theirs = stats.binomtest(won.wins, 200).proportion_ci(method="wilson")
     assert (won.low, won.high) == pytest.approx((theirs.low, theirs.high))
 
@@ -143,17 +144,17 @@ def test_margins_are_numbers_or_percentages_of_what_is_compared_with() -> None:
     assert margins.of("clip", {"clip": 0.3}) == 0.3
     assert margins.of("clip") == margins.MARGINS["clip"]
     assert margins.of("something new") == margins.OTHER
-    assert margins.read("margins.fid", " 5.0 %") == "5%"
+    assert given_margins.read("margins.fid", " 5.0 %") == "5%"
 
 
 @pytest.mark.parametrize("value", ["wide", 0, "0%", -1, True, "5 percent"])
 def test_a_margin_that_is_none_is_one_line(value: object) -> None:
     with pytest.raises(UsageError, match=r"^margins.fid=[^\n]*$"):
-        margins.read("margins.fid", value)
+        given_margins.read("margins.fid", value)
 
 
 def test_a_limit_is_a_percentage_or_none() -> None:
-    assert margins.read_limit("limits.seconds", None) is None
-    assert margins.read_limit("limits.seconds", "20%") == "20%"
+    assert given_margins.read_limit("limits.seconds", None) is None
+    assert given_margins.read_limit("limits.seconds", "20%") == "20%"
     with pytest.raises(UsageError, match="must be a percentage"):
-        margins.read_limit("limits.seconds", 0.5)
+        given_margins.read_limit("limits.seconds", 0.5)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import prompt_sets, prompts
 from bench.errors import UsageError
+from bench.suite import prompt_sets, prompts
 
 
 @pytest.fixture

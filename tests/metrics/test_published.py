@@ -9,7 +9,7 @@ import pytest
 
 from bench.report import published
 from bench.report.published import Table
-from bench.summary import Comparison, Contestant, MetricValue, Summary
+from bench.results.summary import Comparison, Contestant, MetricValue, Summary
 
 
 def rows(source: str, place: str) -> Mapping[str, Mapping[str, float]]:

@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 
-from bench import summary
 from bench.errors import UsageError
-from bench.summary import Claim, Comparison, Contestant, MetricValue, SecondsPerImage, Summary
+from bench.results import summary
+from bench.results.summary import (
+    Claim,
+    Comparison,
+    Contestant,
+    MetricValue,
+    SecondsPerImage,
+    Summary,
+)
 
 
 def example() -> Summary:

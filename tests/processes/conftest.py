@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import summary
 from bench.cli import main
-from bench.metrics.base import mean_result
-from bench.store import read_entry
+from bench.results import summary
+from bench.results.entries import read_entry
+from bench.statistics.result import mean_result
 
 SUITE = """
 title: Tiny
@@ -54,12 +54,14 @@ def world(
 ) -> Path:
     """The working directory, with tiny.yaml: three rows of four slices each."""
     places = {"shapes/base": tiny_base, "shapes/lcm": tiny_lora}
-    monkeypatch.setattr("bench.files.weights_path", lambda name: places.get(name, Path(name)))
+    monkeypatch.setattr(
+        "bench.contestants.files.weights_path", lambda name: places.get(name, Path(name))
+    )
     monkeypatch.setattr("bench.metrics.metric", lambda name, references: Brightness())
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Brightness())
-    monkeypatch.setattr("bench.keys.SLICE", 8)
-    monkeypatch.setattr("bench.run._write", lambda s, f: summary.write(s, f / "result.json"))
-    monkeypatch.setattr("bench.run._show", lambda *_: None)  # no report: result.json is all
+    monkeypatch.setattr("bench.results.keys.SLICE", 8)
+    monkeypatch.setattr("bench.run.run._write", lambda s, f: summary.write(s, f / "result.json"))
+    monkeypatch.setattr("bench.run.run._show", lambda *_: None)  # no report: result.json is all
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)
     return tmp_path

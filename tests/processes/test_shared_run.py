@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from conftest import images, metrics, pixels
 
-from bench import ranks, work
 from bench.cli import main
 from bench.errors import UsageError
+from bench.run import processes, worker
 
 Together = Callable[..., list[int | None]]
 
@@ -30,14 +30,14 @@ def drawn(by: Path) -> Callable[[int], None]:
     """Has each process write down the slices' parts that it draws."""
 
     def note(rank: int) -> None:
-        draw = work._drawn
+        draw = worker._drawn
 
         def noted(source: Any, keys: Any) -> Any:
             with open(by / f"drawn.{rank}", "a") as file:
                 file.write(f"{len(keys)}\n")
             return draw(source, keys)
 
-        work._drawn = noted
+        worker._drawn = noted
 
     return note
 
@@ -61,7 +61,7 @@ def test_a_process_that_is_killed_is_stood_in_for(alone: Path, together: Togethe
     """While it draws its second slice, whose lock it holds."""
 
     def dies(rank: int) -> None:
-        draw, calls = work._drawn, []
+        draw, calls = worker._drawn, []
 
         def killed(source: Any, keys: Any) -> Any:
             calls.append(keys)
@@ -69,7 +69,7 @@ def test_a_process_that_is_killed_is_stood_in_for(alone: Path, together: Togethe
                 os.kill(os.getpid(), signal.SIGKILL)
             return draw(source, keys)
 
-        work._drawn = killed
+        worker._drawn = killed
 
     assert together(2, "cache=shared", "out=run", inside=dies) == [0, -signal.SIGKILL]
     assert pixels(alone / "shared") == pixels(alone / "cache_alone")
@@ -80,7 +80,7 @@ def test_three_go_on_where_two_were_killed(alone: Path, together: Together) -> N
     """What they had finished is not made again; the first of all writes the result."""
 
     def dies(rank: int) -> None:
-        draw, calls = work._drawn, []
+        draw, calls = worker._drawn, []
 
         def killed(source: Any, keys: Any) -> Any:
             calls.append(keys)
@@ -88,7 +88,7 @@ def test_three_go_on_where_two_were_killed(alone: Path, together: Together) -> N
                 os.kill(os.getpid(), signal.SIGKILL)
             return draw(source, keys)
 
-        work._drawn = killed
+        worker._drawn = killed
 
     assert together(2, "cache=shared", "out=run", inside=dies) == [-signal.SIGKILL] * 2
     assert not (alone / "run/result.json").exists()
@@ -113,13 +113,13 @@ def test_a_place_that_cannot_be(place: str, monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in zip(("RANK", "WORLD_SIZE"), place.split(), strict=True):
         monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match="RANK="):
-        ranks.here()
+        processes.here()
 
 
 def test_a_training_does_not_see_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(ranks.NAMES, "132", strict=True):
+    for name, value in zip(processes.NAMES, "132", strict=True):
         monkeypatch.setenv(name, value)
-    assert ranks.here() == ranks.Ranks(1, 3, 2)
-    with ranks.alone():
-        assert ranks.here() == ranks.Ranks()
-    assert ranks.here() == ranks.Ranks(1, 3, 2)
+    assert processes.here() == processes.Ranks(1, 3, 2)
+    with processes.alone():
+        assert processes.here() == processes.Ranks()
+    assert processes.here() == processes.Ranks(1, 3, 2)

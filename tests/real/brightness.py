@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.metrics.base import mean_result
+from bench.statistics.result import mean_result
 
 
 class Judge:

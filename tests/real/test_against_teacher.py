@@ -23,7 +23,7 @@ def folder(
 ) -> Path:
     """A teacher of two steps, its twin (a LoRA of scale 0), a LoRA, one of half the size."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.keys.SLICE", 2)
+    monkeypatch.setattr("bench.results.keys.SLICE", 2)
     with torch.random.fork_rng():
         torch.manual_seed(8)
         layers = torchvision.models.alexnet().features.state_dict()

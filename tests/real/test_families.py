@@ -6,7 +6,7 @@ import open_clip
 import pytest
 import torch
 
-from bench import families
+from bench.contestants import random_weights
 
 # Parameters of the published checkpoints, as counted in many a paper and model page.
 COUNTS = {
@@ -16,16 +16,16 @@ COUNTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", families.FAMILIES)
+@pytest.mark.parametrize("family", random_weights.FAMILIES)
 def test_shapes_have_the_published_numbers_of_parameters(family: str) -> None:
-    made = families.networks(family)
+    made = random_weights.networks(family)
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in made.items()}
     assert counts == COUNTS[family]
 
 
 def test_the_vocabulary_is_clips() -> None:
     texts = ["a photo of a cat", "Two dogs, running; 3 cafés!", "x" * 400]
-    ours = families._vocabulary()(texts, padding="max_length", truncation=True)["input_ids"]
+    ours = random_weights._vocabulary()(texts, padding="max_length", truncation=True)["input_ids"]
     theirs = open_clip.get_tokenizer("ViT-B-32")(texts).tolist()
     end = theirs[0].index(0)
     assert ours[0][:end] == theirs[0][:end]
@@ -35,10 +35,10 @@ def test_the_vocabulary_is_clips() -> None:
 
 def test_random_weights_keep_the_size_of_activations() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.LayerNorm(256))
-    families.fill(network, "x", torch.float32, torch.device("cpu"))
+    random_weights.fill(network, "x", torch.float32, torch.device("cpu"))
     x = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
     assert abs(float(network[0](x).detach().std()) - 1) < 0.1
     assert float(network[0].bias.detach().abs().max()) == 0
     first = network[0].weight.clone()
-    families.fill(network, "x", torch.float32, torch.device("cpu"))
+    random_weights.fill(network, "x", torch.float32, torch.device("cpu"))
     assert torch.equal(network[0].weight, first)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from bench.contestants.pictures import Batch
 from bench.errors import UsageError
-from bench.keys import Key
-from bench.pictures import Batch
-from bench.store import Store
-from bench.work import Worker
+from bench.results.keys import Key
+from bench.run.cache import Store
+from bench.run.worker import Worker
 
 KEYS = [Key(index, f"prompt {index}", 0) for index in range(20)]
 

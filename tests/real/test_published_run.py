@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import machine
 from bench.cli import main
+from bench.run import hardware
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def test_random_weights_are_marked_and_not_judged(folder: Path) -> None:
 def test_all_that_is_missing_is_listed_at_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(machine, "_nvidia", lambda: None)
-    monkeypatch.setattr(machine, "free", lambda path: 1000)
+    monkeypatch.setattr(hardware, "_nvidia", lambda: None)
+    monkeypatch.setattr(hardware, "free", lambda path: 1000)
     words = ["suite=tiny.yaml", "precision=fp16", "contestants.mine.lora=hf://them/none/x.bin"]
     assert main([*words, "task=plan"]) == 0
     planned = capsys.readouterr().out

@@ -24,10 +24,11 @@ from diffusers import (
 )
 from safetensors.torch import load_file
 
-from bench import models, options
-from bench.keys import Key
-from bench.sampling import Sampler, generator, initial_noise
-from bench.settings import Row
+from bench import options
+from bench.contestants import pipelines
+from bench.contestants.sampler import Sampler, generator, initial_noise
+from bench.results.keys import Key
+from bench.suite.contestant import Row
 
 SIZE = 64
 CPU = torch.device("cpu")
@@ -106,7 +107,7 @@ def as_the_card_says(pipeline: Any, row: Row, card: tuple[Any, Any, Any], file: 
 
 def ours(row: Row, file: Path | None) -> Any:
     assert row.steps is not None
-    pipeline = models.pipeline(row.settings, file, CPU)
+    pipeline = pipelines.pipeline(row.settings, file, CPU)
     return Sampler(pipeline, row.settings.sampling, row.steps, SIZE)(KEYS).images
 
 
@@ -135,7 +136,7 @@ def test_sd15_contestants_are_sampled_as_their_cards_say(
 
 def test_the_timesteps_are_the_published_ones(tiny_sdxl: Path, known_metrics: None) -> None:
     """reference: DDIM and Euler trailing, LCM's and TCD's 50 point grid, Hyper-SD's t = 800."""
-    from bench.sampling import make_scheduler, set_steps
+    from bench.contestants.sampler import make_scheduler, set_steps
 
     expected = {
         "lcm-4step": [999, 759, 499, 259], "tcd-2step": [999, 499],
@@ -158,8 +159,8 @@ def test_a_lora_of_each_key_layout_is_the_same_network(
     layout: str, tiny_sdxl: Path, sdxl_files: Path, known_metrics: None
 ) -> None:
     row = local(suite_row("sdxl_1to8", "hyper_sd-2step"), tiny_sdxl, None)
-    first = models.pipeline(row.settings, sdxl_files / "peft.safetensors", CPU).unet.state_dict()
-    other = models.pipeline(row.settings, sdxl_files / f"{layout}.safetensors", CPU).unet
+    first = pipelines.pipeline(row.settings, sdxl_files / "peft.safetensors", CPU).unet.state_dict()
+    other = pipelines.pipeline(row.settings, sdxl_files / f"{layout}.safetensors", CPU).unet
     for name, value in other.state_dict().items():
         torch.testing.assert_close(value, first[name], atol=1e-6, rtol=1e-6)
 
@@ -190,14 +191,14 @@ def test_a_pickle_is_read_without_its_code_and_once(
     monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
     row = local(suite_row("sdxl_1to8", "hyper_sd_unet-1step"), tiny_sdxl, None)
     theirs = load_file(sdxl_files / "unet.safetensors")
-    unet = models.pipeline(row.settings, sdxl_files / "unet.bin", CPU).unet.state_dict()
+    unet = pipelines.pipeline(row.settings, sdxl_files / "unet.bin", CPU).unet.state_dict()
     assert all(torch.equal(unet[name], value) for name, value in theirs.items())
     with monkeypatch.context() as patched:
         patched.setattr("torch.load", lambda *words, **more: pytest.fail("read twice"))
-        assert models.safe(sdxl_files / "unet.bin").suffix == ".safetensors"
+        assert pipelines.safe(sdxl_files / "unet.bin").suffix == ".safetensors"
     torch.save({"code": pytest.fail}, tmp_path / "bad.bin")
     with pytest.raises(UsageError, match=r"bad\.bin: cannot be loaded"):
-        models.pipeline(row.settings, tmp_path / "bad.bin", CPU)
+        pipelines.pipeline(row.settings, tmp_path / "bad.bin", CPU)
 
 
 def test_half_precision_decodes_without_overflow(tiny_sdxl: Path, known_metrics: None) -> None:
@@ -206,7 +207,7 @@ def test_half_precision_decodes_without_overflow(tiny_sdxl: Path, known_metrics:
 
     row = local(suite_row("sdxl_1to8", "hyper_sd-2step"), tiny_sdxl, None)
     half = replace(row.settings, precision="bf16", source="base")
-    pipeline = models.pipeline(half, None, CPU)
+    pipeline = pipelines.pipeline(half, None, CPU)
     assert pipeline.unet.dtype == torch.bfloat16 and pipeline.vae.dtype == torch.float32
     images = Sampler(pipeline, half.sampling, 2, SIZE)(KEYS).images
     whole = ours(Row(replace(half, precision="fp32"), 2), None)
@@ -217,8 +218,8 @@ def test_many_large_pictures_are_decoded_in_parts(
     tiny_sdxl: Path, known_metrics: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = local(suite_row("sdxl_1to8", "teacher-25step"), tiny_sdxl, None)
-    pipeline = models.pipeline(row.settings, None, CPU)
+    pipeline = pipelines.pipeline(row.settings, None, CPU)
     sampler: Callable[..., Any] = Sampler(pipeline, row.settings.sampling, 2, SIZE)
     whole = sampler(KEYS).images
-    monkeypatch.setattr("bench.sampling.DECODED", SIZE**2)
+    monkeypatch.setattr("bench.contestants.sampler.DECODED", SIZE**2)
     assert np.abs(sampler(KEYS).images.astype(int) - whole).max() <= 1

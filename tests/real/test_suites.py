@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import catalogue, checklist, files, hub, hub_lock, machine, needs, options, suite
+from bench import catalogue, hub, hub_lock, options
+from bench.contestants import files
 from bench.errors import UsageError
-from bench.settings import Row, Sampling, Settings
+from bench.run import checklist, hardware, needs
+from bench.suite import suite
+from bench.suite.contestant import Row, Sampling, Settings
 
 PUBLISHED = [name for name in suite.names() if name.startswith(("sdxl_", "sd15_"))]
 
@@ -141,7 +144,7 @@ def test_the_metrics_networks_take_disk_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SDXL's 6.9 GB fit into 10, with 12 more of evaluators they do not."""
-    monkeypatch.setattr(machine, "free", lambda path: 10_000_000_000)
+    monkeypatch.setattr(hardware, "free", lambda path: 10_000_000_000)
     monkeypatch.setattr(hub, "cached", lambda *words: None)
     teacher = read("suite=sdxl_1step").contestants[:1]
     for networks, lacks in ((0, []), (12_000_000_000, ["disk: 19 GB are needed"])):

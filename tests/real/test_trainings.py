@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import files, needs, options, trainings
+from bench import options
+from bench.contestants import files, trainings
 from bench.hub import Reference
-from bench.settings import Settings
+from bench.run import needs
+from bench.suite.contestant import Settings
 from hypersd import base, hub
 from hypersd.errors import UsageError
 

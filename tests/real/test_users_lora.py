@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench import models, options
+from bench import options
 from bench.cli import main
+from bench.contestants import pipelines
 
 LAYERS = 1  # of a block of the tiny UNet
 SUITE = """
@@ -101,8 +102,8 @@ def test_text_encoders_get_their_part_by_its_alpha(folder: Path) -> None:
     suite = options.read([*words, "+contestants.mine.like=hyper_sd"])[1]
     assert suite is not None
     settings = suite.contestants[-1]
-    tuned = models.pipeline(settings, folder / "all.safetensors", torch.device("cpu"))
-    plain = models.base(Path(settings.base), torch.device("cpu"))
+    tuned = pipelines.pipeline(settings, folder / "all.safetensors", torch.device("cpu"))
+    plain = pipelines.base(Path(settings.base), torch.device("cpu"))
     for number, part in ((1, tuned.text_encoder), (2, tuned.text_encoder_2)):
         before = (plain.text_encoder, plain.text_encoder_2)[number - 1].state_dict()
         for name, value in part.state_dict().items():

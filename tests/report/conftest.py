@@ -12,9 +12,9 @@ import pytest
 import synthetic
 from PIL import Image
 
-from bench.comparisons import Scored, compare
-from bench.metrics.base import Result, mean_result, share_result
-from bench.summary import Contestant, MetricValue, SecondsPerImage, Summary, Training
+from bench.results.summary import Contestant, MetricValue, SecondsPerImage, Summary, Training
+from bench.statistics.comparisons import Scored, compare
+from bench.statistics.result import Result, mean_result, share_result
 from hypersd.shapes import captions, render, scenes
 
 N = 300

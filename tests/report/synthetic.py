@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench import summary as summaries
-from bench.comparisons import Scored, compare
-from bench.metrics.base import Result, mean_result, share_result
 from bench.report.runfiles import Array
-from bench.store import Entry, write_entry
-from bench.summary import Contestant, MetricValue, SecondsPerImage, Summary
+from bench.results import summary as summaries
+from bench.results.entries import Entry, write_entry
+from bench.results.summary import Contestant, MetricValue, SecondsPerImage, Summary
+from bench.statistics.comparisons import Scored, compare
+from bench.statistics.result import Result, mean_result, share_result
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
 ROWS = (("lcm", 1), ("tcd", 1), ("tscd", 1), ("lcm", 4), ("tcd", 4), ("tscd", 4), ("hyper_sd", 4),

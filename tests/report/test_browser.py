@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.report import html, runfiles, selection
-from bench.summary import Summary
+from bench.results.summary import Summary
 
 pytestmark = pytest.mark.browser
 EVIL = '<script>document.title = "taken"</script><img src=x onerror="alert(1)">'

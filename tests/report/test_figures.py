@@ -11,7 +11,7 @@ import pytest
 from bench.report import figures, published, runfiles, selection
 from bench.report.runfiles import RunFiles
 from bench.report.selection import Choice
-from bench.summary import Comparison, Contestant, MetricValue, SecondsPerImage, Summary
+from bench.results.summary import Comparison, Contestant, MetricValue, SecondsPerImage, Summary
 
 
 def contestant(name: str, value: float, seconds: float, higher: bool) -> Contestant:

@@ -9,7 +9,7 @@ import pytest
 
 from bench.report.findings import findings, leader
 from bench.report.words import decimals, listed, number, p_words
-from bench.summary import Comparison, Contestant, MetricValue, Summary
+from bench.results.summary import Comparison, Contestant, MetricValue, Summary
 
 
 def metric(value: float, higher: bool = True) -> MetricValue:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import summary as summaries
 from bench.cli import main
 from bench.errors import UsageError
 from bench.report import finished, forms, together
-from bench.store import Entry, read_entry, write_entry
-from bench.summary import Summary
+from bench.results import summary as summaries
+from bench.results.entries import Entry, read_entry, write_entry
+from bench.results.summary import Summary
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from PIL import Image
 from rich.console import Console
 
 from bench.report import gallery, html, ledger, pictures, plots, runfiles, scatters, terminal
-from bench.summary import Claim, Summary
+from bench.results.summary import Claim, Summary
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
 

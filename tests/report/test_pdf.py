@@ -13,7 +13,7 @@ import pytest
 
 from bench.report import pdf
 from bench.report.runfiles import RunFiles
-from bench.summary import Claim, Summary
+from bench.results.summary import Claim, Summary
 
 pdfium = pytest.importorskip("pypdfium2")
 EVIL = '#panic("x") $a_b$ *c* <d> @e //f'

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.report import tables
-from bench.summary import Claim, Summary
+from bench.results.summary import Claim, Summary
 
 
 def test_csv_reads_back_in_full(summary: Summary) -> None:

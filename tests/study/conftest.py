@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import summary
-from bench.runfolder import write_scores
+from bench.results import summary
+from bench.results.summary import Contestant, Summary
+from bench.run.folder import write_scores
 from bench.study import material as materials
 from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.pictures import Album
 from bench.study.store import Store
-from bench.summary import Contestant, Summary
 
 NOISE = {"lcm-1step": 110, "tcd-1step": 70, "tscd-1step": 40, "teacher-25step": 10, "real": 0}
 PROMPTS = 8

@@ -8,7 +8,7 @@ import choix
 import numpy as np
 import pytest
 
-from bench.statistics import wilson_interval
+from bench.statistics.intervals import wilson_interval
 from bench.study.analysis import krippendorff
 from bench.study.choose import Item, next_item, uncertainty
 from bench.study.shares import even_p, share

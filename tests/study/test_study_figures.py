@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import summary
 from bench.report import html, study
+from bench.results import summary
 from bench.study.analysis import _example, _judged, _pair, panel, panels
 from bench.study.desk import Desk
 from bench.study.material import Material

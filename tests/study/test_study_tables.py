@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import summary
 from bench.report import pdf, study, study_votes
 from bench.report.runfiles import read
+from bench.results import summary
 from bench.study.desk import Desk
 from bench.study.panel import run as let_vote
 from bench.study.store import Store

@@ -1,0 +1,1 @@
+"""A contestant's settings -> its identity and a source of pictures."""

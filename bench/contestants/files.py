@@ -1,0 +1,142 @@
+"""Where a contestant's files are: shipped, on this machine, or in the hub's cache.
+
+It needs no torch and fetches nothing: what is not here yet is `NotFetched`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+from bench import hub, hub_lock
+from bench.errors import UsageError
+from bench.hub import NotFetched, Reference
+from bench.suite.contestant import Settings
+from hypersd.trust import refuse_code
+
+WEIGHT_FILES = {
+    "lora": "pytorch_lora_weights.safetensors",
+    "unet": "diffusion_pytorch_model.safetensors",
+}
+LORA_FILE = WEIGHT_FILES["lora"]
+
+
+def weights_path(name: str) -> Path:
+    """Where weights lie: `shapes/<name>` are shipped ones, all else is a path.
+
+    Raises UsageError for an unknown shipped name, with the nearest one.
+    """
+    if not name.startswith("shapes/"):
+        return Path(name)
+    from hypersd.shapes.weights import weights_path as shipped
+
+    return Path(shipped(name.removeprefix("shapes/")))
+
+
+def remote(name: str) -> Reference | None:
+    """The hub's repository or file that weights are called by; None for all that is here."""
+    return None if name.startswith("shapes/") else hub.reference(name)
+
+
+def references(settings: Settings) -> list[Reference]:
+    """All that a contestant needs of the hub: its base or pipeline, and its weights' file."""
+    if settings.source in ("images", "real", "shuffled_captions", "random"):
+        return []
+    base = remote(settings.base)
+    own = remote(settings.weights) if settings.source in WEIGHT_FILES else None
+    own = own and in_repository(own, settings.source)
+    return [reference for reference in (base, own) if reference is not None]
+
+
+def in_repository(reference: Reference, source: str) -> Reference:
+    """The one file of a LoRA's or a UNet's reference, under its usual name where none is given."""
+    return replace(reference, path=reference.path or WEIGHT_FILES[source])
+
+
+def kind(folder: Path) -> str:
+    """The class of a pipeline, as its model_index.json says."""
+    try:
+        return str(json.loads((folder / "model_index.json").read_text())["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder}: its model_index.json is damaged") from None
+
+
+def variant(folder: Path, precision: str) -> str | None:
+    """ "fp16" where a pipeline is to be loaded from half precision files, otherwise None."""
+    names = [path.name for path in (folder / "unet").glob("*.safetensors")]
+    half = [name for name in names if ".fp16" in name]
+    return "fp16" if half and (precision == "fp16" or len(half) == len(names)) else None
+
+
+def wanted_variant(precision: str) -> str | None:
+    """The variant that is taken from the hub, where a repository has it."""
+    return "fp16" if precision == "fp16" else None
+
+
+def found(where: str, name: str) -> Path:
+    """The existing file or folder of weights. Raises UsageError where there is none."""
+    path = weights_path(name)
+    if not path.exists():
+        raise UsageError(f"{where}={name}: no such file or folder")
+    return path
+
+
+def base_folder(where: str, settings: Settings) -> Path:
+    """The pipeline folder a contestant stands on. Raises UsageError where it is none."""
+    word = "pipeline" if settings.source == "pipeline" else "base"
+    there = remote(settings.base)
+    if there is not None:
+        which = wanted_variant(settings.precision)
+        snapshot = hub.cached_pipeline(there.repo, there.revision, which)
+        if snapshot is None:
+            raise NotFetched(f"{where}.{word}={settings.base}: is not fetched yet")
+        refuse_code(snapshot)
+        return snapshot
+    folder = found(f"{where}.{word}", settings.base)
+    if not (folder / "model_index.json").is_file():
+        raise UsageError(f"{where}.{word}={settings.base}: no pipeline folder (model_index.json)")
+    refuse_code(folder)
+    return folder
+
+
+def weight_file(where: str, settings: Settings) -> Path:
+    """The one file of a LoRA's or a UNet's weights. Raises UsageError where there is none."""
+    there = remote(settings.weights)
+    if there is not None:
+        one = in_repository(there, settings.source)
+        cached = hub.cached(one.repo, one.path, one.revision)
+        if cached is None:
+            raise NotFetched(f"{where}.{settings.source}={settings.weights}: is not fetched yet")
+        return cached
+    path = found(f"{where}.{settings.source}", settings.weights)
+    if path.is_file():
+        return path
+    name = WEIGHT_FILES[settings.source]
+    if not (path / name).is_file():
+        raise UsageError(f"{where}.{settings.source}={settings.weights}: holds no {name}")
+    return path / name
+
+
+def whole(path: Path) -> None:
+    """Refuse a safetensors file that is cut off or no such file, by its header alone; a pickle is
+    only read when it is loaded.
+
+    Raises UsageError.
+    """
+    if path.suffix in hub_lock.WEIGHTS[1:]:
+        return
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            size = path.stat().st_size
+            header = json.loads(file.read(length)) if length <= size else {}
+        ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+        intact = bool(ends) and 8 + length + max(ends) == size
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        intact = False
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}") from None
+    if not intact:
+        raise UsageError(f"{path}: damaged, not a whole safetensors file")

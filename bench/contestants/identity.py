@@ -1,0 +1,168 @@
+"""Contestant identity: a hash of everything an image depends on besides prompt and seed.
+
+Base and weights by sha256, scheduler with all its settings, steps, guidance, precision. It needs
+no torch, so that a plan can say what is cached. A recipe stands for the weights it will give.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from bench import catalogue, hub, hub_lock
+from bench.contestants import files
+from bench.contestants.hashes import Hashes
+from bench.errors import UsageError
+from bench.hub import NotFetched
+from bench.results.keys import digest
+from bench.results.pictures import image_files
+from bench.suite.contestant import Row, Settings
+from bench.suite.prompts import PromptSet
+from hypersd.hub import pipeline_files
+
+
+def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
+    """The identity of a row's contestant. Raises UsageError where files are missing or damaged."""
+    return digest(parts(row, prompts, hashes))
+
+
+def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[str, object]:
+    """What a contestant's identity is a hash of, so that a check can say what changed in it.
+
+    Raises UsageError where files are missing or damaged.
+    """
+    settings = row.settings
+    where = f"contestants.{settings.key}"
+    if settings.source == "images":
+        return ["images", image_files_hash(where, Path(settings.weights), hashes)]
+    if settings.source == "real":
+        return ["real", *_real(where, settings, prompts, hashes)]
+    if settings.source == "shuffled_captions":
+        return ["shuffled_captions", *_real(where, settings, prompts, hashes), len(prompts.texts)]
+    if settings.source == "vae_round_trip":
+        vae = _folder(files.base_folder(where, settings) / "vae", hashes)
+        return ["vae_round_trip", *_real(where, settings, prompts, hashes), vae, settings.precision]
+    own: dict[str, object] = {} if settings.size is None else {"size": settings.size}
+    if settings.compiled:
+        own["compiled"] = True
+    if settings.source == "random":
+        return {
+            **own,
+            "random weights": _shape(where, settings, hashes),
+            "sampling": dataclasses.asdict(settings.sampling),
+            "steps": row.steps,
+            "precision": settings.precision,
+        }
+    return {
+        **own,
+        "base": _base(where, settings, hashes),
+        "weights": _weights(where, settings, hashes),
+        "lora_scale": settings.lora_scale,
+        "sampling": dataclasses.asdict(settings.sampling),
+        "steps": row.steps,
+        "precision": settings.precision,
+    }
+
+
+def shape(where: str, settings: Settings) -> str:
+    """What a network with random weights is shaped like: a family, or a pipeline folder here.
+
+    Raises UsageError for a base on the hub whose shape is not known.
+    """
+    there = files.remote(settings.base)
+    if there is None:
+        return str(files.base_folder(where, settings))
+    family = catalogue.family(there.repo)
+    if family is None:
+        raise UsageError(f"{where}.base={settings.base}: its shape is not known; give a folder")
+    return family
+
+
+def _shape(where: str, settings: Settings, hashes: Hashes) -> str:
+    """The same for a copy of a folder."""
+    found = shape(where, settings)
+    return found if files.remote(settings.base) else _folder(Path(found), hashes)
+
+
+def _weights(where: str, settings: Settings, hashes: Hashes) -> object:
+    if settings.source == "recipe":
+        return ["recipe", training(settings, hashes)]
+    if settings.source in ("lora", "unet"):
+        path = files.weight_file(where, settings)
+        files.whole(path)
+        sha256, there = hashes.file(path), files.remote(settings.weights)
+        if there is not None:
+            one = files.in_repository(there, settings.source)
+            hub_lock.check(one.repo, one.revision, one.path, path.stat().st_size, sha256)
+        return [settings.source, sha256]
+    return [settings.source]
+
+
+def training(settings: Settings, hashes: Hashes) -> str:
+    """What a recipe's training is called in the cache: a hash of recipe, seed and base.
+
+    Raises UsageError for an unknown recipe or a base that is not there.
+    """
+    from hypersd import recipe
+
+    plan = recipe.load(settings.weights)
+    base = plan.base if "/" in plan.base else f"shapes/{plan.base}"
+    return digest([plan.identity, plan.seed, _trained_from(plan.name, base, hashes)])[:16]
+
+
+def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
+    """What a recipe starts from: a hash of a folder here, repository and full commit of the hub's,
+    whose files the recipe's own precision chooses."""
+    there = files.remote(base)
+    if there is None:
+        return _folder(files.found(f"recipe {recipe}: base", base), hashes)
+    index = hub.cached(there.repo, "model_index.json", there.revision)
+    if index is None:
+        raise NotFetched(f"recipe {recipe}: base={base}: is not fetched yet")
+    return f"{there.repo}@{index.parent.name}"
+
+
+def _base(where: str, settings: Settings, hashes: Hashes) -> str:
+    """A hash of the pipeline that a contestant stands on. Of the hub's only the files that are
+    loaded count: what else lies in its cache is chance."""
+    folder, there = files.base_folder(where, settings), files.remote(settings.base)
+    if there is None:
+        return _folder(folder, hashes)
+    names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
+    names = pipeline_files(names, files.wanted_variant(settings.precision))
+    for name in names:
+        size, sha256 = (folder / name).stat().st_size, hashes.file(folder / name)
+        hub_lock.check(there.repo, there.revision, name, size, sha256)
+    return hashes.files((folder / name for name in names), folder)
+
+
+def _folder(folder: Path, hashes: Hashes) -> str:
+    """A hash of a model folder: weights, configurations and vocabularies, whatever its place."""
+    kinds = ("*.safetensors", "*.json", "*.txt")
+    paths = [path for kind in kinds for path in folder.rglob(kind)]
+    if not paths:
+        raise UsageError(f"{folder}: holds no model")
+    for path in paths:
+        if path.suffix == ".safetensors":
+            files.whole(path)
+    return hashes.files(paths, folder)
+
+
+def image_files_hash(where: str, folder: Path, hashes: Hashes) -> str:
+    """One hash of a folder's pictures. Raises UsageError where there is no folder."""
+    if not folder.is_dir():
+        raise UsageError(f"{where}.images={folder}: no such folder")
+    return digest({path.stem: hashes.file(path) for path in image_files(folder)})
+
+
+def _real(where: str, settings: Settings, prompts: PromptSet, hashes: Hashes) -> list[object]:
+    """What an anchor's pictures are: photographs and their preparation, or the world's scenes."""
+    if not settings.weights:
+        return _world(prompts)
+    return ["images", image_files_hash(where, Path(settings.weights), hashes), "bicubic, middle"]
+
+
+def _world(prompts: PromptSet) -> list[object]:
+    from hypersd.shapes.pictures import WORLD_VERSION
+
+    return ["shapes", WORLD_VERSION, prompts.split]

@@ -1,0 +1,254 @@
+"""Weights on disk -> a pipeline that is ready to sample. The base is loaded once per process.
+
+Each contestant has a UNet of its own, a LoRA merged into it, so that one contestant cannot leave a
+trace in the next and its speed is that of the merged network.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.contestants import files, identity
+from bench.errors import UsageError
+from bench.suite.contestant import Settings
+from hypersd.quiet import quiet
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# Kinds of pipelines, and what else they are to be told: no safety checker and no watermark, which
+# would change pictures.
+KINDS: dict[str, dict[str, Any]] = {
+    "StableDiffusionPipeline": {"safety_checker": None, "requires_safety_checker": False},
+    "StableDiffusionXLPipeline": {"add_watermarker": False},
+}
+
+
+def device_of(name: str, place: int = 0) -> torch.device:
+    """The device of "auto", "cpu", "cuda" or "mps". Raises UsageError where it is not there.
+
+    place: of this process among those of the machine, each with a GPU of its own as far as there
+    are so many.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, ready in there.items() if ready), "cpu")
+    if not there.get(name, True):
+        raise UsageError(f"device={name}: not on this machine; there is device=cpu")
+    if name != "cuda":
+        return torch.device(name)
+    return torch.device("cuda", place % torch.cuda.device_count())
+
+
+def base(folder: Path, device: torch.device, precision: str = "fp32") -> Any:
+    """A pipeline without progress bars. Raises UsageError if it is damaged or of another kind."""
+    return _ready(_base(folder, precision), device)
+
+
+@lru_cache(maxsize=2)
+def _base(folder: Path, precision: str) -> Any:
+    """A pipeline in memory, all parts in one precision."""
+    import diffusers
+
+    quiet()
+    name = files.kind(folder)
+    if name not in KINDS:
+        raise UsageError(f"{folder}: is a {name}; valid: {', '.join(KINDS)}")
+    pipeline = _loaded(
+        folder,
+        lambda: getattr(diffusers, name).from_pretrained(
+            folder,
+            dtype=PRECISIONS[precision],
+            variant=files.variant(folder, precision),
+            use_safetensors=True,
+            local_files_only=True,
+            **KINDS[name],
+        ),
+    )
+    if pipeline.unet.config.time_cond_proj_dim is not None:
+        raise UsageError(
+            f"{folder}: its UNet takes the guidance as an input, which is not supported"
+        )
+    return pipeline
+
+
+@lru_cache(maxsize=1)
+def _random(shape: str, precision: str, device: torch.device) -> Any:
+    from bench.contestants import random_weights
+
+    quiet()
+    return random_weights.pipeline(shape, PRECISIONS[precision], device)
+
+
+def _ready(pipeline: Any, device: torch.device) -> Any:
+    """On the device, channels last: an eighth faster on CPU, a quarter in the VAE."""
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(device=device)
+    if "XL" in type(pipeline).__name__ and pipeline.vae.config.force_upcast:
+        pipeline.vae.to(dtype=torch.float32)  # SDXL's own VAE overflows in fp16: black pictures
+    for network in (pipeline.unet, pipeline.vae):
+        network.to(memory_format=torch.channels_last)
+    return pipeline
+
+
+def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> Any:
+    """The pipeline of a contestant.
+
+    weights: the LoRA or UNet file where there is one (for a recipe: what it trained).
+    Raises UsageError, one line, for files that are damaged or of another architecture.
+    """
+    where = f"contestants.{settings.key}"
+    if settings.source == "random":
+        return _ready(_random(identity.shape(where, settings), settings.precision, device), device)
+    folder = files.base_folder(where, settings)
+    whole = _base(folder, settings.precision)
+    if weights is None:
+        return base(folder, device, settings.precision)
+    whole.unet.to("cpu")  # the device holds one UNet at a time
+    own = _loaded(weights, lambda: _own(whole, folder, weights, settings))
+    own.unet.to(dtype=PRECISIONS[settings.precision])
+    return _ready(own, device)
+
+
+def _own(whole: Any, folder: Path, weights: Path, settings: Settings) -> Any:
+    """The base with the weights of a contestant, merged where they are a LoRA."""
+    state = safe(weights)
+    keys = _keys(state)
+    if not any("lora" in key for key in keys):
+        return _beside(whole, _unet_of(_config(weights.parent, folder), state), ())
+    own = _beside(whole, _fresh_unet(folder, settings.precision), keys)
+    _merge(own, state, settings.lora_scale)
+    return own
+
+
+def safe(weights: Path) -> Path:
+    """The file itself, or what a pickle holds as safetensors: read once, tensors only.
+
+    The copy is kept in the hub's folder for derived files ($HF_HOME/assets).
+    """
+    if weights.suffix == ".safetensors":
+        return weights
+    from huggingface_hub import cached_assets_path
+    from safetensors.torch import save_file
+
+    with weights.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    folder = cached_assets_path("few-step-bench", "converted", sha256)
+    target = folder / "diffusion_pytorch_model.safetensors"
+    if not target.is_file():
+        beside = target.with_name(f".{target.name}.writing")
+        save_file(_tensors(weights), beside)
+        beside.replace(target)
+    return target
+
+
+def _tensors(weights: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a pickle, which is not allowed to hold code."""
+    found = torch.load(weights, map_location="cpu", weights_only=True)
+    found = found.get("state_dict", found)
+    return {name: value.contiguous().clone() for name, value in found.items()}
+
+
+def _keys(weights: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="pt") as file:
+        return list(file.keys())
+
+
+def _beside(whole: Any, unet: Any, keys: Iterable[str]) -> Any:
+    """A pipeline of the base's parts with another UNet, and with text encoders of its own where a
+    LoRA's `keys` change them too."""
+    parts = {**whole.components, "unet": unet}
+    if any(key.startswith(("text_encoder", "lora_te")) for key in keys):
+        names = [name for name in ("text_encoder", "text_encoder_2") if parts.get(name)]
+        parts |= {name: copy.deepcopy(parts[name]) for name in names}
+    told = {k: v for k, v in KINDS[type(whole).__name__].items() if k not in parts}
+    if "force_zeros_for_empty_prompt" in whole.config:
+        told["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
+    return type(whole)(**parts, **told)
+
+
+def _config(folder: Path, base: Path) -> Path:
+    """The folder of a UNet's config.json: beside its weights, or the base's."""
+    path = folder / "config.json"
+    try:
+        own = json.loads(path.read_text())["_class_name"] == "UNet2DConditionModel"
+    except (OSError, ValueError, KeyError, TypeError):
+        own = False
+    return folder if own else base / "unet"
+
+
+def _fresh_unet(folder: Path, precision: str) -> Any:
+    """The base's UNet once more, at fp32, in which a LoRA is merged most exactly."""
+    import diffusers
+
+    kind: Any = diffusers.UNet2DConditionModel
+    variant = files.variant(folder, precision)
+    return kind.from_pretrained(folder / "unet", variant=variant, use_safetensors=True).float()
+
+
+def _unet_of(config: Path, weights: Path) -> Any:
+    """A UNet of a configuration with the weights of a file. Raises RuntimeError for another's."""
+    import diffusers
+    from accelerate import init_empty_weights
+    from safetensors.torch import load_file
+
+    kind: Any = diffusers.UNet2DConditionModel
+    with init_empty_weights():
+        unet = kind.from_config(kind.load_config(config))
+    unet.load_state_dict(load_file(weights), assign=True)
+    return unet.eval()
+
+
+@contextmanager
+def _peft_as_it_is() -> Iterator[None]:
+    """Let a LoRA into text encoders with the PEFT that is installed: transformers 5.24 wants 0.22,
+    which there is not, before it adds, activates or removes any adapter."""
+    from transformers.integrations import peft
+
+    check, peft.check_peft_version = peft.check_peft_version, lambda min_version: None
+    try:
+        yield
+    finally:
+        peft.check_peft_version = check
+
+
+@_peft_as_it_is()
+def _merge(pipeline: Any, weights: Path, scale: float) -> None:
+    """Add a LoRA to the networks' own weights. Raises ValueError where it does not fit."""
+    before = _fingerprint(pipeline.unet)
+    # By file, not by its tensors: the file's metadata may hold an alpha other than the rank.
+    pipeline.load_lora_weights(weights.parent, weight_name=weights.name)
+    if not getattr(pipeline.unet, "peft_config", None):
+        raise ValueError("no LoRA of this UNet")
+    networks = ("unet", "text_encoder", "text_encoder_2")
+    tuned = [n for n in networks if getattr(getattr(pipeline, n, None), "peft_config", None)]
+    pipeline.fuse_lora(components=tuned, lora_scale=scale)
+    pipeline.unload_lora_weights()
+    if scale and _fingerprint(pipeline.unet) == before:
+        raise ValueError("the LoRA changes no weight of this UNet")
+
+
+def _fingerprint(network: torch.nn.Module) -> list[float]:
+    """A number per tensor that another content changes; a copy would take gigabytes."""
+    return [float(value.double().norm()) for value in network.state_dict().values()]
+
+
+def _loaded(path: Path, load: Any) -> Any:
+    """What `load` gives; any error of a library as one line that names the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return load()
+    except Exception as error:  # libraries raise many kinds for a bad file
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{path}: cannot be loaded ({words[:160]})") from None

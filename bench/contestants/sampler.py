@@ -1,0 +1,206 @@
+"""(prompt, seed) -> image. Every random draw of a benchmark is made here.
+
+The initial latents and the noise inside few-step schedulers come from one CPU generator per
+image, seeded by (prompt, seed), so an image does not depend on what else is in its batch, on the
+device's generator or on how many processes work.
+
+B: images of a batch; C, h, w: latent channels, height, width; H, W: image height, width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.contestants.pictures import Batch
+from bench.contestants.text import Conditioning, Reader
+from bench.errors import UsageError
+from bench.results.keys import Key
+from bench.suite.contestant import Sampling
+
+DECODED = 2**20  # pixels that the VAE decodes at once: one picture of 1024 px, many small ones
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "dpm": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "lcm": "LCMScheduler",
+    "tcd": "TCDScheduler",
+}
+
+
+def generator(key: Key) -> torch.Generator:
+    """The source of all randomness of one image."""
+    words = f"{key.seed}\n{key.prompt}".encode()
+    seed = int.from_bytes(hashlib.sha256(words).digest()[:8], "big") >> 1
+    return torch.Generator().manual_seed(seed)
+
+
+def initial_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Standard normal latents [B, *shape] in fp32, one draw from each generator."""
+    draws = [torch.randn((1, *shape), generator=g, dtype=torch.float32) for g in generators]
+    return torch.cat(draws)
+
+
+def make_scheduler(base: Any, sampling: Sampling) -> Any:
+    """A diffusers scheduler: the base's configuration with what `sampling` says of it.
+
+    base: the pipeline's own scheduler.
+    """
+    import diffusers
+
+    kind = getattr(diffusers, SCHEDULERS[sampling.scheduler]) if sampling.scheduler else type(base)
+    changes = {
+        "timestep_spacing": sampling.spacing,
+        "prediction_type": sampling.prediction_type,
+        "original_inference_steps": sampling.original_steps,
+    }
+    return kind.from_config(base.config, **{k: v for k, v in changes.items() if v is not None})
+
+
+def set_steps(scheduler: Any, sampling: Sampling, steps: int, device: torch.device) -> None:
+    """Choose the scheduler's timesteps. Raises UsageError where it cannot make so many steps."""
+    chosen: dict[str, Any] = {"num_inference_steps": steps}
+    if sampling.timesteps is not None:
+        chosen = {"timesteps": list(sampling.timesteps)}
+    try:
+        scheduler.set_timesteps(device=device, **chosen)
+    except (ValueError, TypeError) as error:
+        name = type(scheduler).__name__
+        raise UsageError(f"{name} cannot make {steps} steps: {str(error)[:200]}") from None
+
+
+class Sampler:
+    """Draws images with one pipeline, one number of steps and one kind of sampling.
+
+    pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline, its weights ready; its own
+    scheduler is left as it is.  size: height and width in pixels.  compiled: the UNet runs through
+    torch.compile.
+    """
+
+    def __init__(
+        self, pipeline: Any, sampling: Sampling, steps: int, size: int, *, compiled: bool = False
+    ) -> None:
+        self.pipeline, self.sampling, self.steps, self.size = pipeline, sampling, steps, size
+        weight = next(pipeline.unet.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self._unet: Any = torch.compile(pipeline.unet) if compiled else pipeline.unet
+        self.reader = Reader(pipeline, size)
+        self.scheduler = make_scheduler(pipeline.scheduler, sampling)
+        accepted = inspect.signature(self.scheduler.step).parameters
+        self._eta = {"eta": sampling.eta} if "eta" in accepted else {}
+        self._draws = "generator" in accepted
+
+    @torch.inference_mode()
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """The images of the keys, in their order."""
+        clock = _Clock(self.device)
+        told, truncated = self._text([key.prompt for key in keys])
+        clock.lap("text")
+        latents = self._denoise(told, [generator(key) for key in keys], clock)
+        clock.lap("rest")
+        decoded = self._decode(latents)
+        clock.lap("vae")
+        images, broken = to_uint8(decoded)
+        clock.lap("rest")
+        return Batch(images, clock.seconds, broken, truncated)
+
+    @torch.inference_mode()
+    def warm_up(self, batch: int) -> None:
+        """Run the networks once on nothing, called as for images, so that the first batch is as
+        fast as the others."""
+        set_steps(self.scheduler, self.sampling, self.steps, self.device)
+        latents = torch.zeros((batch, *self._shape), device=self.device, dtype=self.dtype)
+        told = self.reader.nothing().at([0] * batch)
+        if self.sampling.evaluations_per_step == 2:
+            latents, told = torch.cat([latents] * 2), told.after(told)
+        self._unet(latents, self.scheduler.timesteps[0], **told.keywords, return_dict=False)
+        self._decode(latents[:batch])
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        side = self.size // self.pipeline.vae_scale_factor
+        return self.pipeline.unet.config.in_channels, side, side
+
+    def _text(self, prompts: list[str]) -> tuple[Conditioning, list[int]]:
+        """Every distinct prompt, read once, for each image; positions that were cut."""
+        distinct = sorted(set(prompts))
+        told, cut = self.reader(distinct)
+        place = [distinct.index(prompt) for prompt in prompts]
+        return told.at(place), [i for i, j in enumerate(place) if cut[j]]
+
+    def _denoise(
+        self, told: Conditioning, generators: list[torch.Generator], clock: _Clock
+    ) -> Tensor:
+        unet, scheduler = self._unet, self.scheduler
+        set_steps(scheduler, self.sampling, self.steps, self.device)
+        latents: Tensor = initial_noise(generators, self._shape).to(self.device, self.dtype)
+        latents = latents * scheduler.init_noise_sigma
+        guided = self.sampling.guidance > 1
+        if guided:
+            told = told.after(self.reader.nothing().at([0] * len(generators)))
+        extra = {**self._eta, **({"generator": generators} if self._draws else {})}
+        for t in scheduler.timesteps:
+            x = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
+            clock.lap("rest")
+            predicted = unet(x, t, **told.keywords, return_dict=False)[0]
+            clock.lap("unet")
+            if guided:
+                plain, led = predicted.chunk(2)
+                predicted = plain + self.sampling.guidance * (led - plain)
+            latents = scheduler.step(predicted, t, latents, **extra, return_dict=False)[0]
+        return latents
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """[B, 3, H, W] of latents [B, C, h, w], a few large pictures at a time: the VAE needs by
+        far the most memory per picture. In the VAE's own precision (fp32 where fp16 overflows)."""
+        vae = self.pipeline.vae
+        latents = _unscaled(latents.to(vae.dtype), vae.config)
+        parts = torch.split(latents, max(1, DECODED // self.size**2))
+        return torch.cat([vae.decode(part, return_dict=False)[0] for part in parts])
+
+
+def _unscaled(latents: Tensor, config: Any) -> Tensor:
+    """Latents as the VAE knows them; some bases also whiten each channel."""
+    factor = float(config.scaling_factor)
+    moments = [getattr(config, name, None) for name in ("latents_mean", "latents_std")]
+    if None in moments:
+        return latents / factor
+    mean, std = (torch.tensor(m).to(latents).view(1, -1, 1, 1) for m in moments)
+    return latents * std / factor + mean
+
+
+def to_uint8(decoded: Tensor) -> tuple[NDArray[np.uint8], list[int]]:
+    """[B, 3, H, W] in [-1, 1] -> ([B, H, W, 3] uint8, rounded once; positions not finite)."""
+    finite = torch.isfinite(decoded).flatten(1).all(dim=1)
+    decoded = torch.where(finite[:, None, None, None], decoded.float(), -1.0)
+    images = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array, torch.nonzero(~finite).flatten().tolist()
+
+
+class _Clock:
+    """Seconds between laps, added up by name; waits for the device before it reads the time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+        self._last = self._now()
+
+    def lap(self, name: str) -> None:
+        now = self._now()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()

@@ -1,0 +1,233 @@
+"""CLIP models of open_clip: `clip`, the embedding under `aesthetic`, and HPSv2's network.
+
+Weights of a tag come from the hub file that open_clip itself would take. Whether a network has
+QuickGELU follows its weights: open_clip 3 builds `ViT-B-32` with GELU for OpenAI's weights, which
+were trained with QuickGELU, and only warns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from bench.errors import UsageError, nearest
+from bench.metrics import resize
+from bench.metrics.base import Features
+from bench.metrics.networks.base import Tower
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class Tag(NamedTuple):
+    """What open_clip knows of published weights."""
+
+    repo: str
+    quick_gelu: bool
+    resize: str = "shortest"
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+
+
+# Of open_clip's own table, so that a plan need not import torch to name these files.
+KNOWN = {
+    ("ViT-B-32", "openai"): Tag("timm/vit_base_patch32_clip_224.openai", True),
+    ("ViT-L-14", "openai"): Tag("timm/vit_large_patch14_clip_224.openai", True),
+    ("ViT-L-14-336", "openai"): Tag("timm/vit_large_patch14_clip_336.openai", True),
+    ("ViT-H-14", "laion2b_s32b_b79k"): Tag("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", False),
+    ("ViT-g-14", "laion2b_s12b_b42k"): Tag("laion/CLIP-ViT-g-14-laion2B-s12B-b42K", False),
+}
+FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+QUICK, LOCAL = "-quickgelu", "local-dir:"
+
+
+@dataclass(frozen=True)
+class OpenClip(Tower):
+    """model: open_clip's name, or `local-dir:FOLDER` with an open_clip_config.json.  weights:
+    open_clip's tag, or a source.  resize: one of RESIZES; empty: as the weights were trained.
+    """
+
+    kind: ClassVar[str] = "open_clip"
+    model: str = "ViT-B-32"
+    weights: str = "openai"
+    resize: str = ""
+
+    @cached_property
+    def tag(self) -> Tag | None:
+        """What is known of the weights; None of a file alone."""
+        if self.folder is not None:
+            return _of_folder(self.folder)
+        if ":" in self.weights or Path(self.weights).exists():
+            return None
+        plain = self.model.removesuffix(QUICK)
+        found = KNOWN.get((plain, self.weights)) or _looked_up(plain, self.weights)
+        if self.model.endswith(QUICK) and not found.quick_gelu:
+            raise UsageError(
+                f"{self.model}: the weights {self.weights!r} were not trained with QuickGELU; "
+                f"take model {plain}"
+            )
+        return found
+
+    @property
+    def label(self) -> str:
+        """For file names."""
+        model = "local" if self.folder else self.model.removesuffix(QUICK)
+        return f"{self.kind}-{model}-{self.preparation}"
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of a local model."""
+        local = self.model.startswith(LOCAL)
+        return Path(self.model.removeprefix(LOCAL)) if local else None
+
+    @property
+    def quick_gelu(self) -> bool:
+        """The activation that the weights were trained with; of a file, the model's name says."""
+        return self.model.endswith(QUICK) if self.tag is None else self.tag.quick_gelu
+
+    @property
+    def preparation(self) -> str:
+        """How pictures get to the network's size."""
+        found = self.resize or (self.tag.resize if self.tag else "shortest")
+        if found not in RESIZES:
+            raise UsageError(f"{self.kind}: resize={found}; {nearest(found, RESIZES)}")
+        return found
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """A tag's files on the hub, a folder's, or the source that was given."""
+        if self.tag is None:
+            return (self.weights,)
+        place = self.tag.repo if self.folder else f"hf://{self.tag.repo}"
+        return tuple(f"{place}/{name}" for name in FILES)
+
+    @property
+    def about(self) -> str:
+        """Of a local model, its place is no part."""
+        model = "local" if self.folder else self.model.removesuffix(QUICK)
+        activation = "QuickGELU" if self.quick_gelu else "GELU"
+        return f"{model},{activation};input={self.preparation};output=unit image embedding"
+
+    def build(self, device: str) -> ClipNetwork:
+        """The network in fp32. Raises UsageError for another architecture's weights."""
+        return ClipNetwork(self, device)
+
+
+def _looked_up(model: str, tag: str) -> Tag:
+    import open_clip
+
+    if model not in open_clip.list_models():
+        raise UsageError(f"no open_clip model {model!r}; {nearest(model, open_clip.list_models())}")
+    held = open_clip.get_pretrained_cfg(model, tag)
+    if not held.get("hf_hub"):
+        valid = open_clip.list_pretrained_tags_by_model(model)
+        raise UsageError(f"{model} has no weights {tag!r} on the hub; {nearest(tag, valid)}")
+    quick_gelu = bool(held.get("quick_gelu"))
+    mean, std = tuple(held["mean"]), tuple(held["std"])
+    return Tag(held["hf_hub"].rstrip("/"), quick_gelu, held["resize_mode"], mean, std)
+
+
+def _of_folder(folder: Path) -> Tag:
+    try:
+        held = json.loads((folder / "open_clip_config.json").read_text())
+        quick_gelu, shown = bool(held["model_cfg"].get("quick_gelu")), held["preprocess_cfg"]
+        mean, std = tuple(shown["mean"]), tuple(shown["std"])
+        return Tag(str(folder), quick_gelu, shown.get("resize_mode", "shortest"), mean, std)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{folder}: no open_clip model (open_clip_config.json)") from None
+
+
+class ClipNetwork:
+    """A loaded CLIP: pictures and texts to unit embeddings."""
+
+    def __init__(self, tower: OpenClip, device: str) -> None:
+        import open_clip
+
+        self.tower, self.device = tower, device
+        self.model = _model(tower, device)
+        side = self.model.visual.image_size
+        self.side: int = side[0] if isinstance(side, (tuple, list)) else side
+        self.tokenizer = open_clip.get_tokenizer(tower.model.removesuffix(QUICK))
+
+    def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
+        """Unit image embeddings [B, D] of uint8 [B, H, W, 3]."""
+        del prompts
+        found: Tensor = self.model.encode_image(self.prepared(images), normalize=True)
+        return found
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """[B, 3, S, S], as the network was shown pictures in training."""
+        x = RESIZES[self.tower.preparation](images.permute(0, 3, 1, 2), self.side)
+        tag = self.tower.tag
+        mean, std = (tag.mean, tag.std) if tag else (MEAN, STD)
+        return (x - x.new_tensor(mean).view(3, 1, 1)) / x.new_tensor(std).view(3, 1, 1)
+
+    def embedded(self, texts: list[str]) -> Features:
+        """Unit text embeddings [B, D]; a text that is too long is cut, its end token kept."""
+        import torch
+
+        with torch.inference_mode():
+            ids = self.tokenizer(texts).to(self.device)
+            found: Features = self.model.encode_text(ids, normalize=True).float().cpu().numpy()
+        return found
+
+    def cut(self, texts: list[str]) -> list[bool]:
+        """Whether each text has more tokens than the context (77 of most models)."""
+        return [self._tokens(text) > self.tokenizer.context_length for text in texts]
+
+    def _tokens(self, text: str) -> int:
+        """With start and end."""
+        if hasattr(self.tokenizer, "sot_token_id"):  # open_clip's own
+            return len(self.tokenizer.encode(text)) + 2
+        return len(self.tokenizer.tokenizer(self.tokenizer.clean_fn(text)).input_ids)
+
+
+def _model(tower: OpenClip, device: str) -> Any:
+    import open_clip
+
+    path = tower.path
+    try:
+        model = open_clip.create_model(
+            tower.model.removesuffix(QUICK), load_weights=False, precision="fp32",
+            force_quick_gelu=tower.quick_gelu, pretrained_text=False,
+        )  # fmt: skip
+        open_clip.load_checkpoint(model, str(path), weights_only=True)
+    except Exception as error:  # open_clip raises many kinds for a bad file
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"{path}: not the weights of {tower.model} ({words[:160]})") from None
+    return model.eval().requires_grad_(False).to(device)
+
+
+def _shortest(x: Tensor, side: int) -> Tensor:
+    return resize.centre(resize.shortest(x, side), side) / 255
+
+
+def _squash(x: Tensor, side: int) -> Tensor:
+    return resize.resized(x, side, side, rounded=True) / 255
+
+
+def _longest(x: Tensor, side: int) -> Tensor:
+    return resize.padded(x.float() / 255, side)
+
+
+def _longest_aliased(x: Tensor, side: int) -> Tensor:
+    return resize.padded(x.float() / 255, side, antialias=False)
+
+
+def _lanczos_256(x: Tensor, side: int) -> Tensor:
+    return _shortest(resize.resized(x, 256, 256, kernel="lanczos", rounded=True), side)
+
+
+RESIZES: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "shortest": _shortest,  # CLIP's own: the shorter side, then the middle
+    "squash": _squash,  # SigLIP and others
+    "longest": _longest,  # HPSv2 with torchvision 0.17 or newer
+    "longest_aliased": _longest_aliased,  # HPSv2 with an older torchvision
+    "lanczos_256": _lanczos_256,  # DMD2's evaluation
+}

@@ -1,0 +1,1 @@
+"""What lies on disk: result.json, run folders, checksummed entries, pictures."""

@@ -1,0 +1,70 @@
+"""One safetensors file of arrays, a JSON record and the sha256 of both, written whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a slice holds: arrays by name, and a record of how they were made."""
+
+    arrays: Arrays
+    record: dict[str, Any]
+
+
+def write_entry(path: Path, entry: Entry) -> None:
+    """Write an entry beside its place, sync, rename. Raises OSError where it cannot be written."""
+    from safetensors.numpy import save
+
+    text = json.dumps(entry.record, sort_keys=True)
+    about = {"record": text, "sha256": _checksum(entry.arrays, text)}
+    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.writing"):  # by one that was killed
+        left.unlink(missing_ok=True)
+    try:
+        with beside.open("wb") as file:
+            file.write(save(entry.arrays, metadata=about))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_entry(path: Path) -> Entry:
+    """An entry, checked. Raises FileNotFoundError, or ValueError where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        record = json.loads(about["record"])
+    except (SafetensorError, KeyError, OSError, ValueError) as error:
+        raise ValueError(f"not readable ({str(error).splitlines()[0]})") from None
+    if _checksum(arrays, about["record"]) != about.get("sha256"):
+        raise ValueError("its checksum is wrong")
+    return Entry(arrays, record)
+
+
+def _checksum(arrays: Arrays, record: str) -> str:
+    hash_ = hashlib.sha256(record.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        hash_.update(f"{name} {array.dtype} {array.shape}".encode())
+        hash_.update(array.data)
+    return hash_.hexdigest()

@@ -1,0 +1,327 @@
+"""The Summary of a run (result.json, schema_version 1): all that reports and checks read.
+
+Fields with a default are additions that another reader may not know; the others are the contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import UsageError
+from bench.results.schema import decoded
+
+SCHEMA_VERSION = 1
+LEAST_SEEDS = 3  # trainings of either side below which a claim about methods is not decided
+ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
+
+TrainedOn = Literal["network", "labels", "no"]
+Kind = Literal["mean", "share", "distance"]
+Verdict = Literal["holds", "does not hold", "undecided"]
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One metric of one contestant; low and high bound a 95 % interval of what `covers` says.
+
+    parts: a breakdown by name, for instance `faithful` per attribute.  prompts: how many (seeds
+    of one prompt count once); 0 where not recorded.  error: standard error of `value`.  kind: a
+    mean of scores, a share of right and wrong, or a distance between sets of images.
+    at_infinity: where a distance would tend to with ever more images (`fid_inf`'s estimate).
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    identity: str
+    higher_is_better: bool
+    trained_on: TrainedOn
+    covers: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
+    prompts: int = 0
+    error: float | None = None
+    kind: Kind = "mean"
+    at_infinity: float | None = None
+
+
+@dataclass(frozen=True)
+class SecondsPerImage:
+    """Seconds per image at one batch size: median and 90th percentile over batches, and the median
+    of each stage of the pipeline. rest: scheduler, noise, and the way to uint8 on the CPU."""
+
+    batch: int
+    median: float
+    p90: float
+    text: float
+    unet: float
+    vae: float
+    rest: float = 0.0
+
+
+@dataclass(frozen=True)
+class TriedBatch:
+    """Images per second at so many images at once, None where memory did not hold them."""
+
+    batch: int
+    images_per_second: float | None
+
+
+def best_batch(tried: Sequence[TriedBatch]) -> int:
+    """The size that drew the most images per second."""
+    return max(tried, key=lambda one: one.images_per_second or 0.0).batch
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a contestant's training cost."""
+
+    images_seen: int
+    unet_forwards: int
+    unet_backwards: int
+    seconds: float
+    hardware: str
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What was under test, and its metrics by name.
+
+    steps, nfe: None for anchors and folders of images.  seconds_alone: of images drawn one by one,
+    None where that was not measured.  precomputed: its features were shipped and checked by
+    identity instead of being made in this run.  tried_batches: of `batch=best`, else empty.
+    """
+
+    name: str
+    method: str
+    steps: int | None
+    nfe: int | None
+    identity: str
+    n: int
+    seeds: list[int]
+    licence: str
+    seconds_per_image: SecondsPerImage | None = None
+    peak_memory_bytes: int | None = None
+    training: Training | None = None
+    metrics: dict[str, MetricValue] = field(default_factory=dict)
+    precomputed: bool = False
+    seconds_alone: SecondsPerImage | None = None
+    tried_batches: list[TriedBatch] = field(default_factory=list)
+
+    @property
+    def is_anchor(self) -> bool:
+        """Whether it only gives the scale: real images and what is made of them."""
+        return self.method in ANCHORS
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """A difference against the smallest one that matters: two one-sided tests.
+
+    margin: in the metric's unit.  p_a_not_worse: of "a is worse by the margin or more", so a small
+    p shows that a is not worse (non-inferiority); p_b_not_worse: the same of b.  p_equivalent, the
+    larger of the two: shows that the difference is within the margin (TOST, Schuirmann 1987).
+    adjusted: by Holm over all one-sided tests of the summary.
+    """
+
+    margin: float
+    p_a_not_worse: float
+    p_b_not_worse: float
+    p_equivalent: float
+    p_a_not_worse_adjusted: float
+    p_b_not_worse_adjusted: float
+    p_equivalent_adjusted: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """a against b on the same prompts; delta = a - b, low and high its 95 % interval.
+
+    p: of one comparison; p_adjusted: by Holm over all comparisons of the summary.
+    win_rate: share of prompts on which a is better, ties half; None without per-prompt scores;
+    win_low, win_high: its 95 % interval; wins, ties, losses: the prompts it is made of.
+    prompts: that both have.  error: standard error of delta.  detectable: the true difference that
+    a test at these prompts finds with 80 % probability (5 %, this comparison alone);
+    detectable_adjusted: the same by the strictest step of Holm.  equivalence: None without margin.
+    prompts_needed: prompts at which a difference as large as the margin is found with 80 %
+    probability (this comparison alone); None without a margin.
+    """
+
+    a: str
+    b: str
+    metric: str
+    delta: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    win_rate: float | None
+    n: int
+    win_low: float | None = None
+    win_high: float | None = None
+    wins: int | None = None
+    ties: int | None = None
+    losses: int | None = None
+    prompts: int = 0
+    error: float | None = None
+    detectable: float | None = None
+    detectable_adjusted: float | None = None
+    equivalence: Equivalence | None = None
+    prompts_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about methods, over training seeds.
+
+    training_seeds: of the side that has fewer.  delta = a - b, averaged over training seeds; low
+    and high: its 95 % interval over new training seeds and new prompts.  p: of the claim,
+    p_adjusted: by Holm over all claims that could be decided.  bootstrap_low and bootstrap_high:
+    the interval of a hierarchical bootstrap over both, for comparison.  The rest is what the suite
+    says of it.
+    """
+
+    text: str
+    verdict: Verdict
+    why: str
+    training_seeds: int
+    a: str = ""
+    b: str = ""
+    metric: str = ""
+    steps: int | None = None
+    relation: str = ""
+    delta: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    margin: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The verdict, with the number of trainings where that is why it is undecided."""
+        if self.delta is None or self.training_seeds >= LEAST_SEEDS:
+            return self.verdict
+        few = "one training" if self.training_seeds == 1 else f"{self.training_seeds} trainings"
+        return f"{self.verdict} ({few})"
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What the comparisons of one metric could have found at their number of prompts.
+
+    detectable: the true difference that the typical (median) comparison finds with 80 %
+    probability; worst: that of the least sensitive.  margin: the smallest difference that matters
+    in the typical comparison.  prompts_needed: at which that one would find a difference as large
+    as the margin; None without a margin.
+    """
+
+    prompts: int
+    detectable: float
+    worst: float
+    margin: float | None = None
+    prompts_needed: int | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run. limit: prompts it was cut to, or None for a whole run; title: for people.
+
+    sensitivity: by metric; empty where nothing was compared.  conditions: base, prompts, n, size
+    and what else of the protocol a published table can be held against.
+    """
+
+    suite: str
+    protocol: str
+    environment: dict[str, Any]
+    seconds: dict[str, float]
+    contestants: list[Contestant]
+    comparisons: list[Comparison] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
+    ledger: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+    title: str = ""
+    limit: int | None = None
+    sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+    def contestant(self, name: str) -> Contestant:
+        """The contestant of a name. Raises KeyError."""
+        return next((c for c in self.contestants if c.name == name), None) or _missing(name)
+
+    def metric_names(self) -> list[str]:
+        """Every metric that some contestant has, in the order of first appearance."""
+        return list(dict.fromkeys(m for c in self.contestants for m in c.metrics))
+
+
+def _missing(name: str) -> Contestant:
+    raise KeyError(name)
+
+
+def to_json(summary: Summary) -> dict[str, Any]:
+    """Plain dicts and lists, schema_version first."""
+    return {"schema_version": summary.schema_version, **dataclasses.asdict(summary)}
+
+
+def from_json(data: Any, where: str = "result.json") -> Summary:
+    """The Summary of what `to_json` gave; fields it does not know are left out.
+
+    Raises UsageError for another schema_version, a missing field or one of another type.
+    """
+    if not isinstance(data, dict):
+        raise UsageError(f"{where}: not a result.json (expected an object at the top)")
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise UsageError(f"{where}: schema_version is {version!r}; this reads {SCHEMA_VERSION}")
+    return decoded(Summary, data, where)
+
+
+def write(summary: Summary, path: Path) -> None:
+    """Write result.json beside its place, sync, then rename: readers see the old or the new.
+
+    Raises ValueError where a number is not finite, OSError where the folder cannot be written.
+    """
+    plain = json.loads(json.dumps(to_json(summary), allow_nan=False))
+    text = json.dumps({**plain, "sha256": _checksum(plain)}, indent=1, ensure_ascii=False)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    """sha256 of all that result.json holds but itself, however it is laid out."""
+    text = json.dumps({**data, "sha256": None}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(path: Path) -> Summary:
+    """The Summary in a file, or in a run folder's result.json.
+
+    Raises UsageError, one line, where it is missing, damaged, changed since it was written (one
+    without a checksum cannot tell) or of another schema.
+    """
+    path = path / "result.json" if path.is_dir() else path
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: damaged, not JSON ({str(error).splitlines()[0]})") from None
+    if isinstance(data, dict) and data.get("sha256") not in (None, _checksum(data)):
+        raise UsageError(f"{path}: its checksum is wrong, it was damaged or changed by hand; the "
+                         "same task=run writes it again from the cache")  # fmt: skip
+    return from_json(data, str(path))

@@ -1,0 +1,1 @@
+"""Plan, make, score, summarise: what leaves a run folder."""

@@ -1,0 +1,65 @@
+"""Which of several processes this is: started by torchrun, `accelerate launch` or srun, or alone.
+
+RANK, WORLD_SIZE and LOCAL_RANK say so, as torchrun sets them. Processes share the cache folder and
+nothing else: no rendezvous, no message. A slice belongs to whoever holds its lock, and the system
+lets go of a dead process's locks, so none is waited for in vain (`bench.run.sharing`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bench.errors import UsageError
+
+NAMES = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # and what they are where not set
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """rank: of `count` processes.  local: of those on this machine; says which GPU."""
+
+    rank: int = 0
+    count: int = 1
+    local: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this one has the run folder, speaks, and writes the result."""
+        return self.rank == 0
+
+
+def here() -> Ranks:
+    """This process's place; rank 0 of 1 where nobody says otherwise. Raises UsageError."""
+    given = {
+        name: os.environ.get(name, default) for name, default in zip(NAMES, "010", strict=True)
+    }
+    said = " ".join(f"{name}={value}" for name, value in given.items())
+    if not all(value.isdecimal() for value in given.values()):
+        raise UsageError(f"{said}: must be whole numbers, as torchrun sets them")
+    found = Ranks(*map(int, given.values()))
+    if found.rank >= found.count:
+        raise UsageError(f"{said}: RANK must be below WORLD_SIZE")
+    return found
+
+
+@contextlib.contextmanager
+def one_voice() -> Iterator[None]:
+    """Standard output of rank 0 alone; errors stay audible."""
+    if here().leads:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """What is started within (accelerate) takes itself for the only process there is."""
+    kept = {name: os.environ.pop(name) for name in NAMES if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ |= kept

@@ -1,0 +1,97 @@
+"""Reference features of real images, or of a teacher's: what distances on photographs measure to.
+
+    python -m bench.run.real_references NAME FOLDER [METRIC ...] [preset=PRESET]
+
+writes `references/NAME/<network>.safetensors` into the data folder for each network that the
+metrics need (default: fid). The teacher's images are those of a run of their own, with a seed that
+no contestant has:
+
+    python bench.py suite=sdxl_1step seeds=[1000003] metrics=[clip] out=runs/teacher ...
+    python -m bench.run.real_references teacher_stable-diffusion-xl-base-1.0 \\
+        runs/teacher/images/teacher-25step
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import UsageError, nearest
+from bench.metrics import extractor
+from bench.metrics.networks.base import Tower
+from bench.metrics.published import tower_of
+from bench.metrics.samples import Sample
+from bench.results import places
+from bench.suite import protocols
+
+METRICS = ("fid", "fid_inf", "fid_teacher", "fid_patch", "kid", "cmmd", "fd_dinov2", "precision",
+           "recall")  # fmt: skip
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def images(folder: Path) -> list[Path]:
+    """The pictures of a folder, by name. Raises UsageError for fewer than two."""
+    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    if len(found) < 2:
+        raise UsageError(f"{folder}: holds {len(found)} images ({', '.join(SUFFIXES)})")
+    return found
+
+
+def towers(metrics: Sequence[str], preset: str | None) -> list[Tower]:
+    """The networks of some metrics, each once, with a preset's settings. Raises UsageError."""
+    settings: Mapping[str, Mapping[str, str]] = protocols.read(preset)["metrics"] if preset else {}
+    for name in metrics:
+        if name not in METRICS:
+            raise UsageError(f"metric {name!r} has no reference; {nearest(name, METRICS)}")
+    return list(dict.fromkeys(tower_of(name, settings.get(name) or {}) for name in metrics))
+
+
+def write(name: str, paths: Sequence[Path], tower: Tower, device: str) -> Path:
+    """Features of the pictures in one network, one at a time since their sizes differ; the file."""
+    from rich.progress import track
+
+    _ = tower.path  # fetched first, so that the identity is of the weights that are used
+    network = extractor(tower.name, device)
+    shown = track(paths, f"{name}, {tower.label}")
+    features = np.concatenate([network(picture, [""]) for picture in _pictures(shown)])
+    path = places.references() / name / f"{tower.label}.safetensors"
+    Sample(name, network.identity, features).save(path)
+    return path
+
+
+def _pictures(paths: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
+    from PIL import Image
+
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                yield np.array(image.convert("RGB"), np.uint8)[None]
+        except OSError as error:
+            raise UsageError(f"{path}: not readable as an image ({error})") from None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write every file and say where; 2 and one line for a mistake."""
+    from bench.contestants.pipelines import device_of
+
+    given = [word for word in arguments if "=" not in word]
+    preset = next((w.removeprefix("preset=") for w in arguments if w.startswith("preset=")), None)
+    try:
+        if len(given) < 2:
+            raise UsageError("usage: python -m bench.run.real_references NAME FOLDER [METRIC ...]")
+        name, folder, metrics = given[0], Path(given[1]), given[2:]
+        paths, device = images(folder), str(device_of("auto"))
+        for tower in towers(metrics or ["fid"], preset):
+            print(write(name, paths, tower, device))
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

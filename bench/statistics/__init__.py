@@ -1,0 +1,1 @@
+"""Results -> intervals, comparisons, claims."""

@@ -1,0 +1,67 @@
+"""A metric's value on one contestant, with its interval and what each prompt adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.statistics.intervals import (
+    bootstrap_interval,
+    by_prompt,
+    standard_error,
+    wilson_interval,
+)
+
+Array = NDArray[np.float64]
+Ids = NDArray[np.int64]
+Kind = Literal["mean", "share", "distance"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A metric's value on one contestant.
+
+    value: over all prompts.  low, high: 95 % interval of the quantity that `covers` names.
+    n: images.  prompts: ids, ascending [G].  per_prompt: [G] scores whose mean is `value`, or
+    None where there is no score of one image.  influence: [G], for metrics without per-prompt
+    scores: what each prompt adds to the deviation of `value`, centred at 0 and scaled so that
+    their mean's standard error is that of `value`.  parts: a breakdown, if the metric has one.
+    kind: "mean" of scores, "share" of right and wrong, or "distance".  at_infinity: where a
+    distance would tend to with ever more images.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    prompts: Ids
+    per_prompt: Array | None
+    influence: Array | None = None
+    covers: str = "mean over prompts like these"
+    parts: dict[str, float] = field(default_factory=dict)
+    kind: Kind = "mean"
+    at_infinity: float | None = None
+
+    @property
+    def error(self) -> float | None:
+        """Standard error of `value` over prompts; None of a single prompt."""
+        spread = self.per_prompt if self.per_prompt is not None else self.influence
+        return None if spread is None or len(spread) < 2 else standard_error(spread)
+
+
+def mean_result(scores: Array, clusters: Sequence[int]) -> Result:
+    """The mean over prompts with a bootstrap interval. scores: [N]."""
+    ids, means = by_prompt(scores, clusters)
+    low, high = bootstrap_interval(means)
+    return Result(float(means.mean()), low, high, len(scores), ids, means)
+
+
+def share_result(scores: Array, clusters: Sequence[int]) -> Result:
+    """The mean over prompts of scores in [0, 1], with Wilson's interval. scores: [N]."""
+    ids, means = by_prompt(scores, clusters)
+    low, high = wilson_interval(means)
+    return Result(float(means.mean()), low, high, len(scores), ids, means, kind="share")

@@ -1,0 +1,121 @@
+"""A suite's file and the command line's words merged into one mapping, through Hydra.
+
+Nothing of what Hydra says reaches the user as it is: a mistake is one line of ours, and whether a
+key is valid is for `suite.py` to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UsageError, nearest
+from bench.suite import fields, suite
+
+# Taken as they stand: paths inside a suite, and words that may look like numbers.
+LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token",
+         "baseline", "pictures")  # fmt: skip
+OVERRIDE = re.compile(
+    r"(?P<sign>\+{0,2}|~)(?P<key>[A-Za-z_][\w.@/-]*)(?:=(?P<value>.*))?", re.DOTALL
+)
+
+
+def compose(name: str | None, overrides: list[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a suite and those of `defaults`, changed by `overrides`.
+
+    name: of the suite, or its path; None for no suite.  Raises UsageError.
+    """
+    from hydra import compose as merge
+    from hydra import initialize
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    chosen = _load(suite.locate(name)) if name is not None else {}
+    if isinstance(chosen.get("metrics"), list) and any(
+        override.lstrip("+").startswith("metrics.") for override in overrides
+    ):  # `metrics.clip.model=...` sets something of a metric that the suite just names
+        chosen["metrics"] = {str(metric): {} for metric in chosen["metrics"]}
+    store = ConfigStore.instance()
+    order = ["_self_", {"suite": "chosen"}]
+    store.store("bench", {"defaults": order, **defaults})
+    # Hydra would put the suite's keys under `suite.`; packaged globally they need no prefix.
+    store.store("chosen", chosen, group="suite", package="_global_")
+    named = chosen.get("contestants")  # `suite.py` says what is wrong where it is no mapping
+    contestants = {*(named if isinstance(named, dict) else ()), *_added(overrides)}
+    signed = [_sign(override, contestants) for override in overrides]
+    try:
+        with initialize(version_base="1.3", config_path=None):
+            composed = merge("bench", signed)
+        values = OmegaConf.to_container(composed, resolve=True)
+    except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+        words = _reason(error).split(" See http")[0].split(" 1. To use")[0]
+        raise UsageError(
+            f"cannot read {' '.join(overrides)!r}: {words} (lists need brackets, values with any "
+            "of = , ( need quotes)"
+        ) from None
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _added(overrides: list[str]) -> set[str]:
+    """Contestants that a plus adds."""
+    places = (override.lstrip("+").split("=")[0].split(".") for override in overrides
+              if override.startswith("+"))  # fmt: skip
+    return {place[1] for place in places if place[0] == "contestants" and len(place) > 1}
+
+
+def _sign(override: str, contestants: set[str]) -> str:
+    """`key=value` as `++key=value`: whether a key is valid is for `suite.py` to say.
+
+    A contestant is only added where a plus says so, so that a misspelt one is noticed.
+    """
+    match = OVERRIDE.fullmatch(override)
+    assert match is not None
+    place = match["key"].split(".")
+    if place[0] == "contestants" and len(place) > 1 and place[1] not in contestants:
+        raise UsageError(
+            f"no contestant {place[1]!r}; {nearest(place[1], contestants)} "
+            f"(a new one is added by +contestants.{place[1]}...)"
+        )
+    if match["sign"] == "~":
+        return override
+    value = match["value"]
+    if place[-1] in LOOSE and value[:1] not in ("'", '"'):
+        value = "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f"++{match['key']}={value}"
+
+
+def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A suite's mapping; over that of the suite which it `extends`, where it does."""
+    from omegaconf import OmegaConf
+
+    from hypersd.plain_yaml import load
+
+    values = load(path, f"suite={path}")
+    given = fields.mapping(f"suite={path}", values, (*suite.KEYS, "extends"))
+    name = given.pop("extends", None)
+    if name is None:
+        return dict(_text_keys(given))
+    if path in above:
+        raise UsageError(f"suite={path}: extends itself")
+    below = _load(suite.locate(fields.text(f"suite={path}: extends", name)), (*above, path))
+    merged = OmegaConf.to_container(OmegaConf.merge(below, _text_keys(given)), resolve=False)
+    assert isinstance(merged, dict)
+    return {str(key): value for key, value in merged.items()}
+
+
+def _text_keys(values: Any) -> Any:
+    """Mappings with texts for keys all through: `at: {4: ...}` is reached by `at.4` then."""
+    if isinstance(values, dict):
+        return {str(key): _text_keys(value) for key, value in values.items()}
+    return values
+
+
+def _reason(error: Exception) -> str:
+    """An error of a library in one line."""
+    words = " ".join(str(error).split())
+    return words if len(words) <= 200 else words[:197] + "..."

@@ -1,0 +1,61 @@
+"""How the model that a recipe trains is drawn.
+
+A method's name does not say all of it: a one-step model may be made at another timestep than the
+grid's last, a network may end by predicting x0, and feedback is learned on top of another method.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+from bench.suite.contestant import Sampling
+
+if TYPE_CHECKING:
+    from hypersd.recipe import Recipe
+
+LAST = 999  # the timestep of pure noise, where one step is made unless a recipe says otherwise
+
+
+def sampling(name: str, methods: Mapping[str, Sampling]) -> Sampling:
+    """How the model of a recipe is drawn.
+
+    name: of a recipe, or its file.  methods: sampling by method; a method that is not among them
+    is drawn as the base is, without guidance.  Raises UsageError for no such recipe.
+    """
+    from hypersd import recipe
+
+    return drawing(recipe.load(name), methods)
+
+
+def drawing(recipe: Recipe, methods: Mapping[str, Sampling]) -> Sampling:
+    """As `sampling`, of a recipe that is loaded."""
+    options = recipe.options
+    if recipe.method == "feedback":
+        onto = str(options.get("onto") or "")
+        return _onto(Path(onto), methods) if onto else methods.get("hyper_sd", Sampling())
+    found = methods.get(recipe.method, Sampling())
+    if recipe.method in ("dmd", "dmd2") and int(options.get("start", LAST)) != LAST:
+        return replace(found, timesteps=(int(options["start"]),))
+    if recipe.stages and recipe.stages[-1].get("output") == "sample":
+        return replace(found, prediction_type="sample")
+    return found
+
+
+def _onto(folder: Path, methods: Mapping[str, Sampling]) -> Sampling:
+    """Of the training that a feedback adapter was learned on: `.../<recipe>/<part>`, or what its
+    card says where the folder is called otherwise."""
+    from hypersd import recipe
+
+    if folder.parent.name in recipe.names():
+        return drawing(recipe.load(folder.parent.name), methods)
+    try:
+        method = json.loads((folder / "training.json").read_text(encoding="utf-8"))["method"]
+    except (OSError, ValueError, KeyError, TypeError):
+        valid = "a recipe's name as its parent's, or a training.json in it"
+        raise UsageError(f"options.onto={folder}: how to draw it is not known; {valid}") from None
+    return methods.get(str(method), Sampling())

@@ -1,0 +1,133 @@
+"""Published prompt sets by name: where their files are, and which texts they must hold.
+
+Only `own` is shipped. The others are looked for in the data folder (`prompts/` of $BENCH_DATA or
+of few-step-bench in the cache) under their publisher's file name, and fetched there once. A set
+with a known hash is refused where its texts are others; the texts' hash is part of a result's
+protocol in any case.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import hub
+from bench.errors import UsageError
+from bench.results import places
+
+SHIPPED = Path(__file__).resolve().parents[2] / "suites" / "prompts"
+_RAW = "https://raw.githubusercontent.com"
+_MLPERF = f"{_RAW}/mlcommons/inference/c78a252610a3453e54ceed58bf0e59f1a61fe4f9/text_to_image"
+_HPD = "dataset:zhwang/HPDv2/benchmark"
+DATASET = "dataset:"  # of a file in a data set on the hub
+
+
+@dataclass(frozen=True)
+class Source:
+    """A prompt set: its files in order, where each is fetched (nowhere: a user has to put it
+    there), licence, number of prompts, and the hash of its texts as `PromptSet.revision` gives it.
+
+    how: to get it, where it cannot be fetched.
+    """
+
+    files: tuple[str, ...]
+    places: tuple[str, ...] = ()
+    licence: str = "unknown"
+    n: int | None = None
+    revision: str | None = None
+    how: str = ""
+
+
+SOURCES = {
+    "own": Source(("own.tsv",), licence="Apache-2.0", n=200),
+    "coco2014_5k": Source(
+        ("captions_source.tsv",),
+        (f"{_MLPERF}/coco2014/captions/captions_source.tsv",),
+        "CC-BY-4.0 (COCO Consortium)",
+        5000,
+        "a28a6c5b8a214b68",
+    ),
+    "coco2017_5k": Source(
+        ("captions_val2017.json",),
+        licence="CC-BY-4.0 (COCO Consortium)",
+        n=5000,
+        how="take annotations/captions_val2017.json out of annotations_trainval2017.zip "
+        "(https://cocodataset.org/#download)",
+    ),
+    "dmd2_coco10k": Source(
+        ("dmd2_coco10k.txt",),
+        n=10_000,
+        how="write the captions of DMD2's coco10k/all_prompts.pkl, one a line",
+    ),
+    "parti": Source(
+        ("PartiPrompts.tsv",),
+        (
+            f"{_RAW}/google-research/parti/5a657978134374ce28973948331b319adef164bd/PartiPrompts.tsv",
+        ),
+        "Apache-2.0",
+        1632,
+        "f6f70c68ccd70740",
+    ),
+    "geneval": Source(
+        ("evaluation_metadata.jsonl",),
+        (
+            f"{_RAW}/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/"
+            "evaluation_metadata.jsonl",
+        ),
+        "MIT",
+        553,
+        "4de60dfc3c29f9d3",
+    ),
+    "hpdv2": Source(
+        ("anime.json", "concept-art.json", "paintings.json", "photo.json"),
+        tuple(f"{_HPD}/{s}.json" for s in ("anime", "concept-art", "paintings", "photo")),
+        n=3200,
+    ),
+    "drawbench": Source(("drawbench.json",), (f"{_HPD}/drawbench.json",), n=200),
+}
+
+
+def files(name: str) -> list[Path]:
+    """The files of a named set, fetched where they are not here yet. Raises UsageError."""
+    source = SOURCES[name]
+    return [_file(name, source, number) for number in range(len(source.files))]
+
+
+def _file(name: str, source: Source, number: int) -> Path:
+    shipped, kept = SHIPPED / source.files[number], places.prompts() / source.files[number]
+    for path in (shipped, kept):
+        if path.is_file():
+            return path
+    if not source.places:
+        raise UsageError(f"prompts.set={name}: put {kept} there; {source.how}")
+    place = source.places[number]
+    if hub.offline():
+        raise UsageError(f"prompts.set={name}: {kept} is not there, and HF_HUB_OFFLINE is set")
+    try:
+        content = _fetched(place)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_name(f".{kept.name}.{os.getpid()}.part")
+        beside.write_bytes(content)
+        beside.replace(kept)
+    except Exception as error:  # network libraries raise many kinds
+        words = " ".join(str(error).split())[:120] or type(error).__name__
+        where = place.removeprefix(DATASET)
+        raise UsageError(
+            f"prompts.set={name}: {where} cannot be fetched ({words}); or put {kept} there"
+        ) from None
+    return kept
+
+
+def _fetched(place: str) -> bytes:
+    if place.startswith(DATASET):
+        from huggingface_hub import hf_hub_download
+
+        owner, repo, path = place.removeprefix(DATASET).split("/", 2)
+        found = hf_hub_download(f"{owner}/{repo}", path, repo_type="dataset")
+        return Path(found).read_bytes()
+    from urllib.request import urlopen
+
+    with urlopen(place, timeout=hub.TIMEOUT) as answer:
+        content: bytes = answer.read()
+    return content
