@@ -115,7 +115,8 @@ def test_help_starts_fast_and_names_the_suites(call: Call) -> None:
 
 def test_no_torch_is_imported_for_a_plan() -> None:
     code = (
-        "import sys; from bench import cli, options, plan, progress; "
+        "import sys; from bench import cli, options; "
+        "from bench.run import plan, progress; "
         "options.read(['suite=shapes_1step', 'limit=10']); "
         "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
     )

@@ -18,6 +18,7 @@ from bench.results import summary
 from bench.results.keys import Key
 from bench.results.summary import Contestant, SecondsPerImage, Summary
 from bench.run import finish
+from bench.run.folder import write_features, write_scores
 from bench.run.scoring import Entry, score
 from bench.statistics.result import Result, mean_result, share_result
 
@@ -125,8 +126,8 @@ def write(folder: Path, made: Made) -> Path:
         )  # fmt: skip
         entry = Entry(row, {"net": features}, made.prompts, range(len(keys)))
         done.append(score(entry, JUDGES))
-        folder.write_scores(folder, name, finish.per_prompt(done[-1].results))
-        folder.write_features(folder, name, {"net": features}, keys)
+        write_scores(folder, name, finish.per_prompt(done[-1].results))
+        write_features(folder, name, {"net": features}, keys)
         _pictures(folder / "images" / name, features[: made.shown])
     found = Summary(
         "tiny", made.protocol, made.environment, {"train": 0.0, "generate": 1.0, "score": 1.0},
