@@ -137,7 +137,7 @@ print([name for name in ("torch", "open_clip", "transformers") if name in sys.mo
 def test_what_is_to_be_fetched_is_said_without_loading_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SAY, *NEEDS]
     home = {"HF_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1",
-            "PATH": "", "PYTHONPATH": str(Path(protocols.__file__).parents[2])}  # fmt: skip
+            "PATH": "", "PYTHONPATH": str(Path(protocols.__file__).parents[3])}  # fmt: skip
     said = subprocess.run(command, check=True, capture_output=True, text=True, env=home).stdout
     lines = said.splitlines()
     assert len(lines) == len(NEEDS) + 1
