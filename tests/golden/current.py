@@ -54,7 +54,7 @@ def made(what: str, folder: Path) -> Path:
 
 def write_identities(folder: Path) -> None:
     """identities.json: of every shipped suite, as a run names them, and of every recipe."""
-    from bench import suite
+    from bench.suite import suite
     from hypersd import recipe
 
     words = [(f"suite={name}",) for name in suite.names()]
@@ -77,7 +77,8 @@ def _planned(words: tuple[str, ...], folder: Path) -> dict[str, Any]:
 
 
 def _plan(words: tuple[str, ...], folder: Path) -> Any:
-    from bench import options, plan
+    from bench import options
+    from bench.run import plan
 
     chosen, suite = options.read([*words, "device=cpu", f"cache={folder / 'cache'}"])
     assert suite is not None
@@ -85,9 +86,9 @@ def _plan(words: tuple[str, ...], folder: Path) -> Any:
 
 
 def _parts(planned: Any, plan: Any, folder: Path) -> dict[str, str]:
-    from bench import identity
-    from bench.hashes import Hashes
-    from bench.keys import digest
+    from bench.contestants import identity
+    from bench.contestants.hashes import Hashes
+    from bench.results.keys import digest
 
     if not planned.identity:
         given = planned.row.settings
@@ -105,7 +106,7 @@ def write_pictures(folder: Path) -> None:
     import torch
     from PIL import Image
 
-    from bench.contestants import source
+    from bench.contestants.source import source
 
     (folder / "pictures").mkdir()
     plan = _plan((f"suite={HERE / 'pictures.yaml'}",), folder)
