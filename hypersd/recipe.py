@@ -9,19 +9,29 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol, TypeVar
 
 from hypersd.errors import UsageError, brief, nearest
+from hypersd.validation import Count, NonNegative, Positive, Whole, read
 
 FOLDER = Path(__file__).parent / "recipes"
 UNSEEN = (
     "name", "accumulate", "gradient_checkpointing", "checkpoint_every", "validate_every", "prompts",
     "trackers",
 )  # fmt: skip
-CHOICES = {
-    "decay": ("constant", "cosine", "cosine_per_stage"), "precision": ("fp32", "bf16"),
-    "base_precision": ("fp32", "bf16"),
-}  # fmt: skip
+Precision = Literal["fp32", "bf16"]
+
+
+class Stage(Protocol):
+    """A part of a training: some of its updates."""
+
+    @property
+    def steps(self) -> int:
+        """How many."""
+
+
+T = TypeVar("T")
+S = TypeVar("S", bound=Stage)
 
 
 @dataclass(frozen=True)
@@ -44,25 +54,25 @@ class Recipe:
 
     name: str
     method: str
-    steps: int
-    batch: int
-    lr: float
+    steps: Count
+    batch: Count
+    lr: Positive
     base: str = "base"
-    seed: int = 0
-    warmup: int = 0
-    decay: str = "constant"
-    clip: float = 1.0
-    weight_decay: float = 0.0
-    average: float | None = None
-    precision: str = "fp32"
-    checkpoint_every: int = 200
+    seed: Whole = 0
+    warmup: Whole = 0
+    decay: Literal["constant", "cosine", "cosine_per_stage"] = "constant"
+    clip: Positive = 1.0
+    weight_decay: NonNegative = 0.0
+    average: Positive | None = None
+    precision: Precision = "fp32"
+    checkpoint_every: Count = 200
     data: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
     stages: list[dict[str, Any]] = field(default_factory=list)
-    base_precision: str = "fp32"
-    accumulate: int = 1
+    base_precision: Precision = "fp32"
+    accumulate: Count = 1
     gradient_checkpointing: bool = False
-    validate_every: int | None = None
+    validate_every: Count | None = None
     prompts: list[str] = field(default_factory=list)
     trackers: list[str] = field(default_factory=lambda: ["tensorboard"])
 
@@ -77,6 +87,24 @@ class Recipe:
                 del fields[key]
         text = json.dumps(fields, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def read_options(self, kind: type[T]) -> T:
+        """The options as a method's dataclass. Raises UsageError for what does not fit."""
+        return read(kind, self.options, "options", where=f"recipe {self.name}")
+
+    def read_stages(self, kind: type[S]) -> list[S]:
+        """The stages as a method's dataclasses.
+
+        Raises UsageError for what does not fit, or where their steps are not the recipe's in all.
+        """
+        where = f"recipe {self.name}"
+        stages = [
+            read(kind, stage, f"stages[{i}]", where=where) for i, stage in enumerate(self.stages)
+        ]
+        total = sum(stage.steps for stage in stages)
+        if total != self.steps:
+            raise UsageError(f"{where}: its stages have {total} steps; valid: steps={self.steps}")
+        return stages
 
     @property
     def images_seen(self) -> int:
@@ -102,7 +130,7 @@ def load(name: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
     values = _read(path)
     for key, value in (overrides or {}).items():
         values = _override(path, values, key, value)
-    return _validated(path, {"name": path.stem, **values})
+    return read(Recipe, {"name": path.stem, **values}, where=f"recipe {path}")
 
 
 def _shipped(name: str) -> Path:
@@ -156,39 +184,3 @@ def _override(path: Path, values: dict[str, Any], key: str, value: Any) -> dict[
     if not isinstance(inner, dict):
         raise UsageError(f"recipe {path}: {first!r} is no mapping; valid: {first}=...")
     return {**values, first: _override(path, inner, rest, value)}
-
-
-def _validated(path: Path, values: dict[str, Any]) -> Recipe:
-    known = {f.name: f for f in dataclasses.fields(Recipe)}
-    for key in values:
-        if key not in known:
-            raise UsageError(f"recipe {path}: unknown key {key!r}; {nearest(key, known)}")
-    for key in ("method", "steps", "batch", "lr"):
-        if key not in values:
-            raise UsageError(f"recipe {path}: {key!r} is missing")
-    for key, value in values.items():
-        values[key] = _checked(path, key, str(known[key].type), value)
-    return Recipe(**values)
-
-
-def _checked(path: Path, key: str, kind: str, value: Any) -> Any:
-    """The value as its field's type; a number must be positive, or zero where that means off."""
-    if value is None and kind.endswith("None"):
-        return None
-    types: dict[str, type] = {"str": str, "int": int, "float": float}
-    base = kind.split(" ")[0].split("[")[0]
-    if base in types:
-        fits = isinstance(value, types[base]) or (base == "float" and isinstance(value, int))
-        lowest = 0 if key in ("seed", "warmup", "weight_decay") else 1e-30
-        if isinstance(value, bool) or not fits or (base != "str" and value < lowest):
-            raise UsageError(f"recipe {path}: {key}={value!r} is not a valid {base}")
-        if key in CHOICES and value not in CHOICES[key]:
-            raise UsageError(f"recipe {path}: {key}={value!r}; {nearest(value, CHOICES[key])}")
-        return types[base](value)
-    if not isinstance(value, {"dict": dict, "bool": bool}.get(base, list)):
-        raise UsageError(f"recipe {path}: {key}={value!r} is not a {base}")
-    if isinstance(value, list):
-        within, said = (dict, "mappings") if key == "stages" else (str, "texts")
-        if not all(isinstance(entry, within) for entry in value):
-            raise UsageError(f"recipe {path}: {key}={value!r} is not a list of {said}")
-    return value

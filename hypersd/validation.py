@@ -151,7 +151,8 @@ def _at(loc: Iterable[str | int], adapter: TypeAdapter[Any], key: str) -> tuple[
         options = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
         schema = options[0] if len(options) == 1 else schema
         schema = known[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    if isinstance(part, int) and "properties" not in schema:  # the value says which one it is
+    scalar = schema.get("type") not in ("array", "object")
+    if isinstance(part, int) and scalar:  # the value says which one it is
         key = outer
     return key.removeprefix("."), schema
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,32 @@ from hypersd.base import load_base
 from hypersd.conditions import Text
 from hypersd.data import open_dataset
 from hypersd.losses import DISTANCES
-from hypersd.methods.options import Options, read_options
+from hypersd.methods.distillation import DistillationOptions, LearningRate
 from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_step
 from hypersd.student import TEACHER, Student
 from hypersd.task import Task
+from hypersd.validation import Fraction, one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyOptions(DistillationOptions):
+    """A consistency recipe's `options`.
+
+    distance: "mse" or "huber".  target: whose prediction is the goal, the "student" itself without
+    gradient or its "ema".  ema: rate of that average.  offset_noise: standard deviation of a shift
+    per sample and channel that is added to the noise.  critic_lr: the critic's learning rate where
+    a method has one.  full: student and target are whole UNets instead of adapters.
+    """
+
+    distance: Annotated[str, one_of(DISTANCES)] = "huber"
+    target: Literal["student", "ema"] = "student"
+    ema: Fraction = 0.95
+    offset_noise: Fraction = 0.0
+    critic_lr: LearningRate = 0.0
+    full: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +73,11 @@ class Draw:
 class Method(ABC):
     """Where a method's consistency function lands, and how. No weights, no randomness.
 
-    choices: option keys of its own, each with its valid values.  sampler: what its previews are
-    drawn with, a key of `hypersd.methods.preview.SAMPLERS`.
+    options: what its recipes say.  sampler: what its previews are drawn with, a key of
+    `hypersd.methods.preview.SAMPLERS`.
     """
 
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    options: ClassVar[type[ConsistencyOptions]] = ConsistencyOptions
     sampler: ClassVar[str] = "jumps"
 
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
@@ -126,7 +145,7 @@ class ConsistencyTask(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device, method: type[Method]) -> None:
         self.recipe, self.device = recipe, device
-        self.options: Options = read_options(recipe, method.choices)
+        self.options = recipe.read_options(method.options)
         self.method = method(recipe, SolverGrid(self.options.points))
         self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule

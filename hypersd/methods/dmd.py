@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from hypersd.base import load_base
@@ -26,70 +27,60 @@ from hypersd.conditions import Text
 from hypersd.data import Samples, open_dataset
 from hypersd.errors import UsageError
 from hypersd.losses import distribution_matching_loss, squared_error
-from hypersd.methods.options import read
+from hypersd.methods.distillation import DistillationOptions, LearningRate, Weight
 from hypersd.methods.preview import Preview
-from hypersd.methods.watched import WatchedTask
+from hypersd.methods.watched import WatchedOptions, WatchedTask
 from hypersd.recipe import Recipe
-from hypersd.rewards.panel import Panel, without_rewards
+from hypersd.rewards.panel import Panel
 from hypersd.sampler import sample_jumps
 from hypersd.solver import SolverGrid, guided_eps
 from hypersd.student import TEACHER, Student
-from hypersd.task import STUDENT
+from hypersd.task import STUDENT, Task
 
 FAKE = "fake"
 NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DMD's 0.02 T - 0.98 T
 
 
-@dataclass(frozen=True)
-class DmdOptions:
-    """A recipe's `options`; `rewards` and `validation` beside them are lists of
-    `hypersd.rewards.RewardOptions`, as in feedback learning.
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions(DistillationOptions):
+    """What DMD's and DMD2's `options` share.
 
     guidance: of the teacher's score (the fake's is 1).  start: the timestep the student is given
     with pure noise.  fake_updates: of the fake score model per student update.  fake_lr: its
-    learning rate, the recipe's where 0.  mse: weight of the squared error to the teacher's ODE.
-    pairs: how many samples of a batch have one.  pair_steps: DDIM steps of that ODE.  feedback:
-    weight of the rewards' hinges.  rank: of both adapters.  init: a folder with the weights that
-    the student starts from, "" for none.  full: the student is a whole UNet instead of an adapter
-    (Hyper-SD's dedicated one-step model).
+    learning rate, the recipe's where 0.  init: a folder with the weights that the student starts
+    from, "" for none.  full: the student is a whole UNet instead of an adapter (Hyper-SD's
+    dedicated one-step model).
     """
 
-    guidance: float
-    start: int = 999
-    fake_updates: int = 2
-    fake_lr: float = 0.0
-    mse: float = 0.25
-    pairs: int = 4
-    pair_steps: int = 10
-    feedback: float = 1.0
-    rank: int = 8
-    points: int = 40
+    start: Annotated[int, Field(ge=1, le=999)] = 999
+    fake_updates: Annotated[int, Field(ge=1, le=100)] = 2
+    fake_lr: LearningRate = 0.0
     init: str = ""
     full: bool = False
 
 
-RANGES = {
-    "guidance": (1.0, 100.0), "start": (1, 999), "fake_updates": (1, 100), "fake_lr": (0.0, 1.0),
-    "mse": (0.0, 100.0), "pairs": (0, 10_000), "pair_steps": (1, 40), "rank": (1, 1024),
-    "points": (1, 1000), "feedback": (0.0, 100.0),
-}  # fmt: skip
+@dataclass(frozen=True, kw_only=True)
+class DmdOptions(MatchingOptions, WatchedOptions):
+    """A recipe's `options`.
+
+    mse: weight of the squared error to the teacher's ODE.  pairs: how many samples of a batch have
+    one.  pair_steps: DDIM steps of that ODE.  feedback: weight of the rewards' hinges.
+    """
+
+    mse: Weight = 0.25
+    pairs: Annotated[int, Field(ge=0, le=10_000)] = 4
+    pair_steps: Annotated[int, Field(ge=1, le=40)] = 10
+    feedback: Weight = 1.0
 
 
-class DmdTask(WatchedTask):
+class MatchingTask(Task):
     """A `hypersd.loop.Task` with two roles: the student, and the fake score model before it."""
 
     divides = True
     sampler: ClassVar[str] = "jumps"
 
-    def __init__(
-        self, recipe: Recipe, device: torch.device, options: DmdOptions | None = None
-    ) -> None:
-        self.recipe, self.device = recipe, device
-        self.options = options or read(without_rewards(recipe), DmdOptions, RANGES)
-        if self.options.pairs > recipe.batch:
-            raise UsageError(f"recipe {recipe.name}, options.pairs={self.options.pairs}; "
-                             f"valid: at most batch={recipe.batch}")  # fmt: skip
-        self.panel = Panel(recipe, device)
+    def __init__(self, recipe: Recipe, device: torch.device, options: MatchingOptions) -> None:
+        self.recipe, self.device, self.options = recipe, device, options
         self.grid = SolverGrid(self.options.points)
         self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule
@@ -108,9 +99,6 @@ class DmdTask(WatchedTask):
             guidance=self.options.guidance, sampler=self.sampler, start=self.options.start,
         )  # fmt: skip
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.student.copies}
-        if recipe.gradient_checkpointing and self.panel.rewards:
-            self.base.vae.enable_gradient_checkpointing()
-        self.watch(1, self.options.start)
 
     def groups(self) -> list[dict[str, Any]]:
         """Each role's parameters by its name."""
@@ -128,6 +116,49 @@ class DmdTask(WatchedTask):
     ) -> tuple[Tensor, dict[str, float]]:
         """The fake's denoising loss on the student's pictures, or the student's."""
         return self.fake_loss(step, rng) if role == FAKE else self.loss(step, rng)
+
+    def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The fake's denoising loss on the student's pictures."""
+        raise NotImplementedError
+
+    def teacher_eps(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The guided teacher's noise."""
+        network = self.student.network(TEACHER)
+        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
+
+    def preview(self, path: Path) -> dict[str, float]:
+        """Validation prompts at 1, 2, 4 and 8 steps."""
+        return self.shown.write(path)
+
+    def export(self, out: Path) -> dict[str, Any]:
+        """Write the student's weights; returns what a model card says of them."""
+        path, options = self.student.export(out), self.options
+        return {
+            "method": self.recipe.method, "base": self.recipe.base, "guidance": options.guidance,
+            "rank": options.rank, "start": options.start, "fake_updates": options.fake_updates,
+            "bytes": path.stat().st_size,
+        }  # fmt: skip
+
+    def _times(self, span: tuple[int, int], rng: torch.Generator) -> Tensor:
+        """A timestep for each of the rows in turn."""
+        return torch.randint(*span, (self.recipe.batch,), generator=rng)[self.share].to(self.device)
+
+
+class DmdTask(WatchedTask, MatchingTask):
+    """A `hypersd.loop.Task` for one step, with pairs of the teacher's ODE, and rewards."""
+
+    options: DmdOptions
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        options = recipe.read_options(DmdOptions)
+        if options.pairs > recipe.batch:
+            raise UsageError(f"recipe {recipe.name}: options.pairs={options.pairs}: "
+                             f"must be at most batch={recipe.batch}")  # fmt: skip
+        self.panel = Panel(recipe.name, options.rewards, options.validation, device)
+        super().__init__(recipe, device, options)
+        if recipe.gradient_checkpointing and self.panel.rewards:
+            self.base.vae.enable_gradient_checkpointing()
+        self.watch(1, self.options.start)
 
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Squared error of the noise that the fake sees in noised pictures of the student."""
@@ -165,11 +196,6 @@ class DmdTask(WatchedTask):
         t = torch.full((len(z),), self.options.start, device=z.device)
         return self.schedule.x0_from_eps(z, self.student.predict(STUDENT, z, t, text), t)
 
-    def teacher_eps(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The guided teacher's noise."""
-        network = self.student.network(TEACHER)
-        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
-
     @torch.no_grad()
     def solve(self, z: Tensor, text: Text) -> Tensor:
         """Where the guided teacher's ODE takes pure noise, in `pair_steps` DDIM steps."""
@@ -177,15 +203,9 @@ class DmdTask(WatchedTask):
         return sample_jumps(lambda x, t: self.teacher_eps(x, t, text), z, timesteps, self.schedule)
 
     def export(self, out: Path) -> dict[str, Any]:
-        """Write the student's weights; returns what a model card says of them."""
-        path, options = self.student.export(out), self.options
-        return {
-            "method": self.recipe.method, "base": self.recipe.base, "guidance": options.guidance,
-            "rank": options.rank, "start": options.start, "fake_updates": options.fake_updates,
-            "bytes": path.stat().st_size,
-            **({"rewards": self.panel.aims} if self.panel.rewards else {}),
-            **self.watched_facts(),
-        }  # fmt: skip
+        """Write the student's weights; the card also names the rewards."""
+        rewards = {"rewards": self.panel.aims} if self.panel.rewards else {}
+        return super().export(out) | rewards | self.watched_facts()
 
     def cost(self, steps: int) -> dict[str, int]:
         """Two passes a picture in each fake update; in the student's, its own, both scores' and
@@ -205,10 +225,6 @@ class DmdTask(WatchedTask):
         z, eps = (torch.randn(batch.shape, generator=rng)[self.share].to(self.device)
                   for _ in range(2))  # fmt: skip
         return batch, z, eps
-
-    def _times(self, span: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """A timestep for each of the rows in turn."""
-        return torch.randint(*span, (self.recipe.batch,), generator=rng)[self.share].to(self.device)
 
     def _pairs(self, rows: int) -> int:
         """How many of the rows in turn have a pair: the batch's first ones do."""

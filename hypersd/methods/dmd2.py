@@ -13,40 +13,33 @@ Source: DMD2 (arXiv 2405.14867), Sec. 4.1 to 4.4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hypersd.conditions import Text
 from hypersd.critic import Head, encode
 from hypersd.losses import critic_loss, distribution_matching_loss, fooling_loss, squared_error
-from hypersd.methods.dmd import FAKE, NOISE_RANGE, RANGES, DmdOptions, DmdTask
-from hypersd.methods.options import read
+from hypersd.methods.distillation import Weight
+from hypersd.methods.dmd import FAKE, NOISE_RANGE, MatchingOptions, MatchingTask
 from hypersd.recipe import Recipe
 from hypersd.student import STUDENT
 
 
-@dataclass(frozen=True)
-class Dmd2Options(DmdOptions):
-    """A recipe's `options`, beside DMD's (whose pairs are left out here).
+@dataclass(frozen=True, kw_only=True)
+class Dmd2Options(MatchingOptions):
+    """A recipe's `options`.
 
     moves: steps of the student; one step is made at `start`.  gan: weight of what the student makes
     of the critic's logits.  gan_critic: weight of the critic's own loss beside the fake's.
     """
 
-    fake_updates: int = 5
-    mse: float = 0.0
-    pairs: int = 0
-    moves: int = 4
-    gan: float = 5e-3
-    gan_critic: float = 1e-2
-
-
-DMD2_RANGES = RANGES | {
-    "mse": (0.0, 0.0), "pairs": (0, 0), "moves": (1, 8), "gan": (0.0, 100.0),
-    "gan_critic": (0.0, 100.0),
-}  # fmt: skip
+    fake_updates: Annotated[int, Field(ge=1, le=100)] = 5
+    moves: Annotated[int, Field(ge=1, le=8)] = 4
+    gan: Weight = 5e-3
+    gan_critic: Weight = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +54,14 @@ class Generated:
     text: Text
 
 
-class Dmd2Task(DmdTask):
+class Dmd2Task(MatchingTask):
     """A `hypersd.loop.Task`; the critic's head belongs to the fake score model's role."""
 
     options: Dmd2Options
     sampler: ClassVar[str] = "consistency"
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        super().__init__(recipe, device, read(recipe, Dmd2Options, DMD2_RANGES))
+        super().__init__(recipe, device, recipe.read_options(Dmd2Options))
         config = self.base.unet.config
         width, blocks = int(config.block_out_channels[-1]), len(config.block_out_channels)
         with torch.random.fork_rng():

@@ -14,34 +14,37 @@ Source: Hyper-SD (arXiv 2404.13686), Sec. 3.2, Eq. 13 to 15; UniFL (2404.05595) 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from hypersd.base import load_base
 from hypersd.conditions import Text
 from hypersd.data import open_dataset
-from hypersd.errors import UsageError
 from hypersd.merge import merge
-from hypersd.methods.options import read
+from hypersd.methods.distillation import DistillationOptions, Weight
 from hypersd.methods.preview import RENOISING, SAMPLERS, Preview
-from hypersd.methods.watched import WatchedTask
+from hypersd.methods.watched import WatchedOptions, WatchedTask
 from hypersd.recipe import Recipe
-from hypersd.rewards.panel import Panel, without_rewards
+from hypersd.rewards.panel import Panel
 from hypersd.rewards.structure import load_structure
 from hypersd.solver import SolverGrid
 from hypersd.student import Student, add_adapter_to
 from hypersd.task import STUDENT
+from hypersd.validation import one_of
+
+Moves = Annotated[int, Field(ge=1, le=8)]
+Index = Annotated[int, Field(ge=0, le=999)]
 
 
-@dataclass(frozen=True)
-class FeedbackOptions:
-    """A recipe's `options`; `rewards` and `validation` beside them are lists of
-    `hypersd.rewards.RewardOptions` (`hypersd.rewards.panel` says what the latter do).
+@dataclass(frozen=True, kw_only=True)
+class FeedbackOptions(DistillationOptions, WatchedOptions):
+    """A recipe's `options`.
 
     onto: folder of a distilled adapter to train on top of, "" for the base alone; onto_weight: how
     much of it.  merged: export both as one adapter, instead of the feedback alone.  moves: of the
@@ -52,26 +55,24 @@ class FeedbackOptions:
     perceptual: its weight; noise_low, noise_high: solver indices that real pictures are noised to.
     """
 
-    guidance: float = 1.0
-    points: int = 40
-    rank: int = 8
+    guidance: Annotated[float, Field(ge=1, le=1)] = 1.0
     onto: str = ""
-    onto_weight: float = 1.0
+    onto_weight: Annotated[float, Field(ge=0, le=2)] = 1.0
     merged: bool = False
-    moves: int = 4
-    fewest_moves: int = 1
-    sampler: str = "jumps"
+    moves: Moves = 4
+    fewest_moves: Moves = 1
+    sampler: Annotated[str, one_of(SAMPLERS)] = "jumps"
     segmenter: str = ""
-    perceptual: float = 1.0
-    noise_low: int = 10
-    noise_high: int = 39
+    perceptual: Weight = 1.0
+    noise_low: Index = 10
+    noise_high: Index = 39
 
-
-RANGES = {
-    "guidance": (1.0, 1.0), "points": (1, 1000), "rank": (1, 1024), "onto_weight": (0.0, 2.0),
-    "moves": (1, 8), "fewest_moves": (1, 8), "perceptual": (0.0, 100.0), "noise_low": (0, 999),
-    "noise_high": (0, 999),
-}  # fmt: skip
+    def __post_init__(self) -> None:
+        if not self.rewards and not self.segmenter:
+            raise ValueError("neither rewards nor a segmenter; must have at least one")
+        if self.fewest_moves > self.moves:
+            few, most = self.fewest_moves, self.moves
+            raise ValueError(f"fewest_moves={few}: must be at most moves={most}")
 
 
 class FeedbackTask(WatchedTask):
@@ -81,11 +82,8 @@ class FeedbackTask(WatchedTask):
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.options = _options(recipe)
-        self.panel = Panel(recipe, device)
-        if not self.panel.rewards and not self.options.segmenter:
-            raise UsageError(f"recipe {recipe.name}, options: neither rewards nor a segmenter; "
-                             "valid: at least one")  # fmt: skip
+        self.options = recipe.read_options(FeedbackOptions)
+        self.panel = Panel(recipe.name, self.options.rewards, self.options.validation, device)
         self.grid = SolverGrid(self.options.points)
         self.base = load_base(recipe.base, device, recipe.base_precision)
         self.base.vae.requires_grad_(False)
@@ -188,17 +186,6 @@ class FeedbackTask(WatchedTask):
         backwards = seen * (bool(self.panel.rewards) + bool(self.options.segmenter))
         forwards = drawn + (seen if self.options.segmenter else 0)
         return {"unet_forwards": forwards, "unet_backwards": backwards}
-
-
-def _options(recipe: Recipe) -> FeedbackOptions:
-    plain = without_rewards(recipe)
-    given = {"guidance": 1.0, **plain.options}
-    choices = {"sampler": tuple(SAMPLERS)}
-    options = read(replace(plain, options=given), FeedbackOptions, RANGES, choices)
-    if options.fewest_moves > options.moves:
-        raise UsageError(f"recipe {recipe.name}, options.fewest_moves={options.fewest_moves}; "
-                         f"valid: at most moves={options.moves}")  # fmt: skip
-    return options
 
 
 def build(recipe: Recipe, device: torch.device) -> FeedbackTask:

@@ -22,7 +22,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,8 @@ from hypersd.conditions import Text
 from hypersd.critic import Critic
 from hypersd.data import open_dataset
 from hypersd.losses import critic_loss, fooling_loss, squared_error
+from hypersd.methods.distillation import DistillationOptions, LearningRate
 from hypersd.methods.lightning_stages import Stage, read_stages
-from hypersd.methods.options import read
 from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid, guided_eps
@@ -43,23 +43,17 @@ from hypersd.task import STUDENT, Task
 NOISE_LEVELS = (10, 250, 500, 750)  # t* of the critic's inputs, as in the paper
 
 
-@dataclass(frozen=True)
-class LightningOptions:
+@dataclass(frozen=True, kw_only=True)
+class LightningOptions(DistillationOptions):
     """A recipe's `options`: guidance of the base in the first stage; points of the solver grid;
     rank of the adapters; critic_lr, the recipe's learning rate where 0; trunk of the critics, a
     trained "copy" of the UNet's half or the base's own, "frozen"; full, a whole UNet instead of an
     adapter; init, a folder with the weights that the student starts from, "" for none."""
 
-    guidance: float
-    points: int = 40
-    rank: int = 8
-    critic_lr: float = 0.0
-    trunk: str = "copy"
+    critic_lr: LearningRate = 0.0
+    trunk: Literal["copy", "frozen"] = "copy"
     full: bool = False
     init: str = ""
-
-
-RANGES = {"guidance": (1.0, 100.0), "points": (1, 1000), "rank": (1, 1024), "critic_lr": (0.0, 1.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +77,7 @@ class LightningTask(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.options = read(recipe, LightningOptions, RANGES, {"trunk": ("copy", "frozen")})
+        self.options = recipe.read_options(LightningOptions)
         self.grid = SolverGrid(self.options.points)
         self.stages = read_stages(recipe, self.grid)
         self.ends = list(accumulate(stage.steps for stage in self.stages))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
-from hypersd.errors import UsageError, nearest
+from pydantic import Field
+
+from hypersd.errors import UsageError
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid
-
-CRITICS = ("none", "pair", "single")
-OUTPUTS = ("epsilon", "sample")
-WEIGHTS = ("distance", "adversarial")
+from hypersd.validation import Count, NonNegative
 
 
 @dataclass(frozen=True)
@@ -24,14 +23,14 @@ class Stage:
     one-step student of the one into the other by a squared error (the paper's Eq. 29).
     """
 
-    teacher: int
-    to: int
-    steps: int
-    critic: str = "none"
+    teacher: Annotated[int, Field(ge=1, alias="from")]
+    to: Count
+    steps: Count
+    critic: Literal["none", "pair", "single"] = "none"
     noised: bool = False
-    output: str = "epsilon"
-    distance: float = 0.0
-    adversarial: float = 1.0
+    output: Literal["epsilon", "sample"] = "epsilon"
+    distance: NonNegative = 0.0
+    adversarial: NonNegative = 1.0
 
     @property
     def role(self) -> str:
@@ -46,49 +45,17 @@ def read_stages(recipe: Recipe, grid: SolverGrid) -> list[Stage]:
     Raises UsageError for an unknown or missing key, a bad value, numbers of steps that do not
     divide, a teacher that no stage has made, two stages alike, or steps that do not add up.
     """
-    stages: list[Stage] = []
-    for i, given in enumerate(recipe.stages):
-        where = f"recipe {recipe.name}, stages[{i}]"
-        stage = _stage(where, given, grid.points)
-        if stage.role in [other.role for other in stages]:
+    stages = recipe.read_stages(Stage)
+    for i, stage in enumerate(stages):
+        before, where = stages[:i], f"recipe {recipe.name}: stages[{i}]"
+        if stage.teacher % stage.to or grid.points % stage.teacher:
+            raise UsageError(f"{where}: {stage.teacher} to {stage.to} on {grid.points} points; "
+                             "valid: each divides the one before")  # fmt: skip
+        if stage.role in [other.role for other in before]:
             raise UsageError(f"{where}: the same from, to and critic as an earlier stage")
-        if stages and stages[-1].output == "sample" and stage.output != "sample":
-            raise UsageError(f"{where}.output={stage.output!r}; valid: sample, as the one before")
-        if i and stage.teacher not in [other.to for other in stages]:
-            made = ", ".join(str(n) for n in sorted({other.to for other in stages}))
+        if before and before[-1].output == "sample" and stage.output != "sample":
+            raise UsageError(f"{where}.output={stage.output}: must be sample, as the one before")
+        if before and stage.teacher not in [other.to for other in before]:
+            made = ", ".join(str(n) for n in sorted({other.to for other in before}))
             raise UsageError(f"{where}.from={stage.teacher}: no such student yet; valid: {made}")
-        stages.append(stage)
-    total = sum(stage.steps for stage in stages)
-    if total != recipe.steps:
-        raise UsageError(
-            f"recipe {recipe.name}: its stages have {total} steps; valid: steps={recipe.steps}"
-        )
     return stages
-
-
-def _stage(where: str, given: dict[str, Any], points: int) -> Stage:
-    counts = ("from", "to", "steps")
-    rest = ("critic", "noised", "output", *WEIGHTS)
-    valid = (*counts, *rest)
-    for key in given:
-        if key not in valid:
-            raise UsageError(f"{where}: unknown key {key!r}; {nearest(str(key), valid)}")
-    for key in counts:
-        if not isinstance(given.get(key), int) or given[key] < 1:
-            raise UsageError(f"{where}.{key}={given.get(key)!r}; valid: a whole number from 1")
-    if given.get("critic", "none") not in CRITICS:
-        raise UsageError(f"{where}.critic={given['critic']!r}; valid: {', '.join(CRITICS)}")
-    if not isinstance(given.get("noised", False), bool):
-        raise UsageError(f"{where}.noised={given['noised']!r}; valid: true or false")
-    if given.get("output", "epsilon") not in OUTPUTS:
-        raise UsageError(f"{where}.output={given['output']!r}; valid: {', '.join(OUTPUTS)}")
-    for key in WEIGHTS:
-        if not isinstance(given.get(key, 0.0), int | float) or given.get(key, 0.0) < 0:
-            raise UsageError(f"{where}.{key}={given[key]!r}; valid: a number from 0")
-    if given["from"] % given["to"] or points % given["from"]:
-        raise UsageError(
-            f"{where}: {given['from']} to {given['to']} on {points} points; valid: each divides "
-            "the one before"
-        )
-    own = {key: given[key] for key in rest if key in given}
-    return Stage(given["from"], given["to"], given["steps"], **own)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hypersd.critic import PatchHeads, encode_all
 from hypersd.losses import hinge_critic_loss, hinge_fooling_loss
-from hypersd.methods.consistency import Draw
+from hypersd.methods.consistency import ConsistencyOptions, Draw
 from hypersd.methods.tscd import CRITIC, Tscd, TscdTask
 from hypersd.recipe import Recipe
 from hypersd.student import TEACHER
@@ -29,7 +29,7 @@ from hypersd.student import TEACHER
 class Pcm(Tscd):
     """Land on the lower edge of t's own phase."""
 
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {}
+    options: ClassVar[type[ConsistencyOptions]] = ConsistencyOptions
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
         """The lower edge of the phase."""

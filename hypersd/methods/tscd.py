@@ -17,21 +17,27 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from hypersd.conditions import Text
 from hypersd.critic import Critic
-from hypersd.errors import UsageError, nearest
 from hypersd.losses import critic_loss, fooling_loss
-from hypersd.methods.consistency import ConsistencyTask, Draw, Landing, Method
+from hypersd.methods.consistency import (
+    ConsistencyOptions,
+    ConsistencyTask,
+    Draw,
+    Landing,
+    Method,
+)
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import SolverGrid
 from hypersd.student import TEACHER
 from hypersd.task import STUDENT
+from hypersd.validation import Count, NonNegative
 
 CRITIC, PREVIOUS = "critic", "previous"
 
@@ -40,23 +46,32 @@ CRITIC, PREVIOUS = "critic", "previous"
 class Stage:
     """`steps` updates with the trajectory cut into `segments`; weights of the two losses."""
 
-    segments: int
-    steps: int
-    distance: float = 1.0
-    adversarial: float = 0.0
+    segments: Count
+    steps: Count
+    distance: NonNegative = 1.0
+    adversarial: NonNegative = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TscdOptions(ConsistencyOptions):
+    """A recipe's `options`.
+
+    teacher: of the ODE in stages after the first.  critic: its trunk, a trained "copy" of the
+    UNet's half, or the UNet's own, "frozen".
+    """
+
+    teacher: Literal["base", "previous_stage"] = "base"
+    critic: Literal["copy", "frozen"] = "copy"
 
 
 class Tscd(Method):
     """Land on a solver point of t's own segment, drawn from [t_b, t_prev]."""
 
-    choices: ClassVar[dict[str, tuple[str, ...]]] = {
-        "teacher": ("base", "previous_stage"),  # of the ODE in stages after the first
-        "critic": ("copy", "frozen"),  # its trunk: a trained copy of the UNet's half, or its own
-    }
+    options: ClassVar[type[ConsistencyOptions]] = TscdOptions
 
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
         super().__init__(recipe, grid)
-        self.stages = read_stages(recipe)
+        self.stages = recipe.read_stages(Stage)
         self.ends = list(accumulate(stage.steps for stage in self.stages))
         for stage in self.stages:
             self.grid.check_segments(stage.segments)
@@ -95,7 +110,7 @@ class TscdTask(ConsistencyTask):
             return {}
         with torch.random.fork_rng():
             torch.manual_seed(self.recipe.seed)
-            frozen = self.recipe.options.get("critic", "copy") == "frozen"
+            frozen = isinstance(self.options, TscdOptions) and self.options.critic == "frozen"
             recompute = self.recipe.gradient_checkpointing
             critic = Critic(self.base.unet, frozen=frozen, recompute=recompute)
             self.critic = critic.to(self.device)
@@ -183,35 +198,8 @@ class TscdTask(ConsistencyTask):
 
     @property
     def _taught_by_previous(self) -> bool:
-        return bool(self.recipe.options.get("teacher") == "previous_stage")
-
-
-def read_stages(recipe: Recipe) -> list[Stage]:
-    """The recipe's stages: a list of {segments, steps} whose steps add up to the recipe's.
-
-    Raises UsageError for an unknown or missing key, a bad number or another sum.
-    """
-    stages = [_stage(f"recipe {recipe.name}, stages[{i}]", d) for i, d in enumerate(recipe.stages)]
-    total = sum(stage.steps for stage in stages)
-    if total != recipe.steps:
-        raise UsageError(
-            f"recipe {recipe.name}: its stages have {total} steps; valid: steps={recipe.steps}"
-        )
-    return stages
-
-
-def _stage(where: str, given: dict[str, Any]) -> Stage:
-    counts, weights = ("segments", "steps"), ("distance", "adversarial")
-    for key in given:
-        if key not in counts + weights:
-            raise UsageError(f"{where}: unknown key {key!r}; {nearest(str(key), counts + weights)}")
-    for key in counts:
-        if not isinstance(given.get(key), int) or given[key] < 1:
-            raise UsageError(f"{where}.{key}={given.get(key)!r}; valid: a whole number from 1")
-    for key in weights:
-        if not isinstance(given.get(key, 0.0), int | float) or given.get(key, 0.0) < 0:
-            raise UsageError(f"{where}.{key}={given[key]!r}; valid: a number from 0")
-    return Stage(**given)
+        options = self.options
+        return isinstance(options, TscdOptions) and options.teacher == "previous_stage"
 
 
 def build(recipe: Recipe, device: torch.device) -> TscdTask:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hypersd.base import Base
 from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
+from hypersd.rewards.options import ObjectiveOptions, ValidationOptions
 from hypersd.rewards.panel import Guard, Panel
 from hypersd.solver import SolverGrid
 from hypersd.student import Student
 from hypersd.task import STUDENT, Task
 
 JUDGED = 64  # validation prompts that evaluators rate, where the recipe names none
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedOptions:
+    """What a recipe's `options` say of rewards and of the evaluators that watch over them
+    (`hypersd.rewards.panel`)."""
+
+    rewards: tuple[ObjectiveOptions, ...] = ()
+    validation: tuple[ValidationOptions, ...] = ()
 
 
 class WatchedTask(Task):

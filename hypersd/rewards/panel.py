@@ -9,34 +9,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from hypersd.errors import UsageError
-from hypersd.recipe import Recipe
-from hypersd.rewards import hinge, load_reward, read_rewards
-from hypersd.rewards.options import RewardOptions
+from hypersd.rewards import hinge, load_reward
+from hypersd.rewards.options import ObjectiveOptions, RewardOptions, ValidationOptions
 
+R = TypeVar("R", bound=RewardOptions)
 Pictures = Callable[[], Tensor]
 """Gives validation pictures of the weights as they are, [n, 3, H, W] in [-1, 1]."""
 
 
 class Panel:
-    """The `rewards` and `validation` of a recipe's options, loaded."""
+    """The `rewards` and `validation` of a recipe's options, loaded.  name: the recipe's."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.name, where = recipe.name, f"recipe {recipe.name}, options"
-        self.options = read_rewards(f"{where}.rewards", recipe.options.get("rewards", []))
-        watching = recipe.options.get("validation", [])
-        judges = read_rewards(f"{where}.validation", watching, judges=True)
+    def __init__(
+        self, name: str, rewards: Sequence[ObjectiveOptions],
+        validation: Sequence[ValidationOptions], device: torch.device,
+    ) -> None:  # fmt: skip
+        self.name, self.options = name, rewards
         self.rewards = {
-            name: (load_reward(one, device), one) for name, one in _named(self.options).items()
+            name: (load_reward(one, device), one) for name, one in _named(rewards).items()
         }
         self.judges = {
-            name: (load_reward(one, device), one.drop) for name, one in _named(judges).items()
+            name: (load_reward(one, device), one.drop) for name, one in _named(validation).items()
         }
 
     @property
@@ -63,19 +63,13 @@ class Panel:
         return total, scalars
 
 
-def _named(entries: Sequence[RewardOptions]) -> dict[str, RewardOptions]:
+def _named(entries: Sequence[R]) -> dict[str, R]:
     """Entries by kind; a second one of a kind is `<kind>_2`."""
-    named: dict[str, RewardOptions] = {}
+    named: dict[str, R] = {}
     for one in entries:
         count = 1 + sum(other.kind == one.kind for other in named.values())
         named[one.kind if count == 1 else f"{one.kind}_{count}"] = one
     return named
-
-
-def without_rewards(recipe: Recipe) -> Recipe:
-    """The recipe with the options that a panel does not read."""
-    options = {k: v for k, v in recipe.options.items() if k not in ("rewards", "validation")}
-    return replace(recipe, options=options)
 
 
 class Guard(nn.Module):

@@ -146,10 +146,10 @@ def test_a_stopped_training_goes_on_with_both_roles(
     ("options", "says"),
     [
         ({"fake_update": 2}, "did you mean 'fake_updates'"),
-        ({"start": 1000}, "valid: int from 1 to 999"),
-        ({"pairs": 9}, "valid: at most batch=3"),
+        ({"start": 1000}, "must be a whole number from 1 to 999"),
+        ({"pairs": 9}, "must be at most batch=3"),
         ({"init": "nowhere/at all"}, "nowhere"),
-        ({"init": 3}, "valid: a text"),
+        ({"init": 3}, "must be a text"),
     ],
 )
 def test_bad_options_are_one_line(

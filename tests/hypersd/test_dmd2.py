@@ -161,7 +161,7 @@ def test_a_stopped_training_goes_on_with_fake_and_critic(task: Dmd2Task, tmp_pat
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"mse": 0.1}, "mse=0.1"), ({"moves": 9}, "valid: int from 1 to 8"),
+    [({"mse": 0.1}, "unknown key 'mse'"), ({"moves": 9}, "must be a whole number from 1 to 8"),
      ({"gann": 1.0}, "did you mean 'gan'"), ({"rewards": []}, "unknown key 'rewards'")],
 )  # fmt: skip
 def test_bad_options_are_one_line(tiny_base: Path, options: Any, says: str) -> None:

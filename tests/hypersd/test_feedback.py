@@ -17,8 +17,10 @@ from hypersd.methods import METHODS
 from hypersd.methods.feedback import FeedbackTask
 from hypersd.recipe import Recipe
 from hypersd.rewards import hinge, panel
+from hypersd.rewards.options import ObjectiveOptions
 from hypersd.shapes.segmenter import SegmenterNet
 from hypersd.student import Student
+from hypersd.validation import read
 
 ENTRY = {"kind": "aesthetic", "folder": "unused", "target": 0.2, "clip": "unused"}
 RECIPE = Recipe(
@@ -161,14 +163,14 @@ def test_structure_alone_trains_too(build: Any, segmenter: Path, tmp_path: Path)
     ("options", "says"),
     [
         ({"rewards": []}, "neither rewards nor a segmenter"),
-        ({"rewards": "aesthetic"}, "valid: a list"),
+        ({"rewards": "aesthetic"}, "must be a list"),
         ({"rewards": [{"kind": "aesthetic", "folder": "x"}]}, "'target' is missing"),
         ({"rewards": [ENTRY | {"kind": "aesthetics"}]}, "did you mean 'aesthetic'"),
-        ({"rewards": [ENTRY | {"target": "high"}]}, "valid: a number"),
+        ({"rewards": [ENTRY | {"target": "high"}]}, "must be a number"),
         ({"rewards": [ENTRY | {"goal": 1}]}, "unknown key 'goal'"),
         ({"onto": "no/where"}, "weights in no/where"),
         ({"segmenter": "no/where"}, "segmenter no/where"),
-        ({"guidance": 3.0}, "valid: float from 1.0 to 1.0"),
+        ({"guidance": 3.0}, "must be a number from 1 to 1"),
     ],
 )
 def test_bad_options_are_one_line(build: Any, options: Any, says: str) -> None:
@@ -200,7 +202,7 @@ def test_shipped_evaluators_are_differentiable_rewards() -> None:
         load_aesthetic()(clip.encode_image(shown)),
         100 * (clip.encode_image(shown) * clip.encode_text(prompts)).sum(1),
     ]
-    for entry, truth in zip(rewards.read_rewards("x", entries), expected, strict=True):
+    for entry, truth in zip(read(list[ObjectiveOptions], entries), expected, strict=True):
         pictures = images.clone().requires_grad_()
         found = rewards.load_reward(entry, cpu)(pictures, prompts)
         torch.testing.assert_close(found, truth, rtol=1e-4, atol=1e-4)

@@ -276,7 +276,7 @@ def test_the_critic_of_an_x0_stage_moves_and_is_in_the_checkpoint(
         ([{"from": 7, "to": 1, "steps": 4}], "7 to 1 on 40 points"),
         ([{"from": 8, "to": 4, "step": 4}], "did you mean 'steps'"),
         ([{"from": 8, "to": 4, "steps": 4, "critic": "triple"}], "valid: none, pair, single"),
-        ([{"from": 8, "to": 4, "steps": 4, "noised": 1}], "valid: true or false"),
+        ([{"from": 8, "to": 4, "steps": 4, "noised": 1}], "must be true or false"),
         ([{"from": 8, "to": 4, "steps": 2}, {"from": 8, "to": 2, "steps": 2}], "valid: 4"),
         ([{"from": 8, "to": 4, "steps": 2}], "2 steps; valid: steps=4"),
         ([{"from": 8, "to": 4, "steps": 2}] * 2, "the same from, to and critic"),

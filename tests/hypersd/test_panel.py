@@ -22,9 +22,11 @@ from hypersd.methods.dmd import DmdTask
 from hypersd.methods.feedback import FeedbackTask
 from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
-from hypersd.rewards import panel, read_rewards
+from hypersd.rewards import panel
+from hypersd.rewards.options import ObjectiveOptions, RewardOptions, ValidationOptions
 from hypersd.schedule import Schedule
 from hypersd.student import WEIGHT_NAME, Student, add_adapter_to
+from hypersd.validation import read
 
 REWARD = {"kind": "aesthetic", "folder": "unused", "target": 5.0, "weight": 0.5}
 JUDGE = {"kind": "faithful", "folder": "unused", "drop": 0.02}
@@ -51,8 +53,11 @@ def dark(images: torch.Tensor, prompts: Any) -> torch.Tensor:
 def small(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """The reward likes bright pictures, the judge dark ones."""
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(panel, "load_reward",
-                        lambda entry, device: dark if entry.drop else bright)  # fmt: skip
+
+    def load(entry: RewardOptions, device: torch.device) -> Any:
+        return dark if isinstance(entry, ValidationOptions) else bright
+
+    monkeypatch.setattr(panel, "load_reward", load)
     monkeypatch.setattr(watched, "JUDGED", 2)
     monkeypatch.setattr(Preview, "write", lambda self, path: {})
 
@@ -100,14 +105,16 @@ def test_a_judge_without_a_number_ends_it_too(
 
 def test_an_entry_says_what_it_is_for() -> None:
     with pytest.raises(UsageError, match="'drop' is missing"):
-        read_rewards("x", [REWARD], judges=True)
-    with pytest.raises(UsageError, match="valid: aesthetic"):
-        read_rewards("x", [JUDGE | {"target": 1.0}])
+        read(ValidationOptions, {"kind": "clip", "folder": "x"}, "validation[0]")
+    with pytest.raises(UsageError, match="unknown key 'drop'"):
+        read(ObjectiveOptions, JUDGE | {"target": 1.0}, "rewards[0]")
+    with pytest.raises(UsageError, match=r"rewards\[0\]\.kind=faithful: valid: aesthetic"):
+        read(ObjectiveOptions, REWARD | {"kind": "faithful"}, "rewards[0]")
 
 
 def test_two_of_a_kind_have_names_of_their_own(small: Any) -> None:
-    both = panel.Panel(small(RECIPE, rewards=[REWARD, REWARD | {"target": 1.0}]),
-                       torch.device("cpu"))  # fmt: skip
+    rewards = [ObjectiveOptions(**REWARD), ObjectiveOptions(**REWARD | {"target": 1.0})]
+    both = panel.Panel("trial", rewards, [], torch.device("cpu"))
     images = torch.full((2, 3, 4, 4), 0.25)
     total, scalars = both.rated(images, ["a", "b"])
     assert scalars == {"reward_aesthetic": 0.25, "reward_aesthetic_2": 0.25}

@@ -24,6 +24,7 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 from hypersd import rewards
 from hypersd.errors import UsageError
 from hypersd.rewards.coco import CocoStructure
+from hypersd.rewards.options import RewardOptions
 from hypersd.rewards.published import prepared
 from hypersd.rewards.structure import load_structure
 
@@ -36,7 +37,7 @@ def as_input(images: np.ndarray) -> torch.Tensor:
 
 def scored(entry: dict[str, Any], images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
     """Scores, after a look at the gradient: there in every picture, and finite."""
-    (options,) = rewards.read_rewards("x", [{"target": 1.0, **entry}])
+    options = RewardOptions(**entry)
     images = images.clone().requires_grad_()
     found = rewards.load_reward(options, CPU)(images, prompts)
     found.sum().backward()
@@ -99,9 +100,7 @@ def test_other_files_are_one_line(tmp_path: Path) -> None:
     }
     for says, entry in bad.items():
         place = str(tmp_path / entry["folder"]) if "folder" in entry else "no/where"
-        (options,) = rewards.read_rewards(
-            "x", [entry | {"folder": place, "target": 1.0, "clip": str(clip)}]
-        )
+        options = RewardOptions(**entry | {"folder": place, "clip": str(clip)})
         with pytest.raises(UsageError, match=says) as caught:
             rewards.load_reward(options, CPU)
         assert "\n" not in str(caught.value)

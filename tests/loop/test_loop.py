@@ -205,12 +205,12 @@ def test_hardware_is_named_by_its_model():
     ("overrides", "words"),
     [
         ({"stepz": 3}, "did you mean 'steps'"),
-        ({"steps": "many"}, "steps='many' is not a valid int"),
+        ({"steps": "many"}, "steps=many: must be a whole number >= 1"),
         ({"steps": 0}, "steps=0"),
-        ({"lr": -1.0}, "lr=-1.0"),
-        ({"data": 3}, "is not a dict"),
-        ({"stages": [3]}, "stages=[3] is not a list of mappings"),
-        ({"prompts": [3]}, "prompts=[3] is not a list of texts"),
+        ({"lr": -1.0}, "lr=-1.0: must be a number > 0"),
+        ({"data": 3}, "data=3: must be a mapping"),
+        ({"stages": [3]}, "stages[0]=3: must be a mapping"),
+        ({"prompts": [3]}, "prompts=3: must be a text"),
     ],
 )
 def test_bad_recipes_are_one_line(overrides, words):
