@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ class Networks:
 
 
 @contextmanager
-def timed() -> Iterator[Networks]:
+def timed(clock: Callable[[], float] = time.perf_counter) -> Iterator[Networks]:
     """Counts the time within torch modules while it is open; waits for a GPU after each.
 
     Costs an inner module's call about 0.2 microseconds.
@@ -32,7 +32,7 @@ def timed() -> Iterator[Networks]:
         nonlocal depth
         if depth:
             return call(module, *arguments, **named)
-        depth, began = 1, time.perf_counter()
+        depth, began = 1, clock()
         try:
             out = call(module, *arguments, **named)
             if torch.cuda.is_available():
@@ -40,7 +40,7 @@ def timed() -> Iterator[Networks]:
             return out
         finally:
             depth = 0
-            found.seconds += time.perf_counter() - began
+            found.seconds += clock() - began
             found.calls += 1
 
     torch.nn.Module.__call__ = counted  # type: ignore[method-assign]

@@ -1,6 +1,7 @@
 """How long until a plan or the help is there: `python -m benchmarks.start [repeats=5]`.
 
-CPU seconds of the whole process (its user and system time), medians. What takes them is shown by
+CPU seconds of the whole process (its user and system time), medians, beside what an import of torch
+takes on the same machine: none of these commands imports it. What takes them is shown by
 `python -X importtime bench.py task=plan suite=shapes_1step`.
 """
 
@@ -17,28 +18,35 @@ from pathlib import Path
 from benchmarks.measure import Row, publish
 
 ROOT = Path(__file__).resolve().parent.parent
-MOST = 1.5
+TORCH = ["-c", "import torch"]
 COMMANDS = (["--help"], ["task=plan", "suite=shapes_1step"], ["task=plan", "suite=shapes_1to8"])
 
 
 def main(arguments: list[str]) -> None:
     """Print and write the rows."""
     given = dict(word.split("=", 1) for word in arguments)
+    repeats = int(given.get("repeats", 5))
+    peer, _ = medians(TORCH, repeats)
     rows = []
     for words in COMMANDS:
-        runs = [once(words) for _ in range(int(given.get("repeats", 5)))]
-        cpu, wall = (statistics.median(values) for values in zip(*runs, strict=True))
-        rows.append(Row(" ".join(words), cpu, "asked: at most", MOST, f"{wall:.2f} s of wall time"))
+        cpu, wall = medians([str(ROOT / "bench.py"), *words], repeats)
+        note = f"CPU seconds; {wall:.2f} s of wall time"
+        rows.append(Row(" ".join(words), cpu, "import torch", peer, note))
     publish("start", rows)
 
 
+def medians(words: list[str], repeats: int) -> tuple[float, float]:
+    """Median (CPU, wall) seconds of a command."""
+    runs = [once(words) for _ in range(repeats)]
+    cpu, wall = (statistics.median(values) for values in zip(*runs, strict=True))
+    return cpu, wall
+
+
 def once(words: list[str]) -> tuple[float, float]:
-    """(CPU, wall) seconds of one command, in an empty folder."""
+    """(CPU, wall) seconds of one command of Python's, in an empty folder."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "bench.py"), *words], cwd=folder, stdout=subprocess.DEVNULL
-        )
+        process = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=subprocess.DEVNULL)
         _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - began
     if status != 0:

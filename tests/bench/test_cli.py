@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,10 +105,8 @@ def test_a_faulty_suite_file_is_refused(
     _refused(call("suite=mine.yaml"), said)
 
 
-def test_help_starts_fast_and_names_the_suites(call: Call) -> None:
-    began = time.perf_counter()
+def test_help_names_the_suites(call: Call) -> None:
     done = call("--help")
-    assert time.perf_counter() - began < 5  # 0.1 s on a quiet machine
     assert done.returncode == 0 and "shapes_1to8" in done.stdout and "task=plan" in done.stdout
 
 

@@ -1,9 +1,11 @@
-"""What says only what it would do starts at once: no torch, little CPU time."""
+"""What says only what it would do starts at once, since nothing heavy is imported for it.
+
+How fast that is, beside an import of torch: `python -m benchmarks.start`.
+"""
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "diffusers", "transformers", "scipy", "matplotlib", "open_clip", "PIL", "jinja2")
-MOST = 1.5  # seconds of CPU, on whatever machine: about half of it on a fast one
 # At the end of a whole command, on stderr: what was imported of HEAVY.
 PROBE = """
 import atexit, sys
@@ -27,12 +28,10 @@ raise SystemExit(main(sys.argv[1:]))
 def test_plan_and_help_start_without_torch(tmp_path: Path, suite: str, words: list[str]) -> None:
     command = [sys.executable, "-c", PROBE.format(heavy=HEAVY), f"suite={suite}", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    before = _children()
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     )
     assert done.stderr.strip() == "[]"
-    assert _children() - before < MOST
     assert suite in done.stdout or "images to make" in done.stdout
 
 
@@ -43,9 +42,3 @@ def test_a_mistake_is_found_without_torch(tmp_path: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.strip().endswith("[]")
-
-
-def _children() -> float:
-    """CPU seconds of all finished child processes."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
