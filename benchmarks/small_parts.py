@@ -1,4 +1,4 @@
-"""Small parts that everything waits for, beside what others take: `python -m benchmarks.small_parts`.
+"""Small parts that all else waits for, beside what others take: `python -m benchmarks.small_parts`.
 
 Rendering of the world's scenes against Pillow's PNG of the same pictures, and the bootstrap of
 `bench.statistics.intervals` against `scipy.stats.bootstrap`.
@@ -45,12 +45,9 @@ def bootstrap() -> Row:
     again, found = seconds(
         lambda: theirs((x,), np.mean, n_resamples=RESAMPLES, method="percentile", batch=250)
     )
-    apart = max(
-        abs(low - found.confidence_interval.low), abs(high - found.confidence_interval.high)
-    )
-    return Row(
-        f"bootstrap of {PROMPTS} prompts", ours, "scipy", again, f"ends differ by {apart:.1g}"
-    )
+    apart = np.abs(np.subtract((low, high), found.confidence_interval)).max()
+    note = f"ends differ by {apart:.1g}"
+    return Row(f"bootstrap of {PROMPTS} prompts", ours, "scipy", again, note)
 
 
 if __name__ == "__main__":
