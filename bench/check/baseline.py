@@ -13,8 +13,9 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.check.folder import Folder
 from bench.errors import UsageError, nearest
+from bench.results.run_folder import RunFolder
+from bench.statistics.result import results_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "baselines"
 MARK = "baseline.json"  # says that a folder is a baseline, so that only such a one is replaced
@@ -45,7 +46,7 @@ def locate(name: str, *, new: bool = False) -> Path:
     return FOLDER / name
 
 
-def write(run: Folder, target: Path) -> None:
+def write(run: RunFolder, target: Path) -> None:
     """Make `target` the baseline of `run`, whole or not at all; an older one stays until then.
 
     Raises UsageError where the run lacks something, or `target` holds anything but a baseline.
@@ -74,11 +75,11 @@ def _entries(path: Path) -> list[Path]:
     return list(path.iterdir()) if path.is_dir() else [path]
 
 
-def _fill(run: Folder, target: Path) -> None:
+def _fill(run: RunFolder, target: Path) -> None:
     for name in ("result.json", "run.json", "prompts.jsonl"):
         shutil.copyfile(run.path / name, target / name)
     for contestant in run.summary.contestants:
-        run.results(contestant.name)  # raises where something is missing or damaged
+        results_of(run, contestant.name)  # raises where something is missing or damaged
         for kind in ("scores", "features"):
             source = run.path / kind / f"{contestant.name}.safetensors"
             if source.is_file():
@@ -94,7 +95,7 @@ def _fill(run: Folder, target: Path) -> None:
     (target / MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
-def _thumbnails(run: Folder, name: str, folder: Path) -> None:
+def _thumbnails(run: RunFolder, name: str, folder: Path) -> None:
     """At most 100 of a contestant's pictures, evenly spread, as WebP of 128 pixels or less."""
     from PIL import Image
 

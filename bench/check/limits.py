@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bench.check.folder import Folder
 from bench.check.verdicts import Outcome, Verdict
+from bench.results.run_folder import RunFolder
 from bench.results.summary import Contestant
 from bench.statistics import margins
 from bench.statistics.margins import Margin
@@ -18,7 +18,7 @@ from bench.statistics.margins import Margin
 SAME_MACHINE = ("hardware", "device", "threads", "precision")
 
 
-def judge(run: Folder, base: Folder, limits: Mapping[str, Margin | None]) -> list[Verdict]:
+def judge(run: RunFolder, base: RunFolder, limits: Mapping[str, Margin | None]) -> list[Verdict]:
     """Rows on speed, memory and broken pictures of every contestant that both have, and one for
     every contestant that the run lacks.  limits: the suite's, over the defaults."""
     chosen = {**margins.LIMITS, **limits}
@@ -37,13 +37,13 @@ def judge(run: Folder, base: Folder, limits: Mapping[str, Margin | None]) -> lis
     return found
 
 
-def added(run: Folder, base: Folder) -> list[str]:
+def added(run: RunFolder, base: RunFolder) -> list[str]:
     """Contestants of the run that the baseline does not have; they are judged by nobody."""
     known = {c.name for c in base.summary.contestants}
     return [c.name for c in run.summary.contestants if c.name not in known]
 
 
-def _elsewhere(run: Folder, base: Folder) -> str:
+def _elsewhere(run: RunFolder, base: RunFolder) -> str:
     """What of the machine differs, in words; empty where nothing does."""
     mine, theirs = run.summary.environment, base.summary.environment
     other = [key for key in SAME_MACHINE if mine.get(key) != theirs.get(key)]
@@ -85,9 +85,11 @@ def _limited(
     return Verdict(name, subject, outcome, why, old, new, new - old, loss=new - old, margin=allowed)
 
 
-def _broken(run: Folder, base: Folder, before: Contestant, after: Contestant) -> list[Verdict]:
+def _broken(
+    run: RunFolder, base: RunFolder, before: Contestant, after: Contestant
+) -> list[Verdict]:
     """One row where pictures are broken that were not."""
-    old, new = base.broken(before), run.broken(after)
+    old, new = _broken_pictures(base, before), _broken_pictures(run, after)
     if not new and not old:
         return []
     outcome: Outcome = "regress" if len(new) > len(old) else "pass"
@@ -95,3 +97,10 @@ def _broken(run: Folder, base: Folder, before: Contestant, after: Contestant) ->
     return [
         Verdict(before.name, "broken images", outcome, why, len(old), len(new), len(new) - len(old))
     ]
+
+
+def _broken_pictures(folder: RunFolder, contestant: Contestant) -> list[str]:
+    """The ledger's lines on a contestant's pictures that were black or not finite."""
+    held = [folder.summary.ledger.get(kind) for kind in ("not_finite", "black")]
+    lines = [str(line) for found in held if isinstance(found, list) for line in found]
+    return [line for line in lines if line.startswith(f"{contestant.name}: ")]

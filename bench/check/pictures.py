@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.check.folder import Folder, aligned
+from bench.check import protocol
 from bench.check.verdicts import Verdict
+from bench.results.run_folder import RunFolder
 
 MOST = 6  # prompts shown of a contestant
 
@@ -29,7 +30,7 @@ class Worst:
     after: Path | None
 
 
-def worst(verdicts: Sequence[Verdict], run: Folder, base: Folder, out: Path) -> list[Worst]:
+def worst(verdicts: Sequence[Verdict], run: RunFolder, base: RunFolder, out: Path) -> list[Worst]:
     """The worst prompts of every contestant that did not pass, pictures copied below `out`.
 
     One metric speaks for a contestant: of those that regressed (else: are undecided) the one with
@@ -45,7 +46,7 @@ def worst(verdicts: Sequence[Verdict], run: Folder, base: Folder, out: Path) -> 
     return found
 
 
-def _speaker(verdicts: Sequence[Verdict], base: Folder) -> Verdict | None:
+def _speaker(verdicts: Sequence[Verdict], base: RunFolder) -> Verdict | None:
     for outcome in ("regress", "inconclusive"):
         rows = [v for v in verdicts if v.outcome == outcome and any(v.losses.values())]
         rows = [v for v in rows if outcome == "regress" or (v.loss or 0.0) > 0]
@@ -61,8 +62,8 @@ def _speaker(verdicts: Sequence[Verdict], base: Folder) -> Verdict | None:
     return None
 
 
-def _of(verdict: Verdict, run: Folder, base: Folder, out: Path) -> list[Worst]:
-    name, places = verdict.contestant, aligned(run, base)
+def _of(verdict: Verdict, run: RunFolder, base: RunFolder, out: Path) -> list[Worst]:
+    name, places = verdict.contestant, protocol.aligned(run, base)
     before = base.pictures(name)
     after = {places[i]: path for i, path in run.pictures(name).items() if i in places}
     order = sorted(verdict.losses, key=lambda i: -verdict.losses[i])

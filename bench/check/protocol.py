@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.check.folder import Folder
+from bench.results.run_folder import RunFolder
 
 ENVIRONMENT = ("commit", "device", "hardware", "threads", "precision", "batch", "python")
 LONGEST = 40  # characters of a value that is shown
 
 
-def differences(run: Folder, base: Folder) -> list[str]:
+def differences(run: RunFolder, base: RunFolder) -> list[str]:
     """What the protocols differ in, a clause each; empty where numbers may be compared.
 
     The order of the prompts is no part of it: they are matched by text.
@@ -27,7 +27,23 @@ def differences(run: Folder, base: Folder) -> list[str]:
     return [*found, *_metrics(run, base)]
 
 
-def _prompts(run: Folder, base: Folder) -> Iterator[str]:
+def aligned(folder: RunFolder, like: RunFolder) -> dict[int, int]:
+    """Prompt index in `folder` -> index of the same text in `like`.
+
+    A text that comes several times is matched in its order of appearance. Texts that `like` lacks
+    are left out (`differences` names them).
+    """
+    places: dict[str, list[int]] = {}
+    for index, text in sorted(like.texts.items()):
+        places.setdefault(text, []).append(index)
+    found = {}
+    for index, text in sorted(folder.texts.items()):
+        if places.get(text):
+            found[index] = places[text].pop(0)
+    return found
+
+
+def _prompts(run: RunFolder, base: RunFolder) -> Iterator[str]:
     mine, theirs = Counter(run.texts.values()), Counter(base.texts.values())
     if mine == theirs:
         return
@@ -41,7 +57,7 @@ def _prompts(run: Folder, base: Folder) -> Iterator[str]:
         yield f"other prompts, for instance {_shown(other)!r}"
 
 
-def _metrics(run: Folder, base: Folder) -> Iterator[str]:
+def _metrics(run: RunFolder, base: RunFolder) -> Iterator[str]:
     mine, theirs = _identities(run), _identities(base)
     for name in sorted({*mine, *theirs}):
         if name not in mine:
@@ -52,7 +68,7 @@ def _metrics(run: Folder, base: Folder) -> Iterator[str]:
             yield f"metric {name} is another one (network, preprocessing or reference)"
 
 
-def _identities(folder: Folder) -> dict[str, str]:
+def _identities(folder: RunFolder) -> dict[str, str]:
     return {
         name: value.identity
         for contestant in folder.summary.contestants
@@ -60,7 +76,7 @@ def _identities(folder: Folder) -> dict[str, str]:
     }
 
 
-def changes(run: Folder, base: Folder, name: str) -> list[str]:
+def changes(run: RunFolder, base: RunFolder, name: str) -> list[str]:
     """What changed in a contestant, a clause each; empty where its identity is the same."""
     mine, theirs = run.summary.contestant(name), base.summary.contestant(name)
     if mine.identity == theirs.identity:
@@ -94,7 +110,7 @@ def _shown(value: Any) -> str:
     return words if len(words) <= LONGEST else words[: LONGEST - 3] + "..."
 
 
-def environment(run: Folder, base: Folder) -> list[str]:
+def environment(run: RunFolder, base: RunFolder) -> list[str]:
     """What differs in where and by what the two were made: versions, device, commit."""
     mine, theirs = run.summary.environment, base.summary.environment
     pairs = [(key, theirs.get(key), mine.get(key)) for key in ENVIRONMENT]

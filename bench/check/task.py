@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.check import baseline, folder, junit, limits, markdown, pictures, protocol, verdicts
-from bench.check.folder import Folder
+from bench.check import baseline, junit, limits, markdown, pictures, protocol, verdicts
 from bench.check.markdown import Page
 from bench.check.verdicts import Verdict
 from bench.errors import UsageError
+from bench.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from bench.options import Options
@@ -34,12 +34,12 @@ def check(options: Options, suite: Suite | None) -> int:
 
     Raises UsageError: no finished run, no baseline, another protocol, something damaged.
     """
-    run = folder.read(_run_folder(options, suite), "run")
+    run = RunFolder(_run_folder(options, suite), "run").checked()
     assert options.baseline is not None
     target = baseline.locate(options.baseline, new=options.update)
     if options.update:
         return _update(run, target, suite)
-    base = folder.read(target, "baseline")
+    base = RunFolder(target, "baseline").checked()
     different = protocol.differences(run, base)
     if different:
         raise UsageError(
@@ -71,7 +71,7 @@ def _run_folder(options: Options, suite: Suite | None) -> Path:
     return plan.out
 
 
-def judged(run: Folder, base: Folder, name: str, suite: Suite | None = None) -> Page:
+def judged(run: RunFolder, base: RunFolder, name: str, suite: Suite | None = None) -> Page:
     """Every verdict on `run`, and what else a summary tells; no pictures yet.
 
     Margins and limits are the suite's where one is given, else those the run was made with.
@@ -101,12 +101,12 @@ def judged(run: Folder, base: Folder, name: str, suite: Suite | None = None) -> 
     )
 
 
-def _silent(run: Folder, base: Folder, name: str) -> list[str]:
+def _silent(run: RunFolder, base: RunFolder, name: str) -> list[str]:
     """A clause where an unchanged contestant drew other pictures than the baseline's."""
     mine, theirs = run.features(name), base.features(name)
     if not (mine.keys() & theirs.keys()) - {"index", "seed"}:
         return []
-    if verdicts.same_pictures(mine, theirs, folder.aligned(run, base)):
+    if verdicts.same_pictures(mine, theirs, protocol.aligned(run, base)):
         return []
     return ["no setting and no weight, but its pictures are others (a library? the machine?)"]
 
@@ -117,11 +117,11 @@ def overall(rows: Sequence[Verdict]) -> str:
     return next((o for o in ("regress", "inconclusive") if o in held), "pass")
 
 
-def _update(run: Folder, target: Path, suite: Suite | None) -> int:
+def _update(run: RunFolder, target: Path, suite: Suite | None) -> int:
     """Write the baseline; says first how the run compares with the one that it replaces."""
     if (target / "result.json").is_file():
         try:
-            base = folder.read(target, "baseline")
+            base = RunFolder(target, "baseline").checked()
             different = protocol.differences(run, base)
             if different:
                 print(f"the old baseline is of another protocol: {'; '.join(different)}")

@@ -20,14 +20,15 @@ from typing import Literal
 
 import numpy as np
 
-from bench.check.folder import Folder, aligned, renumbered
+from bench.check import protocol
 from bench.results.entries import Arrays
+from bench.results.run_folder import RunFolder
 from bench.statistics import differences, power
 from bench.statistics import margins as margin_sizes
 from bench.statistics.differences import Difference
 from bench.statistics.intervals import holm
 from bench.statistics.margins import Margin
-from bench.statistics.result import Array, Ids, Result
+from bench.statistics.result import Array, Ids, Result, results_of
 
 Outcome = Literal["pass", "regress", "inconclusive", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("pass", "regress", "inconclusive", "skipped")
@@ -97,13 +98,13 @@ def _by_prompt(after: Result, before: Result) -> tuple[Ids, Array, Array]:
     return after.prompts, after.influence, before.influence
 
 
-def judge(run: Folder, base: Folder, sizes: Mapping[str, Margin]) -> list[Verdict]:
+def judge(run: RunFolder, base: RunFolder, sizes: Mapping[str, Margin]) -> list[Verdict]:
     """Every contestant that both have, on every metric; the run's protocol is the baseline's.
 
     sizes: the suite's margins; a percentage is of the baseline's value.  Raises UsageError where
     a folder lacks scores.
     """
-    places = aligned(run, base)
+    places = protocol.aligned(run, base)
     names = [c.name for c in base.summary.contestants]
     there = {c.name for c in run.summary.contestants}
     rows = [row for name in names if name in there for row in _rows(run, base, name, sizes, places)]
@@ -118,9 +119,13 @@ def judge(run: Folder, base: Folder, sizes: Mapping[str, Margin]) -> list[Verdic
 
 
 def _rows(
-    run: Folder, base: Folder, name: str, sizes: Mapping[str, Margin], places: Mapping[int, int]
+    run: RunFolder,
+    base: RunFolder,
+    name: str,
+    sizes: Mapping[str, Margin],
+    places: Mapping[int, int],
 ) -> list[_Row]:
-    after, before = renumbered(run.results(name), places), base.results(name)
+    after, before = renumbered(results_of(run, name), places), results_of(base, name)
     same = same_pictures(run.features(name), base.features(name), places)
     values = run.summary.contestant(name).metrics
     return [
@@ -130,6 +135,20 @@ def _rows(
         )
         for metric in before
     ]  # fmt: skip
+
+
+def renumbered(results: Mapping[str, Result], places: Mapping[int, int]) -> dict[str, Result]:
+    """Results with the prompt ids of another folder, ascending again."""
+    found = {}
+    for metric, result in results.items():
+        ids = np.array([places[int(index)] for index in result.prompts], np.int64)
+        order = np.argsort(ids)
+        parts = {
+            part: None if values is None else values[order]
+            for part, values in (("per_prompt", result.per_prompt), ("influence", result.influence))
+        }
+        found[metric] = Result(**{**vars(result), "prompts": ids[order], **parts})
+    return found
 
 
 def same_pictures(run: Arrays, base: Arrays, places: Mapping[int, int]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,17 +11,29 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError, brief
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".webp")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All numbered pictures in a folder of images."""
-    paths = folder.iterdir()
-    return sorted(p for p in paths if p.suffix in IMAGE_SUFFIXES and p.stem.isdecimal())
+    """All pictures named by a number in a folder, ascending. Raises OSError."""
+    return [folder / name for name in sorted(os.listdir(folder)) if _is_numbered(name)]
+
+
+def numbered_pictures(folder: Path) -> dict[int, Path]:
+    """The pictures of a folder by their number; empty where it cannot be read."""
+    try:
+        return {int(path.stem): path for path in image_files(folder)}
+    except OSError:
+        return {}
+
+
+def _is_numbered(name: str) -> bool:
+    stem, suffix = os.path.splitext(name)
+    return suffix.lower() in IMAGE_SUFFIXES and stem.isascii() and stem.isdecimal()
 
 
 def image_file(folder: Path, index: int) -> Path | None:
-    """The picture of a prompt in a folder of images, `<index:05d>.png|jpg|webp`, or None."""
+    """The picture of a prompt in a folder of images, `<index:05d>.png|jpg|jpeg|webp`, or None."""
     candidates = (folder / f"{index:05d}{suffix}" for suffix in IMAGE_SUFFIXES)
     return next((path for path in candidates if path.is_file()), None)
 
@@ -31,7 +44,7 @@ def read_picture(folder: Path, index: int, size: int) -> NDArray[np.uint8]:
 
     path = image_file(folder, index)
     if path is None:
-        raise UsageError(f"images={folder}: {index:05d}.png (or .jpg, .webp) is missing")
+        raise UsageError(f"images={folder}: {index:05d}.png (or .jpg, .jpeg, .webp) is missing")
     try:
         verify(path)
         with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""What a run's records say: contestants, speed, per-prompt scores, and what went wrong."""
+"""What a run's records say: contestants, speed, and what went wrong."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.contestants import source
 from bench.results.keys import Key
@@ -15,7 +14,6 @@ from bench.results.summary import Contestant, SecondsPerImage, TriedBatch
 from bench.run.cache import Store
 from bench.run.plan import Plan
 from bench.run.rows_left import Planned
-from bench.statistics.result import Result
 
 Records = Sequence[tuple[tuple[Key, ...], Mapping[str, Any]]]
 
@@ -104,18 +102,6 @@ def costs(rows: Sequence[tuple[Planned, Records]]) -> dict[str, float]:
     if not unet:
         return {}
     return {"unet": float(np.median(unet)), "vae": float(np.median(vae))}
-
-
-def per_prompt(results: Mapping[str, Result]) -> dict[str, NDArray[Any]]:
-    """`<metric>`: scores, or `<metric>.influence`; `<metric>.prompts`: whose they are. [G] each."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, result in results.items():
-        arrays[f"{name}.prompts"] = np.asarray(result.prompts)
-        if result.per_prompt is not None:
-            arrays[name] = np.asarray(result.per_prompt)
-        elif result.influence is not None:
-            arrays[f"{name}.influence"] = np.asarray(result.influence)
-    return arrays
 
 
 def ledger(plan: Plan, rows: Sequence[tuple[Planned, Records]], store: Store) -> dict[str, Any]:

@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from bench.check import folder as folders
 from bench.contestants import files, identity, source
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError, nearest
 from bench.metrics.base import Metric
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
 from bench.results.keys import digest
+from bench.results.run_folder import RunFolder
 from bench.run.plan import Plan
 from bench.run.rows_left import Planned
 from bench.run.shipped import same_prompts
 from bench.statistics.comparisons import Scored
-from bench.statistics.result import Result, mean_result
+from bench.statistics.result import Result, mean_result, results_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "trainings"
 TRAINED = ("recipe", "steps", "images_seen")  # of a card: alike in all trainings of a method
@@ -47,13 +47,13 @@ def keep(run: Path, names: Sequence[str], root: Path = FOLDER) -> list[Path]:
     Raises UsageError: no such run or row, one that was cut by `limit`, or weights without a card
     that says recipe and seed.
     """
-    folder = folders.read(run, "run")
+    folder = RunFolder(run).checked()
     if folder.summary.limit is not None:
         raise UsageError(f"run={run}: was cut by limit={folder.summary.limit}; keep a whole run")
     return [_keep(folder, name, root) for name in names]
 
 
-def _keep(folder: folders.Folder, name: str, root: Path) -> Path:
+def _keep(folder: RunFolder, name: str, root: Path) -> Path:
     rows = [c.name for c in folder.summary.contestants]
     if name not in rows:
         raise UsageError(f"run={folder.path}: no row {name!r}; {nearest(name, rows)}")
@@ -76,7 +76,7 @@ def _place(root: Path, prompts: str) -> Path:
     return root / prompts.replace("/", "_")
 
 
-def _card(folder: folders.Folder, name: str) -> dict[str, Any]:
+def _card(folder: RunFolder, name: str) -> dict[str, Any]:
     """The training.json of a row's weights."""
     for given in folder.resolved.get("contestants", []):
         if name in [f"{given['key']}-{steps}step" for steps in given["steps"]]:
@@ -97,9 +97,9 @@ def _within(path: Path) -> Path:
     return path if path.is_dir() else path.parent
 
 
-def _arrays(folder: folders.Folder, name: str) -> Arrays:
+def _arrays(folder: RunFolder, name: str) -> Arrays:
     arrays: Arrays = {}
-    for metric, result in folder.results(name).items():
+    for metric, result in results_of(folder, name).items():
         if result.per_prompt is not None:
             arrays[metric] = result.per_prompt.astype(np.float32)
             arrays[f"{metric}.prompts"] = np.asarray(result.prompts)

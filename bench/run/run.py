@@ -128,6 +128,7 @@ def _summary(
     from bench.run import environment, finish, kept, ledger, scoring
     from bench.statistics.claims_verdicts import judge as verdicts
     from bench.statistics.comparisons import compare, refused, sensitivity
+    from bench.statistics.result import to_arrays
 
     began = time.perf_counter()
     judges = [judge(plan.suite, name) for name in plan.metrics]
@@ -136,7 +137,7 @@ def _summary(
         contestant = finish.contestant(plan, outcome.planned, outcome.records)
         scored.append(scoring.scored(plan, outcome, contestant, judges))
         found = scored[-1].results
-        write_scores(folder, contestant.name, finish.per_prompt(found))
+        write_scores(folder, contestant.name, to_arrays(found))
         seen = {m.extractor for m in judges if m.name in found and found[m.name].kind == "distance"}
         distances = {name: outcome.features[name] for name in sorted(seen)}
         write_features(folder, contestant.name, distances, plan.keys)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results.entries import Arrays
+from bench.results.run_folder import RunFolder
+from bench.results.summary import Kind, MetricValue
 from bench.statistics.intervals import (
     bootstrap_interval,
     by_prompt,
@@ -18,7 +20,6 @@ from bench.statistics.intervals import (
 
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
-Kind = Literal["mean", "share", "distance"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,41 @@ def share_result(scores: Array, clusters: Sequence[int]) -> Result:
     ids, means = by_prompt(scores, clusters)
     low, high = wilson_interval(means)
     return Result(float(means.mean()), low, high, len(scores), ids, means, kind="share")
+
+
+def to_arrays(results: Mapping[str, Result]) -> Arrays:
+    """`<metric>`: scores, or `<metric>.influence`; `<metric>.prompts`: whose they are. [G] each."""
+    arrays: Arrays = {}
+    for name, result in results.items():
+        arrays[f"{name}.prompts"] = np.asarray(result.prompts)
+        if result.per_prompt is not None:
+            arrays[name] = np.asarray(result.per_prompt)
+        elif result.influence is not None:
+            arrays[f"{name}.influence"] = np.asarray(result.influence)
+    return arrays
+
+
+def from_arrays(values: Mapping[str, MetricValue], arrays: Arrays) -> dict[str, Result]:
+    """The results behind a contestant's metrics, of those whose prompts `to_arrays` had written."""
+    return {
+        metric: Result(
+            value.value, value.low, value.high, value.n, prompts, arrays.get(metric),
+            arrays.get(f"{metric}.influence"), value.covers, value.parts, value.kind,
+            value.at_infinity,
+        )
+        for metric, value in values.items()
+        if (prompts := arrays.get(f"{metric}.prompts")) is not None
+    }  # fmt: skip
+
+
+def results_of(folder: RunFolder, name: str) -> dict[str, Result]:
+    """Every metric of a contestant of a run folder, for tests by prompt.
+
+    Raises UsageError where scores and influences are missing or damaged.
+    """
+    found = from_arrays(folder.summary.contestant(name).metrics, folder.scores(name))
+    for metric in folder.summary.contestant(name).metrics:
+        result = found.get(metric)
+        if result is None or (result.per_prompt is None and result.influence is None):
+            raise folder.incomplete(f"scores/{name}.safetensors lacks {metric}")
+    return found

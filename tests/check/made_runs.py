@@ -17,10 +17,9 @@ from bench.metrics.frechet import FrechetDistance, Reference
 from bench.results import summary
 from bench.results.keys import Key
 from bench.results.summary import Contestant, SecondsPerImage, Summary
-from bench.run import finish
 from bench.run.folder import write_features, write_scores
 from bench.run.scoring import Entry, score
-from bench.statistics.result import Result, mean_result, share_result
+from bench.statistics.result import Result, mean_result, share_result, to_arrays
 
 D = 8
 ENVIRONMENT = {
@@ -126,7 +125,7 @@ def write(folder: Path, made: Made) -> Path:
         )  # fmt: skip
         entry = Entry(row, {"net": features}, made.prompts, range(len(keys)))
         done.append(score(entry, JUDGES))
-        write_scores(folder, name, finish.per_prompt(done[-1].results))
+        write_scores(folder, name, to_arrays(done[-1].results))
         write_features(folder, name, {"net": features}, keys)
         _pictures(folder / "images" / name, features[: made.shown])
     found = Summary(
