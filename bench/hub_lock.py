@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from hypersd.whole_files import written_whole
 
 PATH = Path(__file__).resolve().parent.parent / "suites" / "hub" / "lock.json"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -116,8 +117,8 @@ def _write(key: str, about: dict[str, Any], name: str, facts: dict[str, Any]) ->
             entry = whole.setdefault(key, {"files": {}})
             entry |= {what: entry.get(what) or value for what, value in about.items()}
             entry["files"][name] = facts
-            beside = PATH.with_name(".lock.json.writing")
-            beside.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            beside.replace(PATH)
+            text = json.dumps(whole, indent=1, sort_keys=True) + "\n"
+            with written_whole(PATH) as beside:
+                beside.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{PATH}: {error.strerror or error}") from None

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import platform
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from omegaconf import OmegaConf
 from hypersd import exports
 from hypersd.recipe import Recipe
 from hypersd.task import Task
+from hypersd.whole_files import folder_written_whole
 
 
 def publish(
@@ -24,10 +24,16 @@ def publish(
     validation: Mapping[str, float], processes: int = 1,
 ) -> Path:  # fmt: skip
     """Export the weights as they are, with their card: whole, or not at all."""
-    beside = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    figures = task.export(beside)
+    with folder_written_whole(folder) as beside:
+        _export(beside, recipe, task, step, seconds, validation, processes)
+    return folder
+
+
+def _export(
+    folder: Path, recipe: Recipe, task: Task, step: int, seconds: float,
+    validation: Mapping[str, float], processes: int,
+) -> None:  # fmt: skip
+    figures = task.export(folder)
     facts = {
         "recipe": recipe.name, "identity": recipe.identity, "seed": recipe.seed,
         "steps": step, "images_seen": step * recipe.batch,
@@ -35,12 +41,9 @@ def publish(
         **task.cost(step), **before(recipe), **figures,
         **{name: round(value, 5) for name, value in validation.items()},
     }  # fmt: skip
-    signed = {**facts, "sha256": exports.sums(beside)}
-    (beside / exports.FACTS).write_text(json.dumps(signed, indent=1) + "\n")
-    (beside / exports.CARD).write_text(model_card(facts, recipe))
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.rename(folder)
-    return folder
+    signed = {**facts, "sha256": exports.sums(folder)}
+    (folder / exports.FACTS).write_text(json.dumps(signed, indent=1) + "\n")
+    (folder / exports.CARD).write_text(model_card(facts, recipe))
 
 
 COUNTED = ("images_seen", "unet_forwards", "unet_backwards", "seconds")

@@ -6,7 +6,6 @@ new one stands. Its weights are read with `weights_only=True`.
 
 from __future__ import annotations
 
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 from hypersd.errors import UsageError, brief
+from hypersd.whole_files import written_whole
 
 _NAME = re.compile(r"checkpoint-(\d+)\.pt")
 
@@ -29,16 +29,11 @@ def save(
     Raises UsageError where it cannot be written: what was there before stays.
     """
     path = folder / f"checkpoint-{step}.pt"
-    beside = path.with_suffix(".writing")
     state = {name: _state(module) for name, module in modules.items()}
     try:
-        with beside.open("wb") as file:
+        with written_whole(path) as beside, beside.open("wb") as file:
             torch.save({"step": step, "identity": identity, "modules": state, "extra": extra}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
     except (OSError, RuntimeError) as error:  # torch hides a full disk behind a RuntimeError
-        beside.unlink(missing_ok=True)
         hidden = error.__context__
         words = brief(hidden if isinstance(hidden, OSError) else error)
         raise UsageError(f"{path}: cannot be written ({words}); no step is lost that an older "

@@ -31,6 +31,7 @@ from hypersd.shapes.pictures import WORLD_VERSION
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import SPLITS, sample_scene
 from hypersd.sources import KINDS
+from hypersd.whole_files import written_whole
 
 SETS = tuple(f"shapes/{split}" for split in SPLITS)
 ENCODE_BATCH = 50
@@ -182,13 +183,11 @@ def _encode(split: str, n: int, base: Base) -> LatentDataset:
 
 
 def _write(path: Path, dataset: LatentDataset) -> None:
-    """Write beside, then rename, so that a reader never meets half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
     captions, latents = json.dumps(dataset.captions), dataset.latents.contiguous()
     metadata = {"captions": captions, "sha256": _checksum(latents, captions)}
-    save_file({"latents": latents}, beside, metadata=metadata)
-    beside.replace(path)
+    with written_whole(path) as beside:
+        save_file({"latents": latents}, beside, metadata=metadata)
 
 
 def _checksum(latents: Tensor, captions: str) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hypersd.recipe import Recipe
+from hypersd.whole_files import written_whole
 
 EVERY = 30.0  # seconds between plain lines, where there is no terminal to draw a bar on
 TRACKED_WITH_FORMAT = "tensorboard"  # wants to be told how a picture lies in memory
@@ -62,9 +63,8 @@ class Logbook:
                 kept += [line] if json.loads(line)["step"] <= step else []
             except (ValueError, KeyError, TypeError):  # the kill came while it was written
                 continue
-        beside = self.path.with_suffix(".writing")
-        beside.write_text("".join(kept))
-        beside.replace(self.path)
+        with written_whole(self.path) as beside:
+            beside.write_text("".join(kept))
 
     def progress(self, step: int, rate: float, loss: float) -> None:
         """Move the bar, or say it in a line now and then: rate in updates per second, pictures per

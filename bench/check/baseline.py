@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.errors import UsageError, nearest
 from bench.results.run_folder import RunFolder
 from bench.statistics.result import results_of
+from hypersd.whole_files import folder_written_whole
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "baselines"
 MARK = "baseline.json"  # says that a folder is a baseline, so that only such a one is replaced
@@ -53,22 +54,12 @@ def write(run: RunFolder, target: Path) -> None:
     """
     if target.exists() and not (target / MARK).is_file() and any(_entries(target)):
         raise UsageError(f"baseline={target}: holds something that is no baseline; not replaced")
-    beside = target.with_name(f".{target.name}.{os.getpid()}.writing")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
-        beside.mkdir(parents=True)
-        _fill(run, beside)
-        if target.exists():
-            target.rename(old)
-        beside.rename(target)
+        with folder_written_whole(target) as beside:
+            _fill(run, beside)
     except OSError as error:
-        if old.exists() and not target.exists():
-            old.rename(target)
         reason = error.strerror or error
         raise UsageError(f"baseline={target}: cannot be written ({reason})") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _entries(path: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from bench.check.markdown import Page
 from bench.check.verdicts import Verdict
 from bench.errors import UsageError
 from bench.results.run_folder import RunFolder
+from hypersd.whole_files import written_whole
 
 if TYPE_CHECKING:
     from bench.options import Options
@@ -167,13 +168,8 @@ def _published(out: Path, address: str | None) -> Callable[[Path], str] | None:
 
 
 def _whole(path: Path, content: bytes) -> None:
-    """A file, whole or not there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
+    with written_whole(path) as beside:
         beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _say(page: Page, out: Path | None) -> None:

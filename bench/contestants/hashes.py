@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from bench.results.keys import digest
+from hypersd.whole_files import written_whole
 
 
 class Hashes:
@@ -46,11 +47,8 @@ class Hashes:
         """Write what was learned, for the next run; a cache that cannot be written is no error."""
         if not self._new:
             return
-        beside = self._memory.with_name(self._memory.name + ".writing")
-        try:
+        with contextlib.suppress(OSError):
             self._memory.parent.mkdir(parents=True, exist_ok=True)
             held = {"digest": digest(self._known), "files": self._known}
-            beside.write_text(json.dumps(held, indent=0))
-            beside.replace(self._memory)
-        except OSError:
-            pass
+            with written_whole(self._memory) as beside:
+                beside.write_text(json.dumps(held, indent=0))

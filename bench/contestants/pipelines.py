@@ -22,6 +22,7 @@ from bench.contestants import files, identity
 from bench.errors import UsageError
 from bench.suite.contestant import Settings
 from hypersd.quiet import quiet
+from hypersd.whole_files import written_whole
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 # Kinds of pipelines, and what else they are to be told: no safety checker and no watermark, which
@@ -144,9 +145,8 @@ def safe(weights: Path) -> Path:
     folder = cached_assets_path("few-step-bench", "converted", sha256)
     target = folder / "diffusion_pytorch_model.safetensors"
     if not target.is_file():
-        beside = target.with_name(f".{target.name}.writing")
-        save_file(_tensors(weights), beside)
-        beside.replace(target)
+        with written_whole(target) as beside:
+            save_file(_tensors(weights), beside)
     return target
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from bench.report.pictures import Thumbnails, thumbnails
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, listed, metric_words, number, p_words
 from bench.results.summary import Summary
+from hypersd.whole_files import written_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 14_500_000
@@ -46,12 +46,8 @@ def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Path:
     where the folder cannot be written.
     """
     path = out / "report.html"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with written_whole(path) as beside:
         beside.write_text(page(summary, out, files), encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, metric_words, number, p_words
 from bench.results.summary import Comparison, Summary
+from hypersd.whole_files import written_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLATE_PROMPTS, PLATE_COLUMNS, PAIRS, EXTREMES = 6, 8, 4, 6
@@ -45,13 +45,8 @@ def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Path:
     """
     files = files or read(summary, out)
     path = out / "report.pdf"
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with tempfile.TemporaryDirectory(prefix="report-") as scratch:
-            beside.write_bytes(_typeset(summary, files, Path(scratch)))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(path) as beside, tempfile.TemporaryDirectory(prefix="report-") as scratch:
+        beside.write_bytes(_typeset(summary, files, Path(scratch)))
     return path
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from bench.report import view
 from bench.report.words import metric_words
 from bench.results.summary import Claim, Comparison, Contestant, Summary, Training
+from hypersd.whole_files import written_whole
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
@@ -48,12 +48,8 @@ def save(made: Mapping[str, str], out: Path) -> list[Path]:
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in made.items():
-        beside = folder / f".{name}.{os.getpid()}.part"
-        try:
+        with written_whole(folder / name) as beside:
             beside.write_text(text, encoding="utf-8")
-            os.replace(beside, folder / name)
-        finally:
-            beside.unlink(missing_ok=True)
     return [folder / name for name in made]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hypersd.whole_files import written_whole
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -24,23 +25,14 @@ class Entry:
 
 
 def write_entry(path: Path, entry: Entry) -> None:
-    """Write an entry beside its place, sync, rename. Raises OSError where it cannot be written."""
+    """Write an entry, whole or not at all. Raises OSError where it cannot be written."""
     from safetensors.numpy import save
 
     text = json.dumps(entry.record, sort_keys=True)
     about = {"record": text, "sha256": _checksum(entry.arrays, text)}
-    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.writing"):  # by one that was killed
-        left.unlink(missing_ok=True)
-    try:
-        with beside.open("wb") as file:
-            file.write(save(entry.arrays, metadata=about))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(path) as beside:
+        beside.write_bytes(save(entry.arrays, metadata=about))
 
 
 def read_entry(path: Path) -> Entry:

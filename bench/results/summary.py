@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 from bench.errors import UsageError
 from bench.results.schema import decoded
+from hypersd.whole_files import written_whole
 
 SCHEMA_VERSION = 1
 LEAST_SEEDS = 3  # trainings of either side below which a claim about methods is not decided
@@ -285,21 +285,14 @@ def from_json(data: Any, where: str = "result.json") -> Summary:
 
 
 def write(summary: Summary, path: Path) -> None:
-    """Write result.json beside its place, sync, then rename: readers see the old or the new.
+    """Write result.json, whole or not at all: readers see the old one or the new.
 
     Raises ValueError where a number is not finite, OSError where the folder cannot be written.
     """
     plain = json.loads(json.dumps(to_json(summary), allow_nan=False))
     text = json.dumps({**plain, "sha256": _checksum(plain)}, indent=1, ensure_ascii=False)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(path) as beside:
+        beside.write_text(text + "\n", encoding="utf-8")
 
 
 def _checksum(data: dict[str, Any]) -> str:

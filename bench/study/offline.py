@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from bench.study.material import QUESTION, Material
 from bench.study.pictures import SPOILED, Album, hidden
 from bench.study.server import LONGEST, PAGE, POLICY
 from bench.study.store import CHOICES, Rater, Refused, Store
+from hypersd.whole_files import folder_written_whole
 
 FORMAT = "few-step-bench study votes"
 VERSION = 1
@@ -94,23 +94,22 @@ def export(copy: Copy, folder: Path, target: int) -> None:
     """Write the page, its data and the pictures into a new folder. Raises UsageError."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"export={folder}: is not empty; name a new folder")
-    beside = folder.absolute().with_name(f".{folder.name}.{os.getpid()}.part")
     try:
-        (beside / "picture").mkdir(parents=True)
-        for name in sorted({n for pair in copy.pairs.values() for n in (pair.left, pair.right)}):
-            shutil.copyfile(copy.album.folder / f"{name}.png", beside / "picture" / f"{name}.png")
-        for name in ("study.js", "study.css"):
-            shutil.copyfile(PAGE / name, beside / name)
-        text = json.dumps(_data(copy, target), ensure_ascii=True)
-        (beside / "data.js").write_text(f"window.STUDY = {text};\n", encoding="utf-8")
-        (beside / "index.html").write_text(_page(), encoding="utf-8")
-        if folder.is_dir():
-            folder.rmdir()
-        beside.replace(folder)
+        with folder_written_whole(folder.absolute()) as beside:
+            _fill(beside, copy, target)
     except OSError as error:
         raise UsageError(f"export={folder}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _fill(folder: Path, copy: Copy, target: int) -> None:
+    (folder / "picture").mkdir()
+    for name in sorted({n for pair in copy.pairs.values() for n in (pair.left, pair.right)}):
+        shutil.copyfile(copy.album.folder / f"{name}.png", folder / "picture" / f"{name}.png")
+    for name in ("study.js", "study.css"):
+        shutil.copyfile(PAGE / name, folder / name)
+    text = json.dumps(_data(copy, target), ensure_ascii=True)
+    (folder / "data.js").write_text(f"window.STUDY = {text};\n", encoding="utf-8")
+    (folder / "index.html").write_text(_page(), encoding="utf-8")
 
 
 def _page() -> str:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hmac
 import io
-import os
-import shutil
 import struct
 import zlib
 from collections import Counter
@@ -21,6 +19,7 @@ from PIL import Image
 
 from bench.errors import UsageError
 from bench.study.material import FOLDER, Material
+from hypersd.whole_files import folder_written_whole
 
 SPOILED = "~spoiled"  # the wrong side of an attention check
 TILES = 4
@@ -64,15 +63,10 @@ class Album:
                 made[self.name(name, prompt)] = _png(picture)
                 if name == self.material.check_source:
                     made[self.name(SPOILED, prompt)] = _png(spoiled(picture, prompt))
-        beside = self.folder.with_name(f".{self.folder.name}.{os.getpid()}.part")
-        try:
-            beside.mkdir(parents=True)
-            length = max(map(len, made.values())) + FRAME
+        length = max(map(len, made.values())) + FRAME
+        with folder_written_whole(self.folder) as beside:
             for name, data in sorted(made.items()):
                 (beside / f"{name}.png").write_bytes(filled(data, length))
-            beside.replace(self.folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
 
     def _size(self) -> tuple[int, int]:
         """The commonest size, made smaller where a side is too long."""

@@ -8,13 +8,13 @@ protocol in any case.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import hub
 from bench.errors import UsageError
 from bench.results import places
+from hypersd.whole_files import written_whole
 
 SHIPPED = Path(__file__).resolve().parents[2] / "suites" / "prompts"
 _RAW = "https://raw.githubusercontent.com"
@@ -107,9 +107,8 @@ def _file(name: str, source: Source, number: int) -> Path:
     try:
         content = _fetched(place)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_name(f".{kept.name}.{os.getpid()}.part")
-        beside.write_bytes(content)
-        beside.replace(kept)
+        with written_whole(kept) as beside:
+            beside.write_bytes(content)
     except Exception as error:  # network libraries raise many kinds
         words = " ".join(str(error).split())[:120] or type(error).__name__
         where = place.removeprefix(DATASET)

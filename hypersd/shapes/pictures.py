@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from rich.progress import track
 from hypersd.shapes import captions
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import CANVAS, sample_scene
+from hypersd.whole_files import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,13 +26,12 @@ def pictures(split: str, start: int, count: int, cache: Path = CACHE) -> NDArray
     path = cache / f"v{WORLD_VERSION}-{split}-{start}-{count}.npy"
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.{os.getpid()}.writing")
         shape = (count, CANVAS, CANVAS, 3)
-        array = np.lib.format.open_memmap(beside, "w+", np.uint8, shape)
-        for i in track(range(count), f"rendering {split}"):
-            array[i] = render(sample_scene(split, start + i))
-        array.flush()
-        beside.replace(path)
+        with written_whole(path) as beside:
+            array = np.lib.format.open_memmap(beside, "w+", np.uint8, shape)
+            for i in track(range(count), f"rendering {split}"):
+                array[i] = render(sample_scene(split, start + i))
+            array.flush()
     found: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return found
 

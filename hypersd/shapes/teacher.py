@@ -32,6 +32,7 @@ from hypersd.shapes.layout import LayoutHead, labels, layout_loss
 from hypersd.shapes.pictures import odds, pictures, texts
 from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
 from hypersd.shapes.vae import to_unit
+from hypersd.whole_files import written_whole
 
 TEXT_LENGTH = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -184,9 +185,8 @@ class TeacherTask(Task):
                 "ids": token_ids(self.tokenizer, texts("train", 0, n)).to(torch.int16),
                 "layouts": torch.from_numpy(labels("train", 0, n)),
             }
-            beside = path.with_name(f"{path.name}.writing")
-            torch.save(kept, beside)
-            beside.replace(path)
+            with written_whole(path) as beside:
+                torch.save(kept, beside)
         kept = torch.load(path, weights_only=True)
         return kept["latents"], kept["ids"], kept["layouts"]
 
