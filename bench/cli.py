@@ -4,9 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench.errors import UsageError
+from bench.errors import UsageError, nearest
 from bench.run import processes
+from hypersd import validation
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from bench.check.task import CheckOptions
+    from bench.run.options import RunOptions
+    from bench.run.plan import Plan
+    from bench.study.task import StudyOptions
+    from bench.suite.suite import Suite
+
+RUN = ("task", "limit", "device", "precomputed", "batch", "random_weights", "compile")
+CHECK = ("baseline", "update", "pictures")
+STUDY = ("port", "host", "token", "votes", "simulate")
+GOES_WITH = {
+    "run": ("report", "check", "study"),
+    "runs": ("report",),
+    **dict.fromkeys(CHECK, ("check",)),
+    **dict.fromkeys(("import", *STUDY), ("study",)),
+}
+BATCHES = ("auto", "best")  # or a number
+PLACES = {"import": "imported"}  # fields whose names are not their keys
 
 HELP = """\
 usage: python bench.py suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
@@ -88,40 +115,193 @@ def _dispatch(words: list[str]) -> int:
     if "-m" in words or "--multirun" in words:
         from bench.run.sweep import sweep
 
-        return sweep(words)
-    from bench import options
-
-    chosen, suite = options.read(words)
-    if not processes.here().leads and chosen.task != "run":
+        return sweep(words, main)
+    command = read(words)
+    if not processes.here().leads and command.task != "run":
         return 0  # one process is enough for it
-    if chosen.task == "study":
-        from bench.study.task import study
+    return TASKS[command.task](command)
 
-        return study(chosen)
-    if chosen.task == "check":
-        from bench.check.task import check
 
-        return check(chosen, suite)
-    if chosen.runs:
-        from bench.report.finished import compare
+@dataclass(frozen=True)
+class Command:
+    """What a command line asks for.
 
-        return compare(list(chosen.runs), chosen.out)
-    finished = chosen.run or (chosen.out if chosen.task == "report" else None)
-    if finished is not None:
-        from bench.report.finished import report
+    suite: None where `run=` (finished) or `runs=` (together) names finished runs.  options: of a
+    run.  check, study: of that task.
+    """
 
-        return report(finished, chosen.out)
-    assert suite is not None
+    task: str
+    suite: Suite | None
+    options: RunOptions
+    finished: Path | None = None
+    together: tuple[Path, ...] = ()
+    check: CheckOptions | None = None
+    study: StudyOptions | None = None
+
+
+def read(words: list[str]) -> Command:
+    """A command line, checked. Raises UsageError for anything that is not valid."""
+    from bench.suite import compose, suite
+
+    paths, overrides = compose.split(words, (*RUN, *CHECK, *STUDY))
+    name = paths.get("suite")
+    if name is None and not {"run", "runs"} & paths.keys() and "task=study" not in overrides:
+        raise UsageError(f"suite=NAME is missing; there are {', '.join(suite.names())}")
+    values = compose.compose(name, overrides)
+    keys = {compose.key(override) for override in overrides} | paths.keys()
+    task = _task(values.get("task", "run"), keys)
+    own = {key: values.pop(key) for key in (*RUN, *CHECK, *STUDY) if key in values}
+    if name is None:
+        for key in values:
+            raise UsageError(f"{key}=...: is a key of a suite; give suite=NAME as well")
+    places = {PLACES.get(key, key): Path(path) for key, path in paths.items()}
+    options = _run_options(own, {} if task == "study" else places)
+    return Command(
+        task=task,
+        suite=None if name is None else _suite(Path(name).stem, values, options),
+        options=options,
+        finished=places.get("run"),
+        together=compose.folders(paths["runs"]) if "runs" in paths else (),
+        check=_check_options(own) if task == "check" else None,
+        study=_study_options(own, places) if task == "study" else None,
+    )
+
+
+def _task(task: Any, keys: AbstractSet[str]) -> str:
+    """The task, where all keys go with it."""
+    if task not in TASKS:
+        raise UsageError(f"task={task}: {nearest(str(task), TASKS)}")
+    for key in sorted(keys & GOES_WITH.keys()):
+        if task not in GOES_WITH[key]:
+            valid = " or ".join(f"task={name}" for name in GOES_WITH[key])
+            raise UsageError(f"{key}: goes with {valid}")
+    if task == "study":
+        _study_keys(keys)
+    if task == "check" and "baseline" not in keys:
+        from bench.check.baseline import names
+
+        there = f"there are {', '.join(names())}, or" if names() else "there is none yet, but give"
+        raise UsageError(f"baseline=NAME is missing; {there} a folder with a slash")
+    return str(task)
+
+
+def _study_keys(keys: AbstractSet[str]) -> None:
+    """Refuse a study without a run, of more than a run, and with two things to do at once."""
+    if "run" not in keys:
+        raise UsageError("run=DIR is missing: task=study needs a finished run")
+    for other in sorted(keys - {"task", "run", "export", "import", *STUDY}):
+        raise UsageError(f"{other}: does not go with task=study")
+    doing = [key for key in ("import", "export", "simulate") if key in keys]
+    if len(doing) > 1:
+        raise UsageError(f"{doing[0]}= and {doing[1]}=: give one at a time")
+
+
+def _run_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> RunOptions:
+    from bench.run.options import RunOptions
+
+    given = {key: own[key] for key in RUN if key in own and key != "task"}
+    batch = given.get("batch")
+    if isinstance(batch, str):
+        if batch not in BATCHES:
+            raise UsageError(f"batch={batch}: {nearest(batch, BATCHES)}")
+        given |= {"batch": None, "best_batch": batch == "best"}
+    options = replace(validation.read(RunOptions, given), **_of(RunOptions, places))
+    if options.images is not None and not options.images.is_dir():
+        raise UsageError(f"images={options.images}: no such folder")
+    if options.export is not None and options.limit is not None:
+        raise UsageError(f"export={options.export}: needs the whole prompt set; leave limit out")
+    return options
+
+
+def _check_options(own: Mapping[str, Any]) -> CheckOptions:
+    from bench.check.task import CheckOptions
+
+    return validation.read(CheckOptions, {key: own[key] for key in CHECK if key in own})
+
+
+def _study_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> StudyOptions:
+    from bench.study.task import StudyOptions
+
+    given = validation.read(StudyOptions, {key: own[key] for key in STUDY if key in own})
+    return replace(given, **_of(StudyOptions, places))
+
+
+def _of(kind: type[DataclassInstance], places: Mapping[str, Path]) -> dict[str, Any]:
+    """The paths that are fields of these options, as they stand."""
+    names = {field.name for field in fields(kind)}
+    return {name: path for name, path in places.items() if name in names}
+
+
+def _suite(name: str, values: dict[str, Any], options: RunOptions) -> Suite:
+    from bench.suite import suite
+
+    found = suite.read(name, values, options.images)
+    found = suite.with_compiled_networks(found) if options.compiled else found
+    return suite.with_random_weights(found) if options.random_weights else found
+
+
+def _planned(command: Command) -> Plan:
     from bench.run.plan import make
 
-    plan = make(suite, chosen)
-    if chosen.task == "plan":
-        plan.show()
-        return 0
-    if chosen.task == "report":
-        from bench.report.finished import report
+    assert command.suite is not None  # `read` refuses these tasks without
+    return make(command.suite, command.options)
 
-        return report(plan.out)
+
+def _run(command: Command) -> int:
+    from bench.report import finished
+    from bench.run.progress import console
     from bench.run.run import run
 
-    return run(plan)
+    out = console()
+    return run(_planned(command), out, lambda found, folder: finished.write(found, folder, out))
+
+
+def _plan(command: Command) -> int:
+    from bench.run.progress import show_plan
+
+    show_plan(_planned(command))
+    return 0
+
+
+def _report(command: Command) -> int:
+    from bench.report import finished
+    from bench.run.progress import console
+
+    out = command.options.out
+    if command.together:
+        finished.compare(list(command.together), console(), out)
+    else:
+        finished.report(command.finished or out or _planned(command).out, console(), out)
+    return 0
+
+
+def _check(command: Command) -> int:
+    from bench.check.task import check
+
+    assert command.check is not None
+    suite = command.suite
+    bounds = None if suite is None else {"margins": suite.margins, "limits": suite.limits}
+    folder = command.finished or command.options.out or _made(_planned(command))
+    return check(folder, command.check, bounds)
+
+
+def _made(plan: Plan) -> Path:
+    """The folder of the run that the words make."""
+    if plan.missing:
+        raise UsageError("; ".join(plan.missing))
+    if not plan.out.is_dir():
+        raise UsageError(
+            f"run={plan.out}: there is no such run yet; make it first, by the same words without "
+            "task, baseline and update"
+        )
+    return plan.out
+
+
+def _study(command: Command) -> int:
+    from bench.study.task import study
+
+    assert command.study is not None and command.finished is not None
+    return study(command.finished, command.study)
+
+
+TASKS = {"run": _run, "plan": _plan, "report": _report, "check": _check, "study": _study}

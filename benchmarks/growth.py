@@ -62,9 +62,9 @@ def run(suite: str, n: int, count: int) -> Run:
 
 def words(suite: str, n: int, count: int, folder: str) -> list[str]:
     """The command line: the suite's contestants go, copies of one come."""
-    from bench.options import read
+    from bench.cli import read
 
-    whole = read([f"suite={suite}"])[1]
+    whole = read([f"suite={suite}"]).suite
     assert whole is not None
     gone = [f"~contestants.{key}" for key in dict.fromkeys(c.key for c in whole.contestants)]
     made = [

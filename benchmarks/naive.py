@@ -46,10 +46,10 @@ def main(arguments: list[str]) -> None:
 def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """Values by row and metric, of a whole run with nothing cached."""
     from bench.cli import main as bench
-    from bench.options import read
+    from bench.cli import read
     from bench.suite import suite
 
-    whole = read([f"suite={name}"])[1]
+    whole = read([f"suite={name}"]).suite
     assert isinstance(whole, suite.Suite)
     others = sorted({c.key for c in whole.contestants} - set(chosen))
     words = [f"suite={name}", f"prompts.n={n}", f"metrics=[{','.join(METRICS)}]"]
@@ -63,10 +63,10 @@ def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[st
 
 def naive(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """The same values by the script."""
-    from bench.options import read
+    from bench.cli import read
     from bench.suite import prompts
 
-    whole = read([f"suite={name}", f"prompts.n={n}"])[1]
+    whole = read([f"suite={name}", f"prompts.n={n}"]).suite
     assert whole is not None
     texts = prompts.load(whole.prompt_set, whole.n).texts
     values = {}

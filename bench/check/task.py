@@ -11,35 +11,48 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.check import baseline, junit, limits, markdown, pictures, protocol, verdicts
 from bench.check.markdown import Page
 from bench.check.verdicts import Verdict
 from bench.errors import UsageError
 from bench.results.run_folder import RunFolder
+from hypersd.validation import Text
 from hypersd.whole_files import written_whole
 
-if TYPE_CHECKING:
-    from bench.options import Options
-    from bench.suite.suite import Suite
-
+Bounds = Mapping[str, Any]
 CODES = {"pass": 0, "regress": 1, "inconclusive": 3}
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 STEP_LIMIT = 900_000  # bytes; GitHub refuses a step's summary of more than 1 MiB
 
 
-def check(options: Options, suite: Suite | None) -> int:
-    """Do what the command line asks for: 0 passed, 1 regressed, 3 inconclusive.
+@dataclass(frozen=True)
+class CheckOptions:
+    """What a run is compared with.
 
+    baseline: a name, or a folder where it holds a slash.  update: write it.  pictures: the address
+    at which the check's pictures will be published.
+    """
+
+    baseline: Text
+    update: bool = False
+    pictures: Text | None = None
+
+
+def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> int:
+    """Compare the run in folder `path` with a baseline: 0 passed, 1 regressed, 3 inconclusive.
+
+    bounds: "margins" and "limits"; None: those that the run was made with.
     Raises UsageError: no finished run, no baseline, another protocol, something damaged.
     """
-    run = RunFolder(_run_folder(options, suite), "run").checked()
-    assert options.baseline is not None
+    run = RunFolder(path, "run").checked()
+    bounds = run.resolved if bounds is None else bounds
     target = baseline.locate(options.baseline, new=options.update)
     if options.update:
-        return _update(run, target, suite)
+        return _update(run, target, bounds)
     base = RunFolder(target, "baseline").checked()
     different = protocol.differences(run, base)
     if different:
@@ -47,44 +60,25 @@ def check(options: Options, suite: Suite | None) -> int:
             f"baseline={options.baseline}: of another protocol ({'; '.join(different)}); compare "
             "with one of this protocol, or write it anew with update=true"
         )
-    page, out = judged(run, base, options.baseline, suite), run.path / "check"
+    page, out = judged(run, base, options.baseline, bounds), run.path / "check"
     _write(page, out, options.pictures)
     _say(page, out)
     return CODES[page.outcome]
 
 
-def _run_folder(options: Options, suite: Suite | None) -> Path:
-    """The run that is checked: as named, or the one that the suite's command makes."""
-    named = options.run or options.out
-    if named is not None:
-        return named
-    assert suite is not None
-    from bench.run.plan import make
-
-    plan = make(suite, options)
-    if plan.missing:
-        raise UsageError("; ".join(plan.missing))
-    if not plan.out.is_dir():
-        raise UsageError(
-            f"run={plan.out}: there is no such run yet; make it first, by the same words without "
-            "task, baseline and update"
-        )
-    return plan.out
-
-
-def judged(run: RunFolder, base: RunFolder, name: str, suite: Suite | None = None) -> Page:
+def judged(run: RunFolder, base: RunFolder, name: str, bounds: Bounds) -> Page:
     """Every verdict on `run`, and what else a summary tells; no pictures yet.
 
-    Margins and limits are the suite's where one is given, else those the run was made with.
     Raises UsageError where the two have no contestant in common, or something is missing.
     """
     names = {c.name for c in run.summary.contestants} & {c.name for c in base.summary.contestants}
     if not names:
         known = ", ".join(c.name for c in base.summary.contestants)
         raise UsageError(f"baseline={name}: has no contestant of this run; it has {known}")
-    margins: Mapping[str, Any] = suite.margins if suite else run.resolved.get("margins") or {}
-    bounds: Mapping[str, Any] = suite.limits if suite else run.resolved.get("limits") or {}
-    rows = [*verdicts.judge(run, base, margins), *limits.judge(run, base, bounds)]
+    rows = [
+        *verdicts.judge(run, base, bounds.get("margins") or {}),
+        *limits.judge(run, base, bounds.get("limits") or {}),
+    ]
     changed = {
         c.name: protocol.changes(run, base, c.name) or _silent(run, base, c.name)
         for c in base.summary.contestants
@@ -118,7 +112,7 @@ def overall(rows: Sequence[Verdict]) -> str:
     return next((o for o in ("regress", "inconclusive") if o in held), "pass")
 
 
-def _update(run: RunFolder, target: Path, suite: Suite | None) -> int:
+def _update(run: RunFolder, target: Path, bounds: Bounds) -> int:
     """Write the baseline; says first how the run compares with the one that it replaces."""
     if (target / "result.json").is_file():
         try:
@@ -127,7 +121,7 @@ def _update(run: RunFolder, target: Path, suite: Suite | None) -> int:
             if different:
                 print(f"the old baseline is of another protocol: {'; '.join(different)}")
             else:
-                _say(judged(run, base, target.name, suite), None)
+                _say(judged(run, base, target.name, bounds), None)
         except UsageError as error:
             print(f"the old baseline cannot be compared: {error}")
     baseline.write(run, target)

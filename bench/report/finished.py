@@ -5,50 +5,52 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from bench.errors import UsageError
 from bench.results import summary
 
+if TYPE_CHECKING:
+    from bench.report.runfiles import RunFiles
 
-def report(run: Path, out: Path | None = None) -> int:
+
+def report(run: Path, console: Console, out: Path | None = None) -> None:
     """Write the report of run folder `run` again, into `out` (default: the folder itself).
 
     Raises UsageError where the run is not finished or its result.json damaged.
     """
-    from bench.report import forms
     from bench.report.runfiles import read
-    from bench.run.progress import console
 
     found = load(run)
     target = out or run
     target.mkdir(parents=True, exist_ok=True)
-    written = forms.render(found, target, read(found, run, target))
-    show(found, written, console())
-    return 0
+    write(found, target, console, read(found, run, target))
 
 
-def compare(runs: list[Path], out: Path | None) -> int:
+def compare(runs: list[Path], console: Console, out: Path | None) -> None:
     """Write one report of several runs of one protocol, into `out`. Raises UsageError."""
-    from bench.report import forms, together
-    from bench.run.progress import console
+    from bench.report import together
 
     merged, files, target = together.merge([(run, load(run)) for run in runs], out)
     target.mkdir(parents=True, exist_ok=True)
     summary.write(merged, target / "result.json")
-    written = forms.render(merged, target, files)
-    show(merged, written, console())
-    return 0
+    write(merged, target, console, files)
 
 
-def show(found: summary.Summary, written: Any, out: Any) -> None:
-    """Print the table and where everything is."""
+def write(
+    found: summary.Summary, out: Path, console: Console, files: RunFiles | None = None
+) -> None:
+    """Write the report in all its forms into `out`; print the table and where everything is."""
+    from bench.report import forms
     from bench.report.terminal import table
 
-    out.print(table(found))
+    written = forms.render(found, out, files)
+    console.print(table(found))
     for what, path in (("report", written.page), ("pdf", written.document),
                        ("tables", written.tables[0].parent)):  # fmt: skip
-        out.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
 
 
 def load(run: Path) -> summary.Summary:

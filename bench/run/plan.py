@@ -11,12 +11,12 @@ from bench import catalogue
 from bench.contestants import files
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
-from bench.options import Options
 from bench.results import keys
 from bench.results.keys import Key, digest
 from bench.run import costs, evaluators, judges, needs
 from bench.run.cache import Store
 from bench.run.needs import Needs
+from bench.run.options import RunOptions
 from bench.run.rows_left import Planned, Work
 from bench.suite import prompts
 from bench.suite.contestant import ANCHORS
@@ -38,7 +38,7 @@ class Plan:
     """
 
     suite: Suite
-    options: Options
+    options: RunOptions
     prompts: PromptSet
     keys: list[Key]
     rows: list[Planned]
@@ -93,14 +93,8 @@ class Plan:
             total += _training_seconds(planned, self.costs["train"])
         return total
 
-    def show(self) -> None:
-        """Print the plan."""
-        from bench.run.progress import show_plan
 
-        show_plan(self)
-
-
-def make(suite: Suite, options: Options) -> Plan:
+def make(suite: Suite, options: RunOptions) -> Plan:
     """The plan of a suite. Raises UsageError for prompts that cannot be read."""
     chosen, missing = _prompts(suite)
     suite, notes = _fitting(suite, chosen)
@@ -152,7 +146,7 @@ def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:
         ]
 
 
-def _needs(suite: Suite, options: Options, rows: list[Planned]) -> Needs:
+def _needs(suite: Suite, options: RunOptions, rows: list[Planned]) -> Needs:
     """What a suite on published checkpoints needs; the world's need nothing."""
     if not suite.published:
         return Needs()

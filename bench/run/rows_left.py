@@ -10,13 +10,13 @@ from bench.contestants import identity
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
 from bench.hub import NotFetched
-from bench.options import Options
 from bench.results import keys
 from bench.results.entries import Arrays
 from bench.results.keys import Key
 from bench.run import shipped
 from bench.run.cache import Store
 from bench.run.judges import feature_key, judged
+from bench.run.options import RunOptions
 from bench.suite.contestant import ANCHORS, Row
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
@@ -60,7 +60,7 @@ class Work:
     identities by name.  more: slices of a suite's `repeats`, beside those of its seeds."""
 
     suite: Suite
-    options: Options
+    options: RunOptions
     prompts: PromptSet
     keys: list[Key]
     extractors: Mapping[str, str]

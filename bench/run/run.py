@@ -1,8 +1,9 @@
-"""A plan carried out: train, make images, score, compare, report."""
+"""A plan carried out: train, make images, score, compare."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,23 +17,25 @@ from bench.run.folder import claim, write_features, write_scores
 from bench.run.judges import judge
 from bench.run.plan import Plan
 from bench.run.processes import Ranks
-from bench.run.progress import Reporter, console, show_plan
+from bench.run.progress import Reporter, show_plan
 from bench.run.rows import Outcome
 
 if TYPE_CHECKING:
-    from bench.report.forms import Written
     from bench.run.worker import Worker
 
 FAILURES = ("not_finite", "black", "not_scored")
+Report = Callable[[summary.Summary, Path], None]  # shows what lies in a run folder
 
 
-def run(plan: Plan) -> int:
+def run(plan: Plan, out: Console, report: Report) -> int:
     """Do what the plan says; 0, or 4 where some images or scores failed.
 
     Of several processes the first does it, and all others make slices for it.
+    report: called once with the finished run and its folder, which is locked meanwhile; the
+    seconds that it takes are part of result.json.
     Raises UsageError where something is missing: all of it in one line.
     """
-    place, out = processes.here(), console()
+    place = processes.here()
     _refuse(plan, out, place)
     if plan.options.compiled:
         from bench.contestants import compiling
@@ -45,10 +48,10 @@ def run(plan: Plan) -> int:
         with Store(plan.options.cache).lock("fetching", "all"):
             plan = fetched(plan, out)
         _refuse(plan, out, place)
-    return _lead(plan, out, place) if place.leads else _help(plan, out, place)
+    return _lead(plan, out, place, report) if place.leads else _help(plan, out, place)
 
 
-def _lead(plan: Plan, out: Console, place: Ranks) -> int:
+def _lead(plan: Plan, out: Console, place: Ranks, report: Report) -> int:
     """The whole run, in its folder."""
     with claim(plan) as folder:
         show_plan(plan, out)
@@ -64,7 +67,8 @@ def _lead(plan: Plan, out: Console, place: Ranks) -> int:
         _export(plan, outcomes)
         found = _summary(plan, outcomes, worker, train_seconds, folder)
         _remember_costs(plan, worker, outcomes)
-        _show(found, _write(found, folder), folder, out)
+        _write(found, folder, report)
+        out.print(f"result: {folder / 'result.json'}", highlight=False, soft_wrap=True)
     return 4 if any(found.ledger.get(name) for name in FAILURES) else 0
 
 
@@ -88,24 +92,13 @@ def _refuse(plan: Plan, out: Console, place: Ranks) -> None:
     raise UsageError("; ".join(plan.missing))
 
 
-def _write(found: summary.Summary, folder: Path) -> Written:
-    """result.json and the report in all its forms; result.json once more, to hold the seconds
-    that the report took."""
-    from bench.report import forms
-
+def _write(found: summary.Summary, folder: Path, report: Report) -> None:
+    """result.json and the report; result.json once more, to hold the seconds that that took."""
     began = time.perf_counter()
     summary.write(found, folder / "result.json")
-    written = forms.render(found, folder)
+    report(found, folder)
     found.seconds["report"] = round(time.perf_counter() - began, 2)
     summary.write(found, folder / "result.json")
-    return written
-
-
-def _show(found: summary.Summary, written: Written, folder: Path, out: Console) -> None:
-    from bench.report.finished import show
-
-    show(found, written, out)
-    out.print(f"result: {folder / 'result.json'}", highlight=False, soft_wrap=True)
 
 
 def _export(plan: Plan, outcomes: list[Outcome]) -> None:

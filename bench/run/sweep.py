@@ -12,12 +12,12 @@ and a value that holds one needs quotes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from bench.errors import UsageError
-from bench.options import PATHS
+from bench.suite.compose import PATHS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -26,10 +26,13 @@ FLAGS = ("-m", "--multirun")
 FOLDER = "runs/sweeps/${now:%Y-%m-%d_%H-%M-%S}"
 PLACE = "job."  # what a job's words stand below, where they cannot be taken for Hydra's groups
 STOPPED = 130
+Main = Callable[[list[str]], int]
 
 
-def sweep(words: Sequence[str]) -> int:
+def sweep(words: Sequence[str], main: Main) -> int:
     """Run every combination; 0, or the exit code of the first job that failed.
+
+    main: does what one command line says, and gives its exit code.
 
     Raises UsageError for a word that is no key=value, KeyboardInterrupt where a job was stopped.
     """
@@ -44,7 +47,8 @@ def sweep(words: Sequence[str]) -> int:
     codes: list[int] = []
 
     def job(values: DictConfig) -> None:
-        _run(given, codes, values)
+        codes.append(_run(_words(given, values), main))
+        _go_on(codes[-1])
 
     job.__module__ = "__main__"  # of a package's, Hydra would look for configurations beside it
     start = hydra.main(version_base="1.3", config_path=None, config_name="sweep")(job)
@@ -71,23 +75,13 @@ def _for_hydra(words: Sequence[str]) -> list[str]:
             for word in words if not word.startswith("~")]  # fmt: skip
 
 
-def _run(given: Sequence[str], codes: list[int], values: DictConfig) -> None:
-    """One combination as a command line. Raises HydraException where it does not end with 0."""
-    from hydra.core.global_hydra import GlobalHydra
+def _words(given: Sequence[str], values: DictConfig) -> list[str]:
+    """One combination as the words of a command line."""
     from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import CompactHydraException
-
-    from bench.cli import main
 
     added = {word.lstrip("+").split("=")[0] for word in given if word.startswith("+")}
     words = [_word(override, values, added) for override in HydraConfig.get().overrides.task]
-    GlobalHydra.instance().clear()  # the job composes a configuration of its own
-    print(f"job: {' '.join(words)}", flush=True)
-    codes.append(main([*words, *(word for word in given if word.startswith("~"))]))
-    if codes[-1] == STOPPED:
-        raise KeyboardInterrupt
-    if codes[-1]:
-        raise CompactHydraException(f"exit code {codes[-1]}")
+    return [*words, *(word for word in given if word.startswith("~"))]
 
 
 def _word(override: str, values: DictConfig, added: set[str]) -> str:
@@ -96,3 +90,22 @@ def _word(override: str, values: DictConfig, added: set[str]) -> str:
     if key in PATHS:
         value = str(values.job[key])
     return f"{'+' if key in added else ''}{key}={value}"
+
+
+def _run(words: list[str], main: Main) -> int:
+    """The exit code of one combination."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()  # the job composes a configuration of its own
+    print(f"job: {' '.join(word for word in words if not word.startswith('~'))}", flush=True)
+    return main(words)
+
+
+def _go_on(code: int) -> None:
+    """Raise HydraException where a job failed, KeyboardInterrupt where it was stopped."""
+    from hydra.errors import CompactHydraException
+
+    if code == STOPPED:
+        raise KeyboardInterrupt
+    if code:
+        raise CompactHydraException(f"exit code {code}")

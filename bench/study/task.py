@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from bench.errors import UsageError
-from bench.options import Options
 from bench.study import material as materials
 from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.pictures import Album
 from bench.study.store import Store
+from hypersd.validation import Text
 
 
-def study(options: Options) -> int:
-    """Do what the options ask for with the study of options.run; 0. Raises UsageError."""
-    assert options.run is not None
-    found = materials.read(options.run)
+@dataclass(frozen=True)
+class StudyOptions:
+    """What to do with a study: one of imported, export and simulate, else its page is served.
+
+    port, host, token: where, and the word that other machines must know.  votes: how many a rater
+    is asked for.  imported: files of votes to bring in (`import=`).  export: a folder that receives
+    a static copy.  simulate: raters of a simulated panel that votes.
+    """
+
+    port: Annotated[int, Field(ge=0, le=65535)] = 8765
+    host: Text = "127.0.0.1"
+    token: str | None = None
+    votes: Annotated[int, Field(ge=1, le=100_000)] = 60
+    imported: Annotated[Path | None, Field(alias="import")] = None
+    export: Path | None = None
+    simulate: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a word that is no token; the message does not show it."""
+        if self.token is not None and not re.fullmatch(r"[\w.~-]{8,200}", self.token, re.ASCII):
+            raise ValueError("token=...: must have 8 to 200 letters, digits or any of - _ . ~")
+
+
+def study(run: Path, options: StudyOptions) -> int:
+    """Do what the options ask for with the study of a finished run; 0. Raises UsageError."""
+    found = materials.read(run)
     store = Store(found.database, found.identity)
     try:
         album = Album(found, store.secret)
@@ -32,7 +60,7 @@ def study(options: Options) -> int:
         store.close()
 
 
-def _import(found: Material, store: Store, album: Album, options: Options) -> int:
+def _import(found: Material, store: Store, album: Album, options: StudyOptions) -> int:
     from bench.study.offline import Copy, bring_in
 
     assert options.imported is not None
@@ -41,7 +69,7 @@ def _import(found: Material, store: Store, album: Album, options: Options) -> in
     return 0
 
 
-def _export(found: Material, album: Album, options: Options) -> int:
+def _export(found: Material, album: Album, options: StudyOptions) -> int:
     from bench.study.offline import Copy, export
 
     assert options.export is not None
@@ -51,7 +79,7 @@ def _export(found: Material, album: Album, options: Options) -> int:
     return 0
 
 
-def _simulate(found: Material, store: Store, options: Options) -> int:
+def _simulate(found: Material, store: Store, options: StudyOptions) -> int:
     from bench.study.panel import run
 
     assert options.simulate is not None
@@ -60,7 +88,7 @@ def _simulate(found: Material, store: Store, options: Options) -> int:
     return 0
 
 
-def _serve(found: Material, store: Store, album: Album, options: Options) -> int:
+def _serve(found: Material, store: Store, album: Album, options: StudyOptions) -> int:
     from bench.study.server import LOOPBACK, Requests, app, listen, serve
 
     local = options.host in LOOPBACK

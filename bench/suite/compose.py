@@ -1,4 +1,4 @@
-"""A suite's file and the command line's words merged into one mapping, through Hydra.
+"""A suite's file and the command line's words -> one mapping, merged by Hydra.
 
 Nothing of what Hydra says reaches the user as it is: a mistake is one line of ours, and whether a
 key is valid is for `suite.py` to say.
@@ -7,7 +7,7 @@ key is valid is for `suite.py` to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,51 @@ from bench.suite import fields, suite
 # Taken as they stand: paths inside a suite, and words that may look like numbers.
 LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token",
          "baseline", "pictures")  # fmt: skip
+PATHS = ("suite", "out", "cache", "images", "export", "run", "import", "runs")
 OVERRIDE = re.compile(
     r"(?P<sign>\+{0,2}|~)(?P<key>[A-Za-z_][\w.@/-]*)(?:=(?P<value>.*))?", re.DOTALL
 )
 
 
-def compose(name: str | None, overrides: list[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a suite and those of `defaults`, changed by `overrides`.
+def split(words: Iterable[str], keys: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """The paths among the words, as they stand (Hydra's grammar would want quotes), and the others
+    as overrides for Hydra.
+
+    keys: those that are valid beside a suite's and PATHS.  Raises UsageError.
+    """
+    paths: dict[str, str] = {}
+    overrides, known = [], (*PATHS, *keys, *suite.KEYS)
+    for word in words:
+        match = OVERRIDE.fullmatch(word)
+        if match is None or (match["value"] is None and match["sign"] != "~"):
+            raise UsageError(f"{word!r}: expected key=value (or --help)")
+        first = match["key"].split(".")[0]
+        if first not in known:
+            raise UsageError(f"unknown key {first!r}; {nearest(first, known)}")
+        if first not in PATHS:
+            overrides.append(word)
+        elif match["sign"] == "~" or match["key"] != first or not match["value"]:
+            raise UsageError(f"{word!r}: expected {first}=PATH")
+        else:
+            paths[first] = match["value"]
+    return paths, overrides
+
+
+def key(override: str) -> str:
+    """The key at the top of what an override sets or takes away: `prompts` of `prompts.n=9`."""
+    return override.lstrip("+~").split("=")[0].split(".")[0]
+
+
+def folders(value: str) -> tuple[Path, ...]:
+    """The run folders of `runs=[a,b]`, as they stand. Raises UsageError for fewer than two."""
+    found = [part.strip() for part in value.removeprefix("[").removesuffix("]").split(",")]
+    if len(found) < 2 or not all(found):
+        raise UsageError(f"runs={value}: expected two run folders or more, as runs=[a,b]")
+    return tuple(Path(part) for part in found)
+
+
+def compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
+    """The keys of a suite, changed by `overrides`, with what these say beside it.
 
     name: of the suite, or its path; None for no suite.  Raises UsageError.
     """
@@ -41,7 +79,7 @@ def compose(name: str | None, overrides: list[str], defaults: Mapping[str, Any])
         chosen["metrics"] = {str(metric): {} for metric in chosen["metrics"]}
     store = ConfigStore.instance()
     order = ["_self_", {"suite": "chosen"}]
-    store.store("bench", {"defaults": order, **defaults})
+    store.store("bench", {"defaults": order})
     # Hydra would put the suite's keys under `suite.`; packaged globally they need no prefix.
     store.store("chosen", chosen, group="suite", package="_global_")
     named = chosen.get("contestants")  # `suite.py` says what is wrong where it is no mapping

@@ -112,9 +112,9 @@ def test_help_names_the_suites(call: Call) -> None:
 
 def test_no_torch_is_imported_for_a_plan() -> None:
     code = (
-        "import sys; from bench import cli, options; "
+        "import sys; from bench import cli; "
         "from bench.run import plan, progress; "
-        "options.read(['suite=shapes_1step', 'limit=10']); "
+        "cli.read(['suite=shapes_1step', 'limit=10']); "
         "print([m for m in ('torch', 'diffusers', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import options
+from bench import cli
 from bench.contestants import files
 from bench.statistics.claims import Stated
 from bench.suite import suite
@@ -17,7 +17,7 @@ HELD_OUT = ("clip", "hps", "faithful")
 
 
 def read(name: str) -> suite.Suite:
-    found = options.read([f"suite={name}"])[1]
+    found = cli.read([f"suite={name}"]).suite
     assert found is not None
     return found
 

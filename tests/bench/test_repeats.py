@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench import options
+from bench import cli
 from bench.errors import UsageError
 from bench.metrics.diversity import Diversity
 from bench.results.entries import read_entry
@@ -94,4 +94,4 @@ def test_repeats_without_the_metric_are_not_drawn(
 )  # fmt: skip
 def test_a_faulty_repeats_is_one_line(repeating: Bench, word: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        options.read(["suite=tiny.yaml", word])
+        cli.read(["suite=tiny.yaml", word])

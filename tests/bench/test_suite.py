@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import options
+from bench import cli
 from bench.contestants import files, identity
 from bench.contestants.anchors import without_fixed_points
 from bench.contestants.hashes import Hashes
@@ -24,19 +24,19 @@ PROMPTS = prompts.PromptSet("shapes/test", ("a", "b"), "test")
 
 
 def read(*words: str, name: str = "shapes_1step") -> suite.Suite:
-    found = options.read([f"suite={name}", *words])[1]
+    found = cli.read([f"suite={name}", *words]).suite
     assert found is not None
     return found
 
 
 @pytest.mark.parametrize("name", suite.names())
 def test_shipped_suites_are_valid(name: str) -> None:
-    found = options.read([f"suite={name}"])[1]
+    found = cli.read([f"suite={name}"]).suite
     assert found is not None and found.rows
 
 
 def test_rows_of_the_suite_of_all_steps() -> None:
-    found = options.read(["suite=shapes_1to8"])[1]
+    found = cli.read(["suite=shapes_1to8"]).suite
     assert found is not None
     names = [row.name for row in found.rows]
     assert names[0] == "teacher-25step" and names[-3:] == list(contestant.ANCHORS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from bench import options
+from bench import cli
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "check.md"
 
@@ -32,9 +32,9 @@ def test_its_commands_are_what_the_command_line_takes() -> None:
     assert len(commands) == 2
     for words in commands:
         assert words[:2] == [".venv/bin/python", "bench.py"]
-        options.read(words[2:])
-    check, _ = options.read(commands[1][2:])
-    assert check.task == "check" and check.pictures == "https://github.com/x/raw/check-pictures/x"
+        cli.read(words[2:])
+    found = cli.read(commands[1][2:]).check
+    assert found is not None and found.pictures == "https://github.com/x/raw/check-pictures/x"
 
 
 def test_it_keeps_the_installation_and_what_a_failed_check_left() -> None:
@@ -51,4 +51,4 @@ def test_the_pages_other_commands_are_taken_too() -> None:
     lines = re.findall(r"^python bench.py (.*)$", PAGE.read_text(), re.MULTILINE)
     assert len(lines) >= 4
     for line in lines:
-        options.read(shlex.split(line))
+        cli.read(shlex.split(line))

@@ -16,7 +16,6 @@ from PIL import Image
 from bench.cli import main
 from bench.metrics.base import Features
 from bench.metrics.frechet import FrechetDistance, Reference
-from bench.results import summary
 from bench.results.entries import read_entry
 from bench.statistics.result import Result, mean_result
 
@@ -114,8 +113,9 @@ def tiny(
     monkeypatch.setattr("bench.metrics.metric", metric)
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Patches())
     monkeypatch.setattr("bench.results.keys.SLICE", N)
-    monkeypatch.setattr("bench.run.run._write", lambda s, f: summary.write(s, f / "result.json"))
-    monkeypatch.setattr("bench.run.run._show", lambda *_: None)  # no report: a check reads none
+    monkeypatch.setattr(
+        "bench.report.finished.write", lambda *_: None
+    )  # no report: a check reads none
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)
 

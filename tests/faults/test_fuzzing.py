@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from bench import options
+from bench import cli
 from bench.errors import UsageError
 from bench.run import plan
 from bench.suite import contestant as contestants
@@ -100,9 +100,9 @@ def refused_or(what: Callable[[], object]) -> None:
 
 
 def planned(path: Path, *words: str) -> None:
-    chosen, suite = options.read([f"suite={path}", "limit=2", "out=runs/fuzz", *words])
-    assert suite is not None
-    plan.make(suite, chosen)
+    command = cli.read([f"suite={path}", "limit=2", "out=runs/fuzz", *words])
+    assert command.suite is not None
+    plan.make(command.suite, command.options)
 
 
 CONTESTANT = st.dictionaries(st.sampled_from([*contestants.KEYS, "at"]), VALUES, max_size=3)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import options
+from bench import cli
 from bench.contestants import files, pipelines
 from bench.errors import UsageError
 from bench.suite import contestant
@@ -122,7 +122,7 @@ def test_yaml_makes_no_objects(tmp_path: Path, bomb: Path, tag: str, kind: str) 
     path = tmp_path / "mine.yaml"
     path.write_text(f"title: {tag.format(target=bomb)}\n")
     with pytest.raises(UsageError, match="could not determine a constructor"):
-        recipe.load(path) if kind == "recipe" else options.read([f"suite={path}"])
+        recipe.load(path) if kind == "recipe" else cli.read([f"suite={path}"])
 
 
 @pytest.mark.parametrize("key", ["_target_", "_partial_", "_convert_", "defaults", "hydra"])
@@ -134,7 +134,7 @@ def test_a_suite_instantiates_nothing(tmp_path: Path, key: str) -> None:
                  f"{good}contestants: {{lcm: {{{key}: os.system}}}}\n"):  # fmt: skip
         path.write_text(text)
         with pytest.raises(UsageError, match=f"unknown key '{key}'"):
-            options.read([f"suite={path}"])
+            cli.read([f"suite={path}"])
 
 
 @pytest.mark.parametrize("word", ["${oc.env:HOME}", "${oc.decode:x}", "a ${hydra:runtime.cwd} b"])
@@ -187,7 +187,7 @@ def test_folders_of_images_give_no_other_names(tmp_path: Path) -> None:
     folder = tmp_path / "a b"
     folder.mkdir()
     with pytest.raises(UsageError, match="a contestant's name holds"):
-        options.read(["suite=shapes_1step", f"images={folder}"])
+        cli.read(["suite=shapes_1step", f"images={folder}"])
 
 
 def calls() -> Iterator[tuple[Path, ast.Call, str]]:

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.results import summary
 from bench.results.entries import read_entry
 from bench.statistics.result import mean_result
 
@@ -60,8 +59,9 @@ def world(
     monkeypatch.setattr("bench.metrics.metric", lambda name, references: Brightness())
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Brightness())
     monkeypatch.setattr("bench.results.keys.SLICE", 8)
-    monkeypatch.setattr("bench.run.run._write", lambda s, f: summary.write(s, f / "result.json"))
-    monkeypatch.setattr("bench.run.run._show", lambda *_: None)  # no report: result.json is all
+    monkeypatch.setattr(
+        "bench.report.finished.write", lambda *_: None
+    )  # no report: result.json is all
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)
     return tmp_path

@@ -49,9 +49,9 @@ def pictures(folder: Path) -> None:
 
 
 def test_it_names_a_recipe_that_is_shipped(tmp_path: Path, capsys: Any) -> None:
-    from bench import options
+    from bench import cli
 
-    found = options.read(["suite=sdxl_candidate"])[1]
+    found = cli.read(["suite=sdxl_candidate"]).suite
     assert found is not None
     candidate = found.contestants[-1]
     assert recipe.load(candidate.weights).base == candidate.base

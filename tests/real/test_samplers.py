@@ -24,7 +24,7 @@ from diffusers import (
 )
 from safetensors.torch import load_file
 
-from bench import options
+from bench import cli
 from bench.contestants import pipelines
 from bench.contestants.sampler import Sampler, generator, initial_noise
 from bench.results.keys import Key
@@ -72,7 +72,7 @@ SD15["teacher-25step"] = (DDIMScheduler, {"timestep_spacing": "leading"}, GUIDED
 
 
 def suite_row(suite: str, name: str) -> Row:
-    found = options.read([f"suite={suite}"])[1]
+    found = cli.read([f"suite={suite}"]).suite
     assert found is not None
     return next(row for row in found.rows if row.name == name)
 

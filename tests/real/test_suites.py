@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import catalogue, hub, hub_lock, options
+from bench import catalogue, cli, hub, hub_lock
 from bench.contestants import files
 from bench.errors import UsageError
 from bench.run import checklist, hardware, needs
@@ -21,7 +21,7 @@ PUBLISHED = [name for name in suite.names() if name.startswith(("sdxl_", "sd15_"
 
 
 def read(*words: str) -> suite.Suite:
-    found = options.read(list(words))[1]
+    found = cli.read(list(words)).suite
     assert found is not None
     return found
 

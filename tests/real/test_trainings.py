@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import options
+from bench import cli
 from bench.contestants import files, trainings
 from bench.hub import Reference
 from bench.run import needs
@@ -19,7 +19,7 @@ SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
 def candidate(*words: str) -> Settings:
-    found = options.read(["suite=sdxl_candidate", *words])[1]
+    found = cli.read(["suite=sdxl_candidate", *words]).suite
     assert found is not None
     return found.contestants[-1]
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench import options
+from bench import cli
 from bench.cli import main
 from bench.contestants import pipelines
 
@@ -99,7 +99,7 @@ def test_text_encoders_get_their_part_by_its_alpha(folder: Path) -> None:
     text = text_keys()
     save_file(load_file(folder / "unet.safetensors") | text, folder / "all.safetensors")
     words = ["suite=tiny.yaml", "+contestants.mine.lora=all.safetensors"]
-    suite = options.read([*words, "+contestants.mine.like=hyper_sd"])[1]
+    suite = cli.read([*words, "+contestants.mine.like=hyper_sd"]).suite
     assert suite is not None
     settings = suite.contestants[-1]
     tuned = pipelines.pipeline(settings, folder / "all.safetensors", torch.device("cpu"))

@@ -1,0 +1,34 @@
+"""What a command line asks of a run, beside its suite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a suite is run.
+
+    out: run folder, None for the default.  limit: only the first so many prompts.  images: a
+    folder that competes as well.  precomputed: use shipped features where identities match.
+    batch: images at once, None for the device's default.  best_batch: searched for, for each
+    contestant (`batch=best`).  export: a folder that receives this run's features as shipped ones.
+    random_weights: networks of the real shapes without their weights, for seconds and memory alone.
+    compiled: UNets run through torch.compile (`compile=`).
+    """
+
+    out: Path | None = None
+    cache: Path = Path("runs/cache")
+    limit: Annotated[int, Field(ge=2)] | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    images: Path | None = None
+    precomputed: bool = True
+    batch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    best_batch: bool = False
+    export: Path | None = None
+    random_weights: bool = False
+    compiled: Annotated[bool, Field(alias="compile")] = False
