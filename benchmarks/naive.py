@@ -64,11 +64,12 @@ def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[st
 def naive(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """The same values by the script."""
     from bench.cli import read
+    from bench.results import places
     from bench.suite import prompts
 
     whole = read([f"suite={name}", f"prompts.n={n}"]).suite
     assert whole is not None
-    texts = prompts.load(whole.prompt_set, whole.n).texts
+    texts = prompts.load(whole.prompt_set, whole.n, places.prompts()).texts
     values = {}
     for row in whole.rows:
         if row.settings.key in chosen:

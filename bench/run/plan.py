@@ -11,7 +11,7 @@ from bench import catalogue
 from bench.contestants import files
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
-from bench.results import keys
+from bench.results import keys, places
 from bench.results.keys import Key, digest
 from bench.run import costs, evaluators, judges, needs
 from bench.run.cache import Store
@@ -137,7 +137,7 @@ def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:
     """The prompts; stand-ins where a suite on published checkpoints lacks them as well as much
     else, so that all of it is said at once."""
     try:
-        return prompts.load(suite.prompt_set, suite.n), []
+        return prompts.load(suite.prompt_set, suite.n, places.prompts()), []
     except UsageError as error:
         if not suite.published or suite.n is None:
             raise

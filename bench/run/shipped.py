@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
+from bench.results import places
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
 from bench.results.keys import Key
 from bench.suite import prompts as prompt_sets
@@ -61,7 +62,8 @@ def same_prompts(record: dict[str, Any], prompts: PromptSet, keys: Sequence[Key]
     n = record["n"]
     if n < len(prompts.texts) or not {key.seed for key in keys} <= set(record["seeds"]):
         return False
-    whole = prompts if n == len(prompts.texts) else prompt_sets.load(prompts.name, n)
+    is_cut = n > len(prompts.texts)
+    whole = prompt_sets.load(prompts.name, n, places.prompts()) if is_cut else prompts
     return bool(record["prompts"] == whole.revision)
 
 

@@ -1,19 +1,18 @@
 """Published prompt sets by name: where their files are, and which texts they must hold.
 
-Only `own` is shipped. The others are looked for in the data folder (`prompts/` of $BENCH_DATA or
-of few-step-bench in the cache) under their publisher's file name, and fetched there once. A set
-with a known hash is refused where its texts are others; the texts' hash is part of a result's
-protocol in any case.
+Only `own` is shipped. The others are looked for in a folder of the user's under their publisher's
+file name, and fetched there once. A set with a known hash is refused where its texts are others;
+the texts' hash is part of a result's protocol in any case.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import hub
 from bench.errors import UsageError
-from bench.results import places
 from hypersd.whole_files import written_whole
 
 SHIPPED = Path(__file__).resolve().parents[2] / "suites" / "prompts"
@@ -21,6 +20,7 @@ _RAW = "https://raw.githubusercontent.com"
 _MLPERF = f"{_RAW}/mlcommons/inference/c78a252610a3453e54ceed58bf0e59f1a61fe4f9/text_to_image"
 _HPD = "dataset:zhwang/HPDv2/benchmark"
 DATASET = "dataset:"  # of a file in a data set on the hub
+Fetch = Callable[[str], bytes]
 
 
 @dataclass(frozen=True)
@@ -88,37 +88,8 @@ SOURCES = {
 }
 
 
-def files(name: str) -> list[Path]:
-    """The files of a named set, fetched where they are not here yet. Raises UsageError."""
-    source = SOURCES[name]
-    return [_file(name, source, number) for number in range(len(source.files))]
-
-
-def _file(name: str, source: Source, number: int) -> Path:
-    shipped, kept = SHIPPED / source.files[number], places.prompts() / source.files[number]
-    for path in (shipped, kept):
-        if path.is_file():
-            return path
-    if not source.places:
-        raise UsageError(f"prompts.set={name}: put {kept} there; {source.how}")
-    place = source.places[number]
-    if hub.offline():
-        raise UsageError(f"prompts.set={name}: {kept} is not there, and HF_HUB_OFFLINE is set")
-    try:
-        content = _fetched(place)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(kept) as beside:
-            beside.write_bytes(content)
-    except Exception as error:  # network libraries raise many kinds
-        words = " ".join(str(error).split())[:120] or type(error).__name__
-        where = place.removeprefix(DATASET)
-        raise UsageError(
-            f"prompts.set={name}: {where} cannot be fetched ({words}); or put {kept} there"
-        ) from None
-    return kept
-
-
-def _fetched(place: str) -> bytes:
+def fetched(place: str) -> bytes:
+    """The content of a file of the hub or the web."""
     if place.startswith(DATASET):
         from huggingface_hub import hf_hub_download
 
@@ -130,3 +101,36 @@ def _fetched(place: str) -> bytes:
     with urlopen(place, timeout=hub.TIMEOUT) as answer:
         content: bytes = answer.read()
     return content
+
+
+def files(name: str, folder: Path, fetch: Fetch = fetched) -> list[Path]:
+    """The files of a named set, fetched into `folder` where they are not here yet.
+
+    Raises UsageError for what cannot be fetched.
+    """
+    source = SOURCES[name]
+    return [_file(name, source, number, folder, fetch) for number in range(len(source.files))]
+
+
+def _file(name: str, source: Source, number: int, folder: Path, fetch: Fetch) -> Path:
+    shipped, kept = SHIPPED / source.files[number], folder / source.files[number]
+    for path in (shipped, kept):
+        if path.is_file():
+            return path
+    if not source.places:
+        raise UsageError(f"prompts.set={name}: put {kept} there; {source.how}")
+    place = source.places[number]
+    if hub.offline():
+        raise UsageError(f"prompts.set={name}: {kept} is not there, and HF_HUB_OFFLINE is set")
+    try:
+        content = fetch(place)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(kept) as beside:
+            beside.write_bytes(content)
+    except Exception as error:  # network libraries raise many kinds
+        words = " ".join(str(error).split())[:120] or type(error).__name__
+        where = place.removeprefix(DATASET)
+        raise UsageError(
+            f"prompts.set={name}: {where} cannot be fetched ({words}); or put {kept} there"
+        ) from None
+    return kept

@@ -37,13 +37,14 @@ class PromptSet:
         return hashlib.sha256("\n".join(self.texts).encode()).hexdigest()[:16]
 
 
-def load(name: str, n: int | None) -> PromptSet:
+def load(name: str, n: int | None, folder: Path) -> PromptSet:
     """The first n prompts of a named set, or of a .txt, .tsv, .json or .jsonl file (all, where n is
     None).
 
     A .txt file has one prompt per line; a .json file is a list of texts or objects, or COCO's
     annotations (the first caption of each picture); objects and .tsv files have a column `prompt`,
     `caption` or `text`.
+    folder: of the published sets that a user has; what is not there is fetched into it.
     Raises UsageError for an unknown set, one that cannot be had or has other texts than were
     pinned, and a file that cannot be read, is above 256 MiB, is not UTF-8, is empty or has fewer
     than n prompts.
@@ -51,7 +52,7 @@ def load(name: str, n: int | None) -> PromptSet:
     if name in SETS:
         return PromptSet(name, _captions(SETS[name], 1000 if n is None else n), SETS[name])
     if name in prompt_sets.SOURCES:
-        return _cut(_published(name), n)
+        return _cut(_published(name, folder), n)
     path = Path(name)
     if path.suffix not in SUFFIXES:
         raise UsageError(
@@ -61,10 +62,10 @@ def load(name: str, n: int | None) -> PromptSet:
     return _cut(PromptSet(name, tuple(_from_file(path))), n)
 
 
-def _published(name: str) -> PromptSet:
+def _published(name: str, folder: Path) -> PromptSet:
     """All of a named set. Raises UsageError where its texts are not those that were pinned."""
     source = prompt_sets.SOURCES[name]
-    paths = prompt_sets.files(name)
+    paths = prompt_sets.files(name, folder)
     found = PromptSet(name, tuple(text for path in paths for text in _from_file(path)))
     others = source.revision not in (None, found.revision) or len(found.texts) != source.n
     if others:

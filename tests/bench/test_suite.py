@@ -159,14 +159,14 @@ def test_prompt_files(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufeffeins\n\n zwei \n".encode())
     (tmp_path / "a.tsv").write_text('id\tprompt\n1\t"eins"\n2\tzwei\n')
     (tmp_path / "a.jsonl").write_text('{"text": "eins"}\n\n{"caption": "zwei"}\n')
-    assert prompts.load(str(tmp_path / "a.txt"), None).texts == ("eins", "zwei")
-    assert prompts.load(str(tmp_path / "a.tsv"), None).texts == ('"eins"', "zwei")
-    assert prompts.load(str(tmp_path / "a.jsonl"), 2).texts == ("eins", "zwei")
+    assert prompts.load(str(tmp_path / "a.txt"), None, tmp_path).texts == ("eins", "zwei")
+    assert prompts.load(str(tmp_path / "a.tsv"), None, tmp_path).texts == ('"eins"', "zwei")
+    assert prompts.load(str(tmp_path / "a.jsonl"), 2, tmp_path).texts == ("eins", "zwei")
     with pytest.raises(UsageError, match="only 2 prompts"):
-        prompts.load(str(tmp_path / "a.txt"), 3)
+        prompts.load(str(tmp_path / "a.txt"), 3, tmp_path)
     (tmp_path / "b.tsv").write_text("id\twords\n1\teins\n")
     with pytest.raises(UsageError, match="no column"):
-        prompts.load(str(tmp_path / "b.tsv"), None)
+        prompts.load(str(tmp_path / "b.tsv"), None, tmp_path)
     (tmp_path / "b.jsonl").write_text("{oops\n")
     with pytest.raises(UsageError, match="line 1 is not"):
-        prompts.load(str(tmp_path / "b.jsonl"), None)
+        prompts.load(str(tmp_path / "b.jsonl"), None, tmp_path)

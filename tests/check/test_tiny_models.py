@@ -191,7 +191,7 @@ def test_captions_given_to_the_wrong_images_are_caught(
 def test_another_order_of_the_prompts_passes(tiny: Callable[..., Path], tmp_path: Path) -> None:
     from bench.suite.prompts import load
 
-    texts = load("shapes/test", 24).texts
+    texts = load("shapes/test", 24, tmp_path).texts
     (tmp_path / "forth.txt").write_text("\n".join(texts) + "\n")
     (tmp_path / "back.txt").write_text("\n".join(reversed(texts)) + "\n")
     words = ("prompts.n=24", "metrics=[fid_teacher]")

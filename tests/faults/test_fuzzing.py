@@ -174,7 +174,7 @@ def test_prompt_files_of_any_bytes(place: Path, suffix: str, content: bytes, n: 
     path.write_bytes(content)
 
     def loaded() -> None:
-        found = prompts.load(str(path), n)
+        found = prompts.load(str(path), n, place)
         assert found.texts and all(found.texts) and found.revision
 
     refused_or(loaded)

@@ -79,7 +79,7 @@ def test_a_file_of_a_gigabyte_is_refused_unread(tmp_path: Path, suffix: str) -> 
         os.truncate(file.fileno(), 2**30)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UsageError, match="is above 256 MiB"):
-        prompts.load(str(path), None)
+        prompts.load(str(path), None, tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 
 
@@ -101,7 +101,7 @@ def test_a_file_of_a_gigabyte_is_refused_unread(tmp_path: Path, suffix: str) -> 
 def test_a_malformed_file_is_one_line(tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=said) as raised:
-        prompts.load(str(tmp_path / name), None)
+        prompts.load(str(tmp_path / name), None, tmp_path)
     assert "\n" not in str(raised.value)
 
 
@@ -115,7 +115,9 @@ def test_lines_end_where_an_editor_ends_them(tmp_path: Path) -> None:
                             for t in (text, "two", "three"))),
     ):  # fmt: skip
         (tmp_path / name).write_bytes(content.encode())
-        assert prompts.load(str(tmp_path / name), None).texts == (text, "two", "three"), name
+        assert prompts.load(str(tmp_path / name), None, tmp_path).texts == (text, "two", "three"), (
+            name
+        )
 
 
 def test_pictures_are_named_by_number_never_by_prompt(tmp_path: Path) -> None:

@@ -15,21 +15,19 @@ from bench.suite import prompt_sets, prompts
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty data folder's prompts, no network."""
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    """An empty folder, no network."""
     monkeypatch.setattr("bench.hub.offline", lambda: True)
-    (tmp_path / "prompts").mkdir()
-    return tmp_path / "prompts"
+    return tmp_path
 
 
-def test_our_own_set_is_balanced_wherever_it_is_cut() -> None:
+def test_our_own_set_is_balanced_wherever_it_is_cut(tmp_path: Path) -> None:
     with (prompt_sets.SHIPPED / "own.tsv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    assert [row["prompt"] for row in rows] == list(prompts.load("own", None).texts)
+    assert [row["prompt"] for row in rows] == list(prompts.load("own", None, tmp_path).texts)
     assert len({row["prompt"].lower() for row in rows}) == 200
     for n in (10, 50, 200):
         assert set(Counter(row["category"] for row in rows[:n]).values()) == {n // 10}
-    assert prompts.load("own", 30).texts == prompts.load("own", None).texts[:30]
+    assert prompts.load("own", 30, tmp_path).texts == prompts.load("own", None, tmp_path).texts[:30]
 
 
 def test_a_named_set_is_read_from_the_data_folder(folder: Path) -> None:
@@ -37,18 +35,18 @@ def test_a_named_set_is_read_from_the_data_folder(folder: Path) -> None:
     lines = ["Prompt\tCategory", 'a sign that says "no"\tText', *["x y\tAbstract"] * 1631]
     (folder / "PartiPrompts.tsv").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(UsageError, match=r"1632 texts of revision .* expected 1632 of f6f70c68"):
-        prompts.load("parti", 10)
+        prompts.load("parti", 10, folder)
     (folder / "drawbench.json").write_text(json.dumps(["a", "b"] * 100))
-    assert prompts.load("drawbench", 3).texts == ("a", "b", "a")
+    assert prompts.load("drawbench", 3, folder).texts == ("a", "b", "a")
     (folder / "drawbench.json").write_text(json.dumps(["a"]))
     with pytest.raises(UsageError, match=r"holds 1 texts .* expected 200 of any"):
-        prompts.load("drawbench", None)
+        prompts.load("drawbench", None, folder)
 
 
 def test_a_set_of_several_files_is_read_in_their_order(folder: Path) -> None:
     for style in ("anime", "concept-art", "paintings", "photo"):
         (folder / f"{style}.json").write_text(json.dumps([f"{style} {i}" for i in range(800)]))
-    texts = prompts.load("hpdv2", None).texts
+    texts = prompts.load("hpdv2", None, folder).texts
     assert (len(texts), texts[0], texts[800], texts[-1]) == (
         3200, "anime 0", "concept-art 0", "photo 799",
     )  # fmt: skip
@@ -58,7 +56,7 @@ def test_cocos_annotations_give_the_first_caption_of_each_picture(tmp_path: Path
     captions = [(9, 31, "second of nine"), (4, 12, "of four\n"), (9, 30, "first  of nine")]
     rows = [{"image_id": image, "id": i, "caption": text} for image, i, text in captions]
     (tmp_path / "captions.json").write_text(json.dumps({"annotations": rows, "images": []}))
-    found = prompts.load(str(tmp_path / "captions.json"), None)
+    found = prompts.load(str(tmp_path / "captions.json"), None, tmp_path)
     assert found.texts == ("of four", "first of nine")
 
 
@@ -70,16 +68,16 @@ def test_cocos_annotations_give_the_first_caption_of_each_picture(tmp_path: Path
 def test_a_wrong_json_file_is_one_line(tmp_path: Path, content: str, reason: str) -> None:
     (tmp_path / "p.json").write_text(content)
     with pytest.raises(UsageError, match=rf"^prompts\.set=[^\n]*p\.json: [^\n]*{reason}[^\n]*$"):
-        prompts.load(str(tmp_path / "p.json"), None)
+        prompts.load(str(tmp_path / "p.json"), None, tmp_path)
 
 
 def test_what_is_not_here_says_how_to_get_it(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"captions_source\.tsv is not there, and HF_HUB_OFFLINE"):
-        prompts.load("coco2014_5k", None)
+        prompts.load("coco2014_5k", None, folder)
     with pytest.raises(UsageError, match=r"captions_val2017\.json there; take annotations/"):
-        prompts.load("coco2017_5k", None)
+        prompts.load("coco2017_5k", None, folder)
     with pytest.raises(UsageError, match=r"no such set; did you mean 'geneval'"):
-        prompts.load("gen_eval", None)
+        prompts.load("gen_eval", None, folder)
 
 
 def test_a_set_is_fetched_once_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +88,8 @@ def test_a_set_is_fetched_once_and_kept(folder: Path, monkeypatch: pytest.Monkey
         return json.dumps([f"p{i}" for i in range(200)]).encode()
 
     monkeypatch.setattr("bench.hub.offline", lambda: False)
-    monkeypatch.setattr(prompt_sets, "_fetched", fetched)
-    first, again = prompts.load("drawbench", None), prompts.load("drawbench", None)
+    first, again = (prompt_sets.files("drawbench", folder, fetched) for _ in range(2))
     assert asked == ["dataset:zhwang/HPDv2/benchmark/drawbench.json"]
-    assert first.texts == again.texts == tuple(f"p{i}" for i in range(200))
+    assert first == again == [folder / "drawbench.json"]
+    found = prompts.load("drawbench", None, folder)
+    assert found.texts == tuple(f"p{i}" for i in range(200))
