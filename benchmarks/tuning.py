@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.summary import read
-from bench.suite.contestant import LIKE
-from bench.suite.drawing import drawing
+from bench.suite.sampling import LIKE, drawing
 from hypersd import recipe as recipes
 from hypersd.plain_yaml import value
 from hypersd.recipe import Recipe

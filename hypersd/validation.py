@@ -93,6 +93,10 @@ def read(
         return found
     except ValidationError as error:
         faults = error.errors(include_url=False)
+        if faults[0]["type"] == "json_invalid":  # half a surrogate pair, or nested too deeply
+            raise UsageError(
+                f"{lead}{key or 'it'} is no plain data: {faults[0]['ctx']['error']}"
+            ) from None
         unknown = [fault for fault in faults if fault["type"] == UNKNOWN]
         raise UsageError(lead + _said((unknown or faults)[0], adapter, key)) from None
     except (TypeError, ValueError, RecursionError) as error:
@@ -173,6 +177,11 @@ def _words(schema: Schema) -> str:
 def _span(schema: Schema) -> str:
     """The range of a number, in words."""
     if {"minimum", "maximum"} <= schema.keys():
-        return f" from {schema['minimum']:g} to {schema['maximum']:g}"
+        return f" from {_figure(schema['minimum'])} to {_figure(schema['maximum'])}"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-    return " and".join(f" {sign} {schema[k]:g}" for k, sign in signs.items() if k in schema)
+    return " and".join(f" {sign} {_figure(schema[k])}" for k, sign in signs.items() if k in schema)
+
+
+def _figure(bound: float) -> str:
+    """A bound with all its digits: 1000000, 0.5."""
+    return str(int(bound)) if bound == int(bound) else f"{bound:g}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from bench import hub, hub_lock
 from bench.errors import UsageError
 from bench.hub import NotFetched, Reference
-from bench.suite.contestant import Settings
+from bench.suite.contestant import ContestantSettings
 from hypersd.trust import refuse_code
 
 WEIGHT_FILES = {
@@ -40,7 +40,7 @@ def remote(name: str) -> Reference | None:
     return None if name.startswith("shapes/") else hub.reference(name)
 
 
-def references(settings: Settings) -> list[Reference]:
+def references(settings: ContestantSettings) -> list[Reference]:
     """All that a contestant needs of the hub: its base or pipeline, and its weights' file."""
     if settings.source in ("images", "real", "shuffled_captions", "random"):
         return []
@@ -83,7 +83,7 @@ def found(where: str, name: str) -> Path:
     return path
 
 
-def base_folder(where: str, settings: Settings) -> Path:
+def base_folder(where: str, settings: ContestantSettings) -> Path:
     """The pipeline folder a contestant stands on. Raises UsageError where it is none."""
     word = "pipeline" if settings.source == "pipeline" else "base"
     there = remote(settings.base)
@@ -101,7 +101,7 @@ def base_folder(where: str, settings: Settings) -> Path:
     return folder
 
 
-def weight_file(where: str, settings: Settings) -> Path:
+def weight_file(where: str, settings: ContestantSettings) -> Path:
     """The one file of a LoRA's or a UNet's weights. Raises UsageError where there is none."""
     there = remote(settings.weights)
     if there is not None:

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.hub import NotFetched
 from bench.results.keys import digest
 from bench.results.pictures import image_files
-from bench.suite.contestant import Row, Settings
+from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.prompts import PromptSet
 from hypersd.hub import pipeline_files
 
@@ -64,7 +64,7 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
     }
 
 
-def shape(where: str, settings: Settings) -> str:
+def shape(where: str, settings: ContestantSettings) -> str:
     """What a network with random weights is shaped like: a family, or a pipeline folder here.
 
     Raises UsageError for a base on the hub whose shape is not known.
@@ -78,13 +78,13 @@ def shape(where: str, settings: Settings) -> str:
     return family
 
 
-def _shape(where: str, settings: Settings, hashes: Hashes) -> str:
+def _shape(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
     """The same for a copy of a folder."""
     found = shape(where, settings)
     return found if files.remote(settings.base) else _folder(Path(found), hashes)
 
 
-def _weights(where: str, settings: Settings, hashes: Hashes) -> object:
+def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object:
     if settings.source == "recipe":
         return ["recipe", training(settings, hashes)]
     if settings.source in ("lora", "unet"):
@@ -98,7 +98,7 @@ def _weights(where: str, settings: Settings, hashes: Hashes) -> object:
     return [settings.source]
 
 
-def training(settings: Settings, hashes: Hashes) -> str:
+def training(settings: ContestantSettings, hashes: Hashes) -> str:
     """What a recipe's training is called in the cache: a hash of recipe, seed and base.
 
     Raises UsageError for an unknown recipe or a base that is not there.
@@ -122,7 +122,7 @@ def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
     return f"{there.repo}@{index.parent.name}"
 
 
-def _base(where: str, settings: Settings, hashes: Hashes) -> str:
+def _base(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
     """A hash of the pipeline that a contestant stands on. Of the hub's only the files that are
     loaded count: what else lies in its cache is chance."""
     folder, there = files.base_folder(where, settings), files.remote(settings.base)
@@ -155,7 +155,9 @@ def image_files_hash(where: str, folder: Path, hashes: Hashes) -> str:
     return digest({path.stem: hashes.file(path) for path in image_files(folder)})
 
 
-def _real(where: str, settings: Settings, prompts: PromptSet, hashes: Hashes) -> list[object]:
+def _real(
+    where: str, settings: ContestantSettings, prompts: PromptSet, hashes: Hashes
+) -> list[object]:
     """What an anchor's pictures are: photographs and their preparation, or the world's scenes."""
     if not settings.weights:
         return _world(prompts)

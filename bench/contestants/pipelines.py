@@ -20,7 +20,7 @@ import torch
 
 from bench.contestants import files, identity
 from bench.errors import UsageError
-from bench.suite.contestant import Settings
+from bench.suite.contestant import ContestantSettings
 from hypersd.quiet import quiet
 from hypersd.whole_files import written_whole
 
@@ -100,7 +100,7 @@ def _ready(pipeline: Any, device: torch.device) -> Any:
     return pipeline
 
 
-def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> Any:
+def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.device) -> Any:
     """The pipeline of a contestant.
 
     weights: the LoRA or UNet file where there is one (for a recipe: what it trained).
@@ -119,7 +119,7 @@ def pipeline(settings: Settings, weights: Path | None, device: torch.device) -> 
     return _ready(own, device)
 
 
-def _own(whole: Any, folder: Path, weights: Path, settings: Settings) -> Any:
+def _own(whole: Any, folder: Path, weights: Path, settings: ContestantSettings) -> Any:
     """The base with the weights of a contestant, merged where they are a LoRA."""
     state = safe(weights)
     keys = _keys(state)

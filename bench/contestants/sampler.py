@@ -24,7 +24,7 @@ from bench.contestants.pictures import Batch
 from bench.contestants.text import Conditioning, Reader
 from bench.errors import UsageError
 from bench.results.keys import Key
-from bench.suite.contestant import Sampling
+from bench.suite.sampling import Sampling
 
 DECODED = 2**20  # pixels that the VAE decodes at once: one picture of 1024 px, many small ones
 SCHEDULERS = {

@@ -14,7 +14,7 @@ from bench.errors import UsageError
 from bench.hub import Reference
 from bench.results.keys import Key
 from bench.results.summary import Training
-from bench.suite.contestant import ANCHORS, Row, Settings
+from bench.suite.contestant import ANCHORS, ContestantSettings, Row
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def trained_weights(folder: Path) -> Path:
     raise UsageError(f"{folder}: the training left no {files.LORA_FILE}")
 
 
-def card_folder(settings: Settings, trained: Path | None) -> Path | None:
+def card_folder(settings: ContestantSettings, trained: Path | None) -> Path | None:
     """The folder whose README.md and training.json speak for a contestant's weights."""
     if settings.source in ("real", "shuffled_captions", "images", "random"):
         return None
@@ -76,7 +76,7 @@ def card_folder(settings: Settings, trained: Path | None) -> Path | None:
     return files.weights_path(settings.base)
 
 
-def licence(settings: Settings, trained: Path | None) -> str:
+def licence(settings: ContestantSettings, trained: Path | None) -> str:
     """The licence that the weights' model card names ("license: x"), or "unknown"; and that of the
     base, where it is the hub's and has another one."""
     if settings.source in ("real", "shuffled_captions", "random"):
@@ -89,7 +89,7 @@ def licence(settings: Settings, trained: Path | None) -> str:
     return own if own == under else f"{own}, on a base of {under}"
 
 
-def _own_licence(settings: Settings, trained: Path | None) -> str:
+def _own_licence(settings: ContestantSettings, trained: Path | None) -> str:
     """The licence of a contestant's weights, whatever they stand on."""
     own = {"lora": settings.weights, "unet": settings.weights, "recipe": "", "images": ""}
     name = own.get(settings.source, settings.base)
@@ -103,7 +103,7 @@ def published_licence(reference: Reference) -> str:
     return known or hub_lock.licence(reference.repo, reference.revision) or "unknown"
 
 
-def _card_licence(settings: Settings, trained: Path | None) -> str:
+def _card_licence(settings: ContestantSettings, trained: Path | None) -> str:
     folder = card_folder(settings, trained)
     try:
         card = (folder / "README.md").read_text(encoding="utf-8") if folder else ""
@@ -118,7 +118,7 @@ def _spelt(licence: str) -> str:
     return OWN_LICENCE if licence.lower() == OWN_LICENCE.lower() else licence
 
 
-def training(settings: Settings, trained: Path | None) -> Training | None:
+def training(settings: ContestantSettings, trained: Path | None) -> Training | None:
     """What the weights' training cost, with what it began with (a chain's earlier parts), where a
     training.json says so."""
     facts = card_facts(settings, trained)
@@ -137,7 +137,7 @@ def training(settings: Settings, trained: Path | None) -> Training | None:
     )
 
 
-def card_facts(settings: Settings, trained: Path | None) -> dict[str, Any]:
+def card_facts(settings: ContestantSettings, trained: Path | None) -> dict[str, Any]:
     """The training.json of a contestant's weights; empty where there is none."""
     folder = card_folder(settings, trained)
     try:
@@ -147,6 +147,6 @@ def card_facts(settings: Settings, trained: Path | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def is_rewarded(settings: Settings, trained: Path | None) -> bool:
+def is_rewarded(settings: ContestantSettings, trained: Path | None) -> bool:
     """Whether the weights' card says that rewards were asked of their pictures."""
     return bool(card_facts(settings, trained).get("rewards"))

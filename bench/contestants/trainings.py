@@ -14,13 +14,13 @@ from typing import Any
 from bench import hub
 from bench.contestants import files
 from bench.hub import Reference
-from bench.suite.contestant import Settings
+from bench.suite.contestant import ContestantSettings
 from hypersd.hub import SCHEME
 
 WEIGHTS = "model.safetensors"  # of a model's folder; the few small files beside it do not count
 
 
-def references(settings: Settings) -> list[tuple[Reference, str]]:
+def references(settings: ContestantSettings) -> list[tuple[Reference, str]]:
     """The base of a contestant's recipe, and the networks that its options name: each with the
     precision that decides on its files. Raises UsageError for a recipe that cannot be read."""
     from hypersd import recipe

@@ -16,7 +16,7 @@ from bench.errors import UsageError
 from bench.hub import Reference
 from bench.run import hardware
 from bench.run.hardware import Device
-from bench.suite.contestant import Settings
+from bench.suite.contestant import ContestantSettings
 from hypersd.hub import pipeline_files
 
 UNET_BYTES = 800  # of activations per pixel and network evaluation at fp16; SDXL, rough
@@ -69,13 +69,13 @@ class Needs:
 
 
 def of(
-    contestants: Sequence[Settings],
+    contestants: Sequence[ContestantSettings],
     chosen: str,
     cache: Path,
     images: int,
     size: int,
     batch: int | None,
-    untrained: Sequence[Settings] = (),
+    untrained: Sequence[ContestantSettings] = (),
     networks: int = 0,
 ) -> Needs:
     """The needs of contestants.
@@ -100,7 +100,7 @@ def pictures_at_once(device: str, size: int) -> int:
 
 
 def _fetches(
-    contestants: Sequence[Settings], untrained: Sequence[Settings]
+    contestants: Sequence[ContestantSettings], untrained: Sequence[ContestantSettings]
 ) -> tuple[list[Fetch], list[str]]:
     """Every reference of the contestants and their trainings, once, and why some cannot be had."""
     wanted = [(ref, one.precision) for one in contestants for ref in files.references(one)]
@@ -157,7 +157,9 @@ def _unreachable(found: list[Fetch], why: str) -> str:
     )
 
 
-def _no_gpu(chosen: str, device: Device | None, contestants: Sequence[Settings]) -> list[str]:
+def _no_gpu(
+    chosen: str, device: Device | None, contestants: Sequence[ContestantSettings]
+) -> list[str]:
     """A suite in half precision is one for a GPU, unless a CPU is asked for."""
     half = any(one.precision != "fp32" for one in contestants)
     if device is None:
@@ -181,7 +183,7 @@ def _no_room(needs: Needs, cache: Path) -> list[str]:
     ]
 
 
-def _memory(contestants: Sequence[Settings], size: int, batch: int) -> int | None:
+def _memory(contestants: Sequence[ContestantSettings], size: int, batch: int) -> int | None:
     """Bytes of the largest base with one UNet, and of a batch's activations."""
     weights = [_weights(one) for one in contestants if one.steps]
     known = [bytes_ for bytes_ in weights if bytes_ is not None]
@@ -190,14 +192,14 @@ def _memory(contestants: Sequence[Settings], size: int, batch: int) -> int | Non
     return max(known) + activations(contestants, size, batch)
 
 
-def activations(contestants: Sequence[Settings], size: int, batch: int) -> int:
+def activations(contestants: Sequence[ContestantSettings], size: int, batch: int) -> int:
     """Bytes that a batch takes besides weights: denoising, or decoding one picture at a time."""
     evaluations = max(one.sampling.evaluations_per_step for one in contestants)
     wide = 2 if any(one.precision == "fp32" for one in contestants) else 1
     return size**2 * max(VAE_BYTES, UNET_BYTES * wide * evaluations * batch)
 
 
-def _weights(settings: Settings) -> int | None:
+def _weights(settings: ContestantSettings) -> int | None:
     """Bytes of the networks of a base at its precision."""
     there = files.remote(settings.base)
     if there is not None:
@@ -206,7 +208,9 @@ def _weights(settings: Settings) -> int | None:
     return sum(path.stat().st_size for path in held) or None
 
 
-def _tight(needs: Needs, contestants: Sequence[Settings], size: int) -> tuple[list[str], list[str]]:
+def _tight(
+    needs: Needs, contestants: Sequence[ContestantSettings], size: int
+) -> tuple[list[str], list[str]]:
     """What does not fit at all, and what will be halved."""
     if needs.memory is None or needs.device is None or needs.memory <= needs.device.memory:
         return [], []

@@ -14,7 +14,7 @@ no contestant has:
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def images(folder: Path) -> list[Path]:
 
 def towers(metrics: Sequence[str], preset: str | None) -> list[Tower]:
     """The networks of some metrics, each once, with a preset's settings. Raises UsageError."""
-    settings: Mapping[str, Mapping[str, str]] = protocols.read(preset)["metrics"] if preset else {}
+    settings = protocols.read(preset).metrics if preset else {}
     for name in metrics:
         if name not in METRICS:
             raise UsageError(f"metric {name!r} has no reference; {nearest(name, METRICS)}")

@@ -38,7 +38,7 @@ def teacher(count: int) -> Iterator[Batch]:
     from bench.contestants import pipelines
     from bench.contestants.sampler import Sampler
     from bench.results.keys import Key
-    from bench.suite.contestant import LIKE
+    from bench.suite.sampling import LIKE
     from hypersd.shapes.weights import weights_path
 
     pipeline = pipelines.base(weights_path("base"), pipelines.device_of("cpu"))

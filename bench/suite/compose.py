@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, nearest
-from bench.suite import fields, suite
+from bench.suite import suite
 
 # Taken as they stand: paths inside a suite, and words that may look like numbers.
 LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token",
@@ -134,14 +134,19 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     from hypersd.plain_yaml import load
 
     values = load(path, f"suite={path}")
-    given = fields.mapping(f"suite={path}", values, (*suite.KEYS, "extends"))
+    if not isinstance(values, dict):
+        raise UsageError(f"suite={path}: must be a mapping of keys to values")
+    given = _text_keys(values)
+    suite.known(f"suite={path}", given, (*suite.KEYS, "extends"))
     name = given.pop("extends", None)
     if name is None:
-        return dict(_text_keys(given))
+        return dict(given)
     if path in above:
         raise UsageError(f"suite={path}: extends itself")
-    below = _load(suite.locate(fields.text(f"suite={path}: extends", name)), (*above, path))
-    merged = OmegaConf.to_container(OmegaConf.merge(below, _text_keys(given)), resolve=False)
+    if not isinstance(name, str):
+        raise UsageError(f"suite={path}: extends={name}: must be a text")
+    below = _load(suite.locate(name), (*above, path))
+    merged = OmegaConf.to_container(OmegaConf.merge(below, given), resolve=False)
     assert isinstance(merged, dict)
     return {str(key): value for key, value in merged.items()}
 

@@ -1,70 +1,35 @@
-"""What a contestant's settings mean: validated, and completed by the method they follow."""
+"""What a suite says of one contestant, checked -> its settings, and the rows of the result."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 from bench.errors import UsageError, nearest
-from bench.suite import fields, per_step
+from bench.suite import sampling
+from bench.suite.sampling import LIKE, Sampling
+from hypersd import validation
+from hypersd.validation import OneOrMore, Text
 
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
-SCHEDULERS = ("ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd")
+Scheduler = Literal["ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd"]
 OWN_STEPS = ("ddim", "euler_ancestral")  # schedulers that take no timesteps from outside
-SPACINGS = ("leading", "linspace", "trailing")
-PREDICTIONS = ("epsilon", "sample", "v_prediction")
 DEFAULT_BASE = "shapes/base"
-GUIDANCE = 3.0  # of every teacher of the world and all that is distilled from it
-PRECISIONS = ("fp32", "fp16", "bf16")
-KEYS = (*SOURCES, *per_step.SAMPLING, "base", "like", "method", "steps", "lora_scale", "size")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+MAX_STEPS = 50
+StepCount = Annotated[int, Field(ge=1, le=MAX_STEPS)]
+Pixels = Annotated[int, Field(ge=8, le=4096)]
+Precision = Literal["fp32", "fp16", "bf16"]
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How images are drawn from weights.
-
-    scheduler: None is the base's own.  guidance: 1 is none, and costs one network evaluation per
-    step instead of two.  original_steps: points of the grid that LCM's and TCD's schedulers cut
-    their steps from.  timesteps: replaces the scheduler's own choice.  None leaves what the base's
-    scheduler configuration says.
-    """
-
-    scheduler: str | None = None
-    spacing: str | None = None
-    timesteps: tuple[int, ...] | None = None
-    eta: float = 0.0
-    guidance: float = 1.0
-    prediction_type: str | None = None
-    original_steps: int | None = None
-
-    @property
-    def evaluations_per_step(self) -> int:
-        """Network evaluations per image and step."""
-        return 2 if self.guidance > 1 else 1
-
-
-_TCD = Sampling("tcd", eta=0.3, original_steps=40)
-_LCM = Sampling("lcm", original_steps=40)  # x0, then fresh noise: exact for one step, as DMD's
-JUMPS = Sampling("ddim", spacing="trailing")  # deterministic, at the points of every grid here
-LIKE = {
-    "teacher": Sampling(guidance=GUIDANCE),
-    "lcm": _LCM,
-    "tcd": _TCD,
-    "tscd": _TCD,
-    "lightning": JUMPS,
-    "hyper_sd": JUMPS,
-    "hyper_sd_unified": _TCD,
-    "pcm": JUMPS,
-    "dmd": _LCM,
-    "dmd2": _LCM,
-}
-
-
-@dataclass(frozen=True)
-class Settings:
+class ContestantSettings:
     """One contestant of a suite.
 
     source: where its images come from, one of SOURCES, ANCHORS or "base" (the base itself).
@@ -89,7 +54,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Ground:
+class SuiteDefaults:
     """What a suite says for all its contestants.
 
     base: the model they stand on, or None for the world's; then `like` and names mean the world's
@@ -105,11 +70,14 @@ class Ground:
         return LIKE if self.base is None else {}
 
 
+WORLD = SuiteDefaults()
+
+
 @dataclass(frozen=True)
 class Row:
     """One line of the result: a contestant at one number of steps."""
 
-    settings: Settings
+    settings: ContestantSettings
     steps: int | None
 
     @property
@@ -130,137 +98,125 @@ class Row:
         return self.settings.size or usual
 
 
-def read_all(
-    contestants: Mapping[str, Any], steps: tuple[int, ...], ground: Ground
-) -> tuple[Settings, ...]:
-    """Every contestant that a suite describes; one with `at` gives a Settings per step count.
-
-    steps: the suite's, for contestants that name none.  Raises UsageError.
-    """
-    found: list[Settings] = []
-    for key in contestants:
-        kinds = per_step.plain(key, contestants, steps, SOURCES)
-        if ground.base is not None:
-            kinds = [o for k in kinds for o in per_step.like(key, k, contestants, steps, SOURCES)]
-        found += [read(key, values, steps, ground) for values in kinds]
-    return tuple(found)
+def rows(contestants: Iterable[ContestantSettings]) -> list[Row]:
+    """The lines of the result, in the suite's order."""
+    return [Row(one, steps) for one in contestants for steps in one.steps or (None,)]
 
 
-def read(key: str, values: Any, steps: tuple[int, ...], ground: Ground | None = None) -> Settings:
+@dataclass(frozen=True)
+class Given:
+    """The keys that a suite may give of a contestant at some numbers of steps."""
+
+    lora: Text | None = None
+    unet: Text | None = None
+    pipeline: Text | None = None
+    images: Text | None = None
+    recipe: Text | None = None
+    scheduler: Scheduler | None = None
+    spacing: Literal["leading", "linspace", "trailing"] | None = None
+    timesteps: OneOrMore[Annotated[int, Field(ge=0, le=999)]] | None = None
+    eta: Annotated[float, Field(ge=0, le=1)] | None = None
+    guidance: Annotated[float, Field(ge=1, le=100)] | None = None
+    prediction_type: Literal["epsilon", "sample", "v_prediction"] | None = None
+    original_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
+    base: Text | None = None
+    like: Text | None = None
+    method: Text | None = None
+    steps: OneOrMore[StepCount] | None = None
+    lora_scale: Annotated[float, Field(ge=0, le=10)] = 1.0
+    size: Pixels | None = None
+
+    @property
+    def of_sampling(self) -> Values:
+        """What it says of how images are drawn."""
+        given = {name: getattr(self, name) for name in sampling.KEYS}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+KEYS = tuple(field.name for field in fields(Given))
+
+
+def read(
+    key: str, values: Values, steps: tuple[int, ...], defaults: SuiteDefaults = WORLD
+) -> ContestantSettings:
     """The contestant that a suite describes under `contestants.<key>`, all steps alike.
 
     steps: the suite's, for a contestant that names none.  Raises UsageError.
     """
-    where, ground = f"contestants.{key}", ground or Ground()
-    base = ground.base or DEFAULT_BASE
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", key):
+    where = f"contestants.{key}"
+    if not NAME.fullmatch(key):
         raise UsageError(f"contestants.{key[:40]}: a contestant's name holds letters, digits, '_', "
                          "'.' and '-', at most 100")  # fmt: skip
-    given = fields.mapping(where, {} if values is None else values, KEYS)
+    present = {name: value for name, value in values.items() if value is not None}
+    given = validation.read(Given, present, where)
+    base = given.base or defaults.base or DEFAULT_BASE
     if key in ANCHORS:
-        if given.keys() - {"base", "images"}:
-            raise UsageError(
-                f"{where}: {key!r} is an anchor and takes no setting but 'base' and 'images'"
-            )
-        folder = fields.text(f"{where}.images", given["images"]) if given.get("images") else ""
-        own_base = fields.text(f"{where}.base", given.get("base", base))
-        return Settings(key, key, key, folder, own_base, (), Sampling(), precision=ground.precision)
+        _only(where, present, ("base", "images"), f"{key!r} is an anchor and")
+        folder = given.images or ""
+        return ContestantSettings(
+            key, key, key, folder, base, (), Sampling(), precision=defaults.precision
+        )
     source, weights = _source(where, given)
+    method = given.method or key
     if source == "images":
-        for name in given.keys() - {"images", "method"}:
-            raise UsageError(f"{where}: a folder of images takes no setting {name!r}")
-        method = str(given.get("method", key))
-        return Settings(key, method, source, weights, base, (), Sampling())
-    start = _like(where, key, source, weights, given, ground.methods)
-    own = (
-        fields.integers(f"{where}.steps", given["steps"], 1, per_step.MAX_STEPS)
-        if "steps" in given
-        else ()
-    )
-    settings = Settings(
+        _only(where, present, ("images", "method"), "a folder of images")
+        return ContestantSettings(key, method, source, weights, base, (), Sampling())
+    settings = ContestantSettings(
         key=key,
-        method=fields.text(f"{where}.method", given.get("method", key)),
+        method=method,
         source=source,
         weights=weights,
-        base=weights
-        if source == "pipeline"
-        else fields.text(f"{where}.base", given.get("base", base)),
-        steps=own or steps,
-        sampling=_sampling(where, start, given),
-        lora_scale=fields.number(f"{where}.lora_scale", given.get("lora_scale", 1.0), 0.0, 10.0),
-        precision=ground.precision,
-        size=fields.integer(f"{where}.size", given["size"], 8, 4096) if given.get("size") else None,
+        base=weights if source == "pipeline" else base,
+        steps=given.steps or steps,
+        sampling=replace(_start(where, key, given, defaults.methods), **given.of_sampling),
+        lora_scale=given.lora_scale,
+        precision=defaults.precision,
+        size=given.size,
     )
     _fits(where, settings)
     return settings
 
 
-def _source(where: str, given: dict[str, Any]) -> tuple[str, str]:
-    found = [name for name in SOURCES if given.get(name) is not None]
+def _only(where: str, present: Values, valid: tuple[str, ...], what: str) -> None:
+    for name in present:
+        if name not in valid:
+            raise UsageError(
+                f"{where}: {what} takes no setting but {' and '.join(map(repr, valid))}"
+            )
+
+
+def _source(where: str, given: Given) -> tuple[str, str]:
+    """Where its images come from, and the value given for that."""
+    found = [(name, getattr(given, name)) for name in SOURCES if getattr(given, name) is not None]
     if len(found) > 1:
-        raise UsageError(f"{where}: has both {found[0]!r} and {found[1]!r}; give one of them")
-    if not found:
-        return "base", ""
-    return found[0], fields.text(f"{where}.{found[0]}", given[found[0]])
+        raise UsageError(f"{where}: has both {found[0][0]!r} and {found[1][0]!r}; give one of them")
+    return found[0] if found else ("base", "")
 
 
-def _like(
-    where: str,
-    key: str,
-    source: str,
-    weights: str,
-    given: dict[str, Any],
-    methods: dict[str, Sampling],
-) -> Sampling:
-    """The sampling to start from: of the method given, of its own name, or of its recipe's."""
-    if given.get("like") is not None:
-        return methods[fields.choice(f"{where}.like", given["like"], methods)]
-    if key in methods or source != "recipe":
+def _start(where: str, key: str, given: Given, methods: Mapping[str, Sampling]) -> Sampling:
+    """The sampling of the method given, of its own name, or of its recipe's; else the base's
+    scheduler and no guidance."""
+    if given.like is not None:
+        if given.like not in methods:
+            raise UsageError(f"{where}.like={given.like}: {nearest(given.like, methods)}")
+        return methods[given.like]
+    if key in methods or given.recipe is None:
         return methods.get(key, Sampling())
-    from bench.suite.drawing import sampling
-
-    return sampling(weights, methods)
+    return sampling.of_recipe(given.recipe, methods)
 
 
-def _sampling(where: str, start: Sampling, given: dict[str, Any]) -> Sampling:
-    """`start` with what is given. Without either: the base's scheduler and no guidance."""
-    changes: dict[str, Any] = {}
-    words = {"scheduler": SCHEDULERS, "spacing": SPACINGS, "prediction_type": PREDICTIONS}
-    for name, valid in words.items():
-        if given.get(name) is not None:
-            changes[name] = fields.choice(f"{where}.{name}", given[name], valid)
-    if given.get("timesteps") is not None:
-        changes["timesteps"] = fields.integers(f"{where}.timesteps", given["timesteps"], 0, 999)
-    if "eta" in given:
-        changes["eta"] = fields.number(f"{where}.eta", given["eta"], 0.0, 1.0)
-    if "guidance" in given:
-        changes["guidance"] = fields.number(f"{where}.guidance", given["guidance"], 1.0, 100.0)
-    if given.get("original_steps") is not None:
-        original = fields.integer(f"{where}.original_steps", given["original_steps"], 1, 1000)
-        changes["original_steps"] = original
-    return replace(start, **changes)
-
-
-def _fits(where: str, settings: Settings) -> None:
+def _fits(where: str, settings: ContestantSettings) -> None:
     """Refuse steps that the scheduler cannot make."""
-    sampling, most = settings.sampling, max(settings.steps)
-    if sampling.timesteps is not None:
-        if sampling.scheduler in (None, *OWN_STEPS):
-            valid = nearest("", (s for s in SCHEDULERS if s not in OWN_STEPS))
+    how, most = settings.sampling, max(settings.steps)
+    if how.timesteps is not None:
+        if how.scheduler in (None, *OWN_STEPS):
+            valid = nearest("", (s for s in get_args(Scheduler) if s not in OWN_STEPS))
             raise UsageError(f"{where}.timesteps: needs a scheduler that takes them; {valid}")
-        if list(sampling.timesteps) != sorted(sampling.timesteps, reverse=True):
-            raise UsageError(f"{where}.timesteps={list(sampling.timesteps)}: must fall")
-        if settings.steps != (len(sampling.timesteps),):
-            count = len(sampling.timesteps)
+        if list(how.timesteps) != sorted(how.timesteps, reverse=True):
+            raise UsageError(f"{where}.timesteps={list(how.timesteps)}: must fall")
+        if settings.steps != (len(how.timesteps),):
+            count = len(how.timesteps)
             raise UsageError(f"{where}.timesteps: there are {count}, so set {where}.steps={count}")
-    elif sampling.scheduler in ("lcm", "tcd") and most > (sampling.original_steps or 50):
-        original = sampling.original_steps or 50
+    elif how.scheduler in ("lcm", "tcd") and most > (how.original_steps or 50):
+        original = how.original_steps or 50
         raise UsageError(f"{where}: {most} steps cannot be cut from original_steps={original}")
-
-
-def rows(settings: tuple[Settings, ...]) -> list[Row]:
-    """The lines of the result, in the suite's order."""
-    lines: list[Row] = []
-    for one in settings:
-        lines += [Row(one, steps) for steps in one.steps or (None,)]
-    return lines

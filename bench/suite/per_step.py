@@ -1,4 +1,4 @@
-"""A contestant that is another one at another number of steps, and one that is `like` another.
+"""All contestants of a suite: one that is another at another number of steps, one `like` another.
 
     hyper_sd:
       scheduler: ddim
@@ -8,93 +8,103 @@
     mine: {lora: my.safetensors, like: hyper_sd}
 
 It is drawn at those steps of the suite that `at` names. `like` copies how another contestant of
-the suite is sampled, at every number of steps.
+the suite is sampled, at every number of steps; on the world's base it names a method.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from bench.errors import UsageError
-from bench.suite import fields
+from bench.errors import UsageError, nearest
+from bench.suite import sampling
+from bench.suite.contestant import (
+    MAX_STEPS,
+    SOURCES,
+    ContestantSettings,
+    StepCount,
+    SuiteDefaults,
+    Values,
+    read,
+)
+from hypersd import validation
+from hypersd.validation import OneOrMore
 
-SAMPLING = ("scheduler", "spacing", "timesteps", "eta", "guidance", "prediction_type",
-            "original_steps")  # fmt: skip
-MAX_STEPS = 50
-Values = dict[str, Any]
+Described = Mapping[str, Mapping[str, Any] | None]  # contestants, as a suite describes them
 
 
-def plain(
-    key: str, contestants: Mapping[str, Any], steps: tuple[int, ...], sources: tuple[str, ...]
-) -> list[Values]:
-    """Settings of one contestant without `at`, a mapping for each kind that it comes in.
+@dataclass(frozen=True)
+class GivenSteps:
+    """The keys of a contestant that say at which numbers of steps it is what."""
 
-    steps: the suite's.  sources: keys that say where images come from; `at` may replace them.
-    Empty where `at` names none of the suite's steps.  Raises UsageError.
+    at: dict[str, dict[str, Any] | None] | None = None
+    steps: OneOrMore[StepCount] | None = None
+
+
+def read_all(
+    contestants: Described, steps: tuple[int, ...], defaults: SuiteDefaults
+) -> tuple[ContestantSettings, ...]:
+    """Every contestant that a suite describes; one with `at` several times, by number of steps.
+
+    steps: the suite's, for contestants that name none.  Raises UsageError.
     """
-    where = f"contestants.{key}"
-    values = fields.mapping(where, {} if contestants[key] is None else contestants[key])
-    if "at" not in values:
+    found: list[ContestantSettings] = []
+    for key in contestants:
+        kinds = _by_steps(key, contestants, steps)
+        if defaults.base is not None:
+            kinds = [one for kind in kinds for one in _like(key, kind, contestants, steps)]
+        found += [read(key, values, steps, defaults) for values in kinds]
+    return tuple(found)
+
+
+def _by_steps(key: str, contestants: Described, steps: tuple[int, ...]) -> list[Values]:
+    """A contestant's values without `at`, one mapping for each kind that it comes in.
+
+    Empty where `at` names none of the suite's steps.
+    """
+    where, values = f"contestants.{key}", dict(contestants[key] or {})
+    given = validation.read(GivenSteps, values, where, extra="ignore")
+    if given.at is None:
         return [values]
-    every = _every(where, values.pop("at"))
-    wanted = steps
-    if "steps" in values:
-        wanted = fields.integers(f"{where}.steps", values.pop("steps"), 1, MAX_STEPS)
-        for absent in sorted(set(wanted) - set(every)):
-            there = ", ".join(map(str, every))
-            raise UsageError(f"{where}.steps={absent}: its `at` has settings at {there} only")
-    return [_replaced(values, every[n], sources) | {"steps": [n]} for n in wanted if n in every]
+    for n in given.at:
+        if not n.isascii() or not n.isdigit() or not 1 <= int(n) <= MAX_STEPS:
+            raise UsageError(f"{where}.at.{n}: must be a number of steps from 1 to {MAX_STEPS}")
+    every = {int(n): others or {} for n, others in given.at.items()}
+    for absent in sorted(set(given.steps or ()) - set(every)):
+        there = ", ".join(map(str, every))
+        raise UsageError(f"{where}.steps={absent}: its `at` has settings at {there} only")
+    rest = {name: value for name, value in values.items() if name not in ("at", "steps")}
+    wanted = [n for n in given.steps or steps if n in every]
+    return [_replaced(rest, every[n]) | {"steps": [n]} for n in wanted]
 
 
-def _every(where: str, at: Any) -> dict[int, Values]:
-    found = fields.mapping(f"{where}.at", at)
-    for key in found:
-        if not key.isdigit() or not 1 <= int(key) <= MAX_STEPS:
-            raise UsageError(f"{where}.at.{key}: must be a number of steps from 1 to {MAX_STEPS}")
-    return {
-        int(key): fields.mapping(f"{where}.at.{key}", {} if value is None else value)
-        for key, value in found.items()
-    }
-
-
-def _replaced(values: Values, others: Values, sources: tuple[str, ...]) -> Values:
+def _replaced(values: Values, others: Values) -> Values:
     """`others` over `values`; weights of another kind take the place of those before."""
-    if any(name in others for name in sources):
-        values = {name: value for name, value in values.items() if name not in sources}
+    if any(name in others for name in SOURCES):
+        values = {name: value for name, value in values.items() if name not in SOURCES}
     return values | others
 
 
-def like(
-    key: str,
-    values: Values,
-    contestants: Mapping[str, Any],
-    steps: tuple[int, ...],
-    sources: tuple[str, ...],
-) -> list[Values]:
+def _like(key: str, values: Values, contestants: Described, steps: tuple[int, ...]) -> list[Values]:
     """`values` with the sampling of the contestant that its `like` names, step by step; just
-    `values` where it names none.
-
-    Raises UsageError: no such contestant, it has no settings at some number of steps, or it is
-    itself `like` another.
-    """
-    if values.get("like") is None:
+    `values` where it names none."""
+    name = values.get("like")
+    if name is None:
         return [values]
-    where, name = f"contestants.{key}.like", values["like"]
-    rest = {k: v for k, v in values.items() if k != "like"}
-    others = [other for other in contestants if other != key]
-    fields.choice(where, name, others)
-    own = rest.pop("steps", None)
-    wanted = steps if own is None else fields.integers(where[:-4] + "steps", own, 1, MAX_STEPS)
-    return [_sampled(where, name, n, contestants, sources) | rest | {"steps": [n]} for n in wanted]
+    where, others = f"contestants.{key}", [other for other in contestants if other != key]
+    if name not in others:
+        raise UsageError(f"{where}.like={name}: {nearest(str(name), others)}")
+    given = validation.read(GivenSteps, values, where, extra="ignore")
+    rest = {k: v for k, v in values.items() if k not in ("like", "steps")}
+    return [_sampled(f"{where}.like", name, n, contestants) | rest | {"steps": [n]}
+            for n in given.steps or steps]  # fmt: skip
 
 
-def _sampled(
-    where: str, name: str, n: int, contestants: Mapping[str, Any], sources: tuple[str, ...]
-) -> Values:
+def _sampled(where: str, name: str, n: int, contestants: Described) -> Values:
     """How the contestant `name` is sampled at n steps."""
-    kinds = plain(name, contestants, (n,), sources)
+    kinds = _by_steps(name, contestants, (n,))
     if not kinds or "like" in kinds[0]:
         why = "is itself like another" if kinds else f"has no settings at {n} steps"
         raise UsageError(f"{where}={name}: {name} {why}")
-    return {k: v for k, v in kinds[0].items() if k in SAMPLING}
+    return {k: v for k, v in kinds[0].items() if k in sampling.KEYS}

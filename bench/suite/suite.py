@@ -1,33 +1,101 @@
-"""What a suite is: a frozen, validated description of one benchmark."""
+"""What a suite is: a frozen, validated description of one benchmark.
+
+A suite may make claims about methods, which `bench.statistics.claims_verdicts` judges:
+
+    claims:
+      - {a: tcd, is: better, than: lcm, metric: fid, steps: 4}
+      - {a: tscd, is: not_worse, than: teacher, metric: faithful}
+
+`a` and `than` name methods; every contestant of that method at the step count is one training of
+it (give several `method: tcd` contestants, trained with other seeds). Without `steps` a claim is
+made at each step count that both have. "better": the difference is not 0 and points the right way;
+"not_worse": a loss of the margin is ruled out; "equivalent": a difference of the margin is, either
+way. p values of all claims of a run are adjusted together (Holm).
+
+A claim about a method needs three trainings of it. With fewer the verdict is "undecided" and the
+figures speak of these weights; only what is not trained for the comparison (the teacher) may stand
+as one.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from bench.errors import UsageError, nearest
-from bench.statistics import margins
 from bench.statistics.claims import Stated
-from bench.statistics.margins import Margin
-from bench.suite import claims, contestant, fields, per_step, protocols
-from bench.suite import margins as given_margins
-from bench.suite.contestant import Ground, Row, Settings
+from bench.statistics.margins import LIMITS, Margin
+from bench.suite import contestant, per_step, protocols
+from bench.suite.contestant import (
+    ContestantSettings,
+    Pixels,
+    Precision,
+    Row,
+    StepCount,
+    SuiteDefaults,
+)
+from hypersd import validation
+from hypersd.validation import Count, Distinct, Line, OneOrMore, Text
 
 FOLDER = Path(__file__).resolve().parents[2] / "suites"
-KEYS = ("title", "version", "steps", "prompts", "seeds", "metrics", "contestants", "margins",
-        "limits", "claims", "size", "base", "precision", "preset", "repeats")  # fmt: skip
-REQUIRED = ("title", "version", "steps", "prompts", "metrics", "contestants")
 RANDOM = "random weights, no quality meaning"
 MAX_SEED = 2**32 - 1
+PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+def _metrics() -> tuple[str, ...]:
+    from bench.metrics import NAMES
+
+    return NAMES
+
+
+def _metric(name: str) -> str:
+    """A metric's name. Raises ValueError for any other."""
+    if name not in _metrics():
+        raise ValueError(nearest(name, _metrics()))
+    return name
+
+
+def _margin(given: Margin) -> Margin:
+    """A margin above 0: a number, or a percentage as "5%". Raises ValueError."""
+    match = PERCENT.fullmatch(given.strip()) if isinstance(given, str) else None
+    if isinstance(given, str) and match is None:
+        raise ValueError("must be a number, or a percentage as '5%'")
+    size = float(match[1]) if match else float(given)
+    if not math.isfinite(size) or size <= 0:
+        raise ValueError("must be above 0; the smallest difference that matters")
+    return f"{size:g}%" if match else size
+
+
+def _percentage(given: Margin) -> Margin:
+    """A percentage above 0. Raises ValueError."""
+    found = _margin(given)
+    if not isinstance(found, str):
+        raise ValueError("must be a percentage as '50%', or null for no limit")
+    return found
+
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Metric = Annotated[str, AfterValidator(_metric)]
 
 
 @dataclass(frozen=True)
 class Repeats:
     """The first n prompts are drawn with all these seeds as well, for `diversity` alone."""
 
-    n: int
-    seeds: tuple[int, ...]
+    n: Annotated[int, Field(ge=1, le=1_000_000)]
+    seeds: OneOrMore[Seed]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a single seed."""
+        if len(self.seeds) < 2:
+            raise ValueError(f"seeds={list(self.seeds)}: must be two seeds or more")
 
     @property
     def words(self) -> str:
@@ -57,7 +125,7 @@ class Suite:
     n: int | None
     seeds: tuple[int, ...]
     metrics: tuple[str, ...]
-    contestants: tuple[Settings, ...]
+    contestants: tuple[ContestantSettings, ...]
     margins: dict[str, Margin]
     size: int = 64
     limits: dict[str, Margin | None] = field(default_factory=dict)
@@ -72,6 +140,42 @@ class Suite:
     def rows(self) -> list[Row]:
         """The lines of the result."""
         return contestant.rows(self.contestants)
+
+
+@dataclass(frozen=True)
+class GivenPrompts:
+    """The key `prompts` of a suite."""
+
+    set: Text
+    n: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+
+
+@dataclass(frozen=True)
+class Given:
+    """The keys that a suite may give."""
+
+    title: Line
+    version: Count
+    steps: OneOrMore[StepCount]
+    prompts: GivenPrompts
+    metrics: Distinct[Metric]
+    contestants: dict[str, dict[str, Any] | None]
+    seeds: OneOrMore[Seed] = (0,)
+    margins: dict[str, Annotated[float | str, AfterValidator(_margin)]] = field(
+        default_factory=dict
+    )
+    limits: dict[str, Annotated[float | str, AfterValidator(_percentage)] | None] = field(
+        default_factory=dict
+    )
+    claims: tuple[Stated, ...] = ()
+    size: Pixels = 64
+    base: Text | None = None
+    precision: Precision = "fp32"
+    preset: Text | None = None
+    repeats: Repeats | None = None
+
+
+KEYS = tuple(field.name for field in fields(Given))
 
 
 def names() -> list[str]:
@@ -94,68 +198,67 @@ def locate(name: str) -> Path:
     return FOLDER / f"{name}.yaml"
 
 
-def read(name: str, values: dict[str, Any], images: Path | None = None) -> Suite:
+def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Suite:
     """The suite that a mapping describes. `images`: a folder that competes as well.
 
     Raises UsageError: unknown key, wrong type, a value out of range, a missing key.
     """
-    from bench.metrics import NAMES
-
-    given = protocols.applied(fields.mapping("", values, KEYS))
-    for key in REQUIRED:
-        if given.get(key) is None:
-            raise UsageError(f"suite {name}: key {key!r} is missing")
-    prompts = fields.mapping("prompts", given["prompts"], ("set", "n"))
-    n = prompts.get("n")
-    metric_settings = _metric_settings(given["metrics"], NAMES)
-    metrics = tuple(metric_settings) or fields.choices("metrics", given["metrics"], NAMES)
-    if given.get("base") is not None and "fid_teacher" in metrics:
+    present = {k: v for k, v in protocols.applied(values).items() if v is not None}
+    metric_settings = _metric_settings(present)
+    given = validation.read(Given, present, where=f"suite {name}")
+    known("margins", given.margins, _metrics())
+    known("limits", given.limits, LIMITS)
+    _fit(given.claims, given.metrics)
+    if given.base is not None and "fid_teacher" in given.metrics:
         of_teacher = metric_settings.setdefault("fid_teacher", {})
-        of_teacher.setdefault("reference", _teacher(fields.text("base", given["base"])))
-    steps = fields.integers("steps", given["steps"], 1, per_step.MAX_STEPS)
-    sizes = fields.mapping("margins", given.get("margins") or {}, NAMES)
-    limits = fields.mapping("limits", given.get("limits") or {}, margins.LIMITS)
-    named = _named(given["contestants"], images)
-    found = _contestants(named, steps, _ground(given))
+        of_teacher.setdefault("reference", _teacher(given.base))
+    named = _named(given.contestants, images)
+    found = _contestants(named, given.steps, SuiteDefaults(given.base, given.precision))
     return Suite(
         name=name,
-        title=fields.line("title", given["title"]),
-        version=fields.integer("version", given["version"], 1),
-        steps=steps,
-        prompt_set=fields.text("prompts.set", prompts.get("set")),
-        n=None if n is None else fields.integer("prompts.n", n, 2, 1_000_000),
-        seeds=fields.integers("seeds", given.get("seeds", [0]), 0, MAX_SEED),
-        metrics=metrics,
+        title=given.title,
+        version=given.version,
+        steps=given.steps,
+        prompt_set=given.prompts.set,
+        n=given.prompts.n,
+        seeds=given.seeds,
+        metrics=given.metrics,
         contestants=found,
-        margins={key: given_margins.read(f"margins.{key}", m) for key, m in sizes.items()},
-        size=fields.integer("size", given.get("size", 64), 8, 4096),
-        limits={key: given_margins.read_limit(f"limits.{key}", m) for key, m in limits.items()},
-        claims=claims.read(given.get("claims") or [], metrics),
-        published=given.get("base") is not None,
+        margins=dict(given.margins),
+        size=given.size,
+        limits=dict(given.limits),
+        claims=given.claims,
+        published=given.base is not None,
         absent=tuple(key for key in named if key not in {one.key for one in found}),
         metric_settings=metric_settings,
-        preset=given.get("preset") or "",
-        repeats=_repeats(given.get("repeats"), metrics),
+        preset=given.preset or "",
+        repeats=given.repeats if "diversity" in given.metrics else None,
     )
 
 
-def _repeats(value: Any, metrics: tuple[str, ...]) -> Repeats | None:
-    if value is None or "diversity" not in metrics:
-        return None
-    given = fields.mapping("repeats", value, ("n", "seeds"))
-    seeds = fields.integers("repeats.seeds", given.get("seeds"), 0, MAX_SEED)
-    if len(seeds) < 2:
-        raise UsageError(f"repeats.seeds={list(seeds)}: must be two seeds or more")
-    return Repeats(fields.integer("repeats.n", given.get("n"), 1, 1_000_000), seeds)
+def known(where: str, keys: Iterable[str], valid: Iterable[str]) -> None:
+    """Raise UsageError for a key that is none of the valid ones."""
+    options = list(valid)
+    for key in keys:
+        if key not in options:
+            raise UsageError(f"unknown key {key!r} in {where}; {nearest(key, options)}")
 
 
-def _metric_settings(values: Any, valid: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """What `metrics: {clip: {model: ...}}` says of each; nothing where they are just named."""
-    if not isinstance(values, dict):
+def _metric_settings(values: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What `metrics: {clip: {model: ...}}` says of each, leaving the names alone in `values`."""
+    held = values.get("metrics")
+    if not isinstance(held, Mapping) or not held:
         return {}
-    given = fields.mapping("metrics", values, valid)
-    of_each = {k: fields.mapping(f"metrics.{k}", v or {}) for k, v in given.items()}
-    return {k: {name: str(value) for name, value in v.items()} for k, v in of_each.items()}
+    of_each = validation.read(dict[str, dict[str, Any] | None], held, "metrics")
+    values["metrics"] = list(of_each)
+    return {k: {name: str(value) for name, value in (v or {}).items()} for k, v in of_each.items()}
+
+
+def _fit(claims: Iterable[Stated], metrics: tuple[str, ...]) -> None:
+    """Refuse a claim on what is not measured."""
+    for i, claim in enumerate(claims):
+        if claim.metric not in metrics:
+            raise UsageError(f"claims[{i}].metric={claim.metric}: {nearest(claim.metric, metrics)}")
 
 
 def _teacher(base: str) -> str:
@@ -163,24 +266,14 @@ def _teacher(base: str) -> str:
     return f"teacher_{base.split('@')[0].rstrip('/').rsplit('/', 1)[-1]}"
 
 
-def _ground(given: dict[str, Any]) -> Ground:
-    base = given.get("base")
-    precision = given.get("precision", "fp32")
-    return Ground(
-        base=None if base is None else fields.text("base", base),
-        precision=fields.choice("precision", precision, contestant.PRECISIONS),
-    )
-
-
-def _named(values: Any, images: Path | None) -> dict[str, Any]:
+def _named(given: per_step.Described, images: Path | None) -> per_step.Described:
     """The contestants as given, with the folder of images that competes as well."""
-    given = fields.mapping("contestants", values)
-    if images is not None:
-        key = images.resolve().name
-        if key in given:
-            raise UsageError(f"images={images}: the suite has a contestant {key!r}; rename one")
-        given[key] = {"images": str(images)}
-    return given
+    if images is None:
+        return given
+    key = images.resolve().name
+    if key in given:
+        raise UsageError(f"images={images}: the suite has a contestant {key!r}; rename one")
+    return {**given, key: {"images": str(images)}}
 
 
 def with_random_weights(suite: Suite) -> Suite:
@@ -199,9 +292,9 @@ def with_compiled_networks(suite: Suite) -> Suite:
 
 
 def _contestants(
-    named: dict[str, Any], steps: tuple[int, ...], ground: Ground
-) -> tuple[Settings, ...]:
-    found = contestant.read_all(named, steps, ground)
+    named: per_step.Described, steps: tuple[int, ...], defaults: SuiteDefaults
+) -> tuple[ContestantSettings, ...]:
+    found = per_step.read_all(named, steps, defaults)
     if not found:
         raise UsageError("contestants={}: must name at least one contestant")
     names = [row.name for row in contestant.rows(found)]

@@ -12,14 +12,15 @@ import pytest
 from bench.contestants import source
 from bench.errors import UsageError
 from bench.suite import contestant
-from bench.suite.contestant import Sampling, Settings
+from bench.suite.contestant import ContestantSettings
+from bench.suite.sampling import Sampling
 
 TCD = Sampling("tcd", eta=0.3, original_steps=40)
 JUMPS = Sampling("ddim", spacing="trailing")
 ONE_STEP = Sampling("lcm", original_steps=40)
 
 
-def read(recipe: str | Path, **values: Any) -> Settings:
+def read(recipe: str | Path, **values: Any) -> ContestantSettings:
     return contestant.read("mine", {"recipe": str(recipe), "steps": [1], **values}, (1,))
 
 
@@ -70,7 +71,7 @@ def test_feedback_on_a_folder_of_another_name_goes_by_its_card(tmp_path: Path) -
         read(feedback(tmp_path, tmp_path))
 
 
-def carded(folder: Path, **facts: Any) -> Settings:
+def carded(folder: Path, **facts: Any) -> ContestantSettings:
     (folder / "training.json").write_text(json.dumps({"images_seen": 10, "seconds": 2.0, **facts}))
     return contestant.read("mine", {"lora": str(folder)}, (1,))
 

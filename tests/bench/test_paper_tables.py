@@ -8,7 +8,7 @@ from bench import cli
 from bench.contestants import files
 from bench.statistics.claims import Stated
 from bench.suite import suite
-from bench.suite.contestant import Sampling
+from bench.suite.sampling import Sampling
 from hypersd.shapes.weights import NAMES
 
 TABLES = tuple(f"shapes_table{n}" for n in (2, 3, 4, 5))

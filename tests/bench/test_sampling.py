@@ -12,7 +12,7 @@ from diffusers import StableDiffusionPipeline
 
 from bench.contestants.sampler import Sampler, generator, initial_noise, make_scheduler, to_uint8
 from bench.results.keys import Key
-from bench.suite.contestant import Sampling
+from bench.suite.sampling import Sampling
 
 KEYS = [Key(0, "a small red circle", 0), Key(1, "two large blue stars", 0),
         Key(2, "a small red circle", 1), Key(3, "a big green ring", 0)]  # fmt: skip

@@ -16,7 +16,8 @@ from bench.contestants.anchors import without_fixed_points
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
 from bench.suite import contestant, prompts, suite
-from bench.suite.contestant import Row, Sampling
+from bench.suite.contestant import Row
+from bench.suite.sampling import Sampling
 
 Bench = Callable[..., int]
 STUDENTS = ("lcm", "tcd", "tscd", "lightning", "hyper_sd")

@@ -11,13 +11,17 @@ from scipy import stats
 from bench.errors import UsageError
 from bench.results.summary import Claim, Contestant, MetricValue
 from bench.statistics import claims_verdicts
+from bench.statistics.claims import Stated
 from bench.statistics.claims_interval import hierarchical_bootstrap, method_difference
 from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import bootstrap_interval
 from bench.statistics.result import mean_result
-from bench.suite import claims
+from bench.suite import suite
+from hypersd import validation
 
 G = 200
+SUITE = {"title": "t", "version": 1, "steps": [1], "metrics": ["clip"],
+         "prompts": {"set": "own"}, "contestants": {"real": {}}}  # fmt: skip
 
 
 def test_one_training_each_is_the_paired_t_interval() -> None:
@@ -67,10 +71,12 @@ def trainings(method: str, steps: int, levels: list[float]) -> list[Scored]:
     return [scored(f"{method}{i}-{steps}step", method, steps, v) for i, v in enumerate(levels)]
 
 
+def stated(*claims: dict[str, Any]) -> list[Stated]:
+    return validation.read(list[Stated], claims, "claims")
+
+
 def judged(field: list[Scored], margin: float = 0.3, **claim: Any) -> Claim:
-    found = claims_verdicts.judge(
-        claims.read([{"metric": "clip", **claim}], ["clip"]), field, {"clip": margin}
-    )
+    found = claims_verdicts.judge(stated({"metric": "clip", **claim}), field, {"clip": margin})
     assert len(found) == 1
     return found[0]
 
@@ -124,10 +130,8 @@ def test_one_training_is_undecided_however_clear_the_prompts_are() -> None:
 def test_claims_of_one_training_cost_the_others_nothing() -> None:
     """Holm's family is that of the claims that can be decided."""
     alone = judged(field(), a="a", **{"is": "better", "than": "b"})
-    stated = claims.read(
-        [{"a": a, "is": "better", "than": "b", "metric": "clip"} for a in ("few", "a")], ["clip"]
-    )
-    few, both = claims_verdicts.judge(stated, field())
+    made = stated(*({"a": a, "is": "better", "than": "b", "metric": "clip"} for a in ("few", "a")))
+    few, both = claims_verdicts.judge(made, field())
     assert both.p_adjusted == alone.p_adjusted == alone.p
     assert few.p is not None and few.p_adjusted is not None and few.p_adjusted >= few.p
 
@@ -156,8 +160,8 @@ def test_the_same_training_twice_counts_once() -> None:
 
 def test_a_claim_without_steps_is_made_where_both_are() -> None:
     both = [*field(), *trainings("a", 1, [1, 1, 1.1]), *trainings("b", 1, [0, 0, 0.1])]
-    stated = claims.read([{"a": "a", "is": "better", "than": "b", "metric": "clip"}], ["clip"])
-    found = claims_verdicts.judge(stated, both)
+    made = stated({"a": "a", "is": "better", "than": "b", "metric": "clip"})
+    found = claims_verdicts.judge(made, both)
     assert [claim.steps for claim in found] == [1, 4]
     assert found[1].text == "a is better than b on clip at 4 steps"
     assert all(c.p is not None and c.p_adjusted is not None for c in found)
@@ -173,7 +177,7 @@ def test_a_claim_that_cannot_be_tested_says_why() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("fast", "claims: must be a list"),
+        ("fast", "claims=fast: must be a list"),
         ([{"a": "x"}], r"claims\[0\]: key 'is' is missing"),
         ([{"a": "x", "is": "beter", "than": "y", "metric": "clip"}], "did you mean 'better'"),
         ([{"a": "x", "is": "better", "than": "y", "metric": "hps"}], "metric=hps"),
@@ -182,4 +186,4 @@ def test_a_claim_that_cannot_be_tested_says_why() -> None:
 )
 def test_a_faulty_claim_is_one_line(value: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        claims.read(value, ["clip"])
+        suite.read("s", {**SUITE, "claims": value})

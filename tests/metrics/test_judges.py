@@ -259,7 +259,7 @@ def test_a_preset_gives_what_the_suite_leaves_out() -> None:
 def test_every_preset_names_metrics_and_settings_that_exist(name: str) -> None:
     from bench.metrics.published import MAKERS
 
-    for metric, settings in protocols.read(name)["metrics"].items():
+    for metric, settings in protocols.read(name).metrics.items():
         assert set(settings or {}) <= set(MAKERS[metric].keys)
     assert suite.read("s", {**VALUES, "preset": name}).n
 

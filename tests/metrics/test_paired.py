@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from bench.errors import UsageError
 from bench.metrics.frechet import FrechetDistance, Reference
 from bench.statistics import differences, margins, power
 from bench.statistics.result import Result, mean_result, share_result
-from bench.suite import margins as given_margins
+from bench.suite import suite
+
+
+def given(**keys: Any) -> suite.Suite:
+    """A suite that says so."""
+    least = {"title": "t", "version": 1, "steps": 1, "metrics": ["fid"], "prompts": {"set": "own"}}
+    return suite.read("s", {**least, "contestants": {"real": {}}, **keys})
 
 
 def means(values: np.ndarray) -> Result:
@@ -144,17 +151,17 @@ def test_margins_are_numbers_or_percentages_of_what_is_compared_with() -> None:
     assert margins.of("clip", {"clip": 0.3}) == 0.3
     assert margins.of("clip") == margins.MARGINS["clip"]
     assert margins.of("something new") == margins.OTHER
-    assert given_margins.read("margins.fid", " 5.0 %") == "5%"
+    assert given(margins={"fid": " 5.0 %"}).margins == {"fid": "5%"}
 
 
 @pytest.mark.parametrize("value", ["wide", 0, "0%", -1, True, "5 percent"])
 def test_a_margin_that_is_none_is_one_line(value: object) -> None:
-    with pytest.raises(UsageError, match=r"^margins.fid=[^\n]*$"):
-        given_margins.read("margins.fid", value)
+    with pytest.raises(UsageError, match=r"margins.fid=[^\n]*$"):
+        given(margins={"fid": value})
 
 
 def test_a_limit_is_a_percentage_or_none() -> None:
-    assert given_margins.read_limit("limits.seconds", None) is None
-    assert given_margins.read_limit("limits.seconds", "20%") == "20%"
+    found = given(limits={"seconds": None, "memory": "20%"}).limits
+    assert found == {"seconds": None, "memory": "20%"}
     with pytest.raises(UsageError, match="must be a percentage"):
-        given_margins.read_limit("limits.seconds", 0.5)
+        given(limits={"seconds": 0.5})

@@ -15,7 +15,8 @@ from bench.contestants import files
 from bench.errors import UsageError
 from bench.run import checklist, hardware, needs
 from bench.suite import suite
-from bench.suite.contestant import Row, Sampling, Settings
+from bench.suite.contestant import ContestantSettings, Row
+from bench.suite.sampling import Sampling
 
 PUBLISHED = [name for name in suite.names() if name.startswith(("sdxl_", "sd15_"))]
 
@@ -46,7 +47,7 @@ def test_the_lock_holds_nothing_or_whole_hashes() -> None:
             assert (facts["sha256"] is None) == (facts["size"] is None)
 
 
-def _apart_from_steps(row: Row) -> tuple[Settings, int | None]:
+def _apart_from_steps(row: Row) -> tuple[ContestantSettings, int | None]:
     """One row does not know for how many others its contestant stands."""
     return replace(row.settings, steps=()), row.steps
 

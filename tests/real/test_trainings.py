@@ -11,14 +11,14 @@ from bench import cli
 from bench.contestants import files, trainings
 from bench.hub import Reference
 from bench.run import needs
-from bench.suite.contestant import Settings
+from bench.suite.contestant import ContestantSettings
 from hypersd import base, hub
 from hypersd.errors import UsageError
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 
-def candidate(*words: str) -> Settings:
+def candidate(*words: str) -> ContestantSettings:
     found = cli.read(["suite=sdxl_candidate", *words]).suite
     assert found is not None
     return found.contestants[-1]

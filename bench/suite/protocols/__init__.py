@@ -8,16 +8,27 @@ and a list of metrics there picks from the preset's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, nearest
-from bench.suite import fields
+from hypersd import validation
+from hypersd.validation import Text
 
 FOLDER = Path(__file__).resolve().parent
-ABOUT = ("source", "open")  # for people: where it is from, and what its authors do not say
-KEYS = (*ABOUT, "prompts", "seeds", "metrics")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A preset's file. source, open: where it is from, and what its authors do not say."""
+
+    source: Text
+    open: Text
+    metrics: dict[str, dict[str, Any] | None]
+    prompts: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] | None = None
 
 
 def names() -> list[str]:
@@ -26,14 +37,14 @@ def names() -> list[str]:
 
 
 @cache
-def read(name: str) -> Mapping[str, Any]:
+def read(name: str) -> Protocol:
     """A preset's file. Raises UsageError for an unknown name."""
     import yaml
 
     if name not in names():
         raise UsageError(f"preset={name}: no such protocol; {nearest(name, names())}")
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
-    return fields.mapping(f"preset {name}", yaml.safe_load(text), KEYS)
+    return validation.read(Protocol, yaml.safe_load(text), where=f"preset {name}")
 
 
 def applied(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,21 +54,23 @@ def applied(values: Mapping[str, Any]) -> dict[str, Any]:
     settings), a mapping changes settings one by one.  Without a preset nothing changes.
     Raises UsageError for an unknown preset.
     """
-    given = {str(key): value for key, value in values.items()}
-    if given.get("preset") is None:
+    given, name = dict(values), values.get("preset")
+    if name is None:
         return given
-    preset = read(fields.text("preset", given["preset"]))
-    prompts = fields.mapping("prompts", given.get("prompts") or {})
-    given["prompts"] = {**preset.get("prompts", {}), **prompts}
-    if given.get("seeds") is None and "seeds" in preset:
-        given["seeds"] = preset["seeds"]
-    given["metrics"] = _metrics(preset["metrics"], given.get("metrics"))
+    if not isinstance(name, str):
+        raise UsageError(f"preset={name}: must be a text")
+    preset = read(name)
+    given["prompts"] = _over(preset.prompts, given.get("prompts"))
+    if given.get("seeds") is None and preset.seeds is not None:
+        given["seeds"] = list(preset.seeds)
+    asked = given.get("metrics") or preset.metrics
+    if not isinstance(asked, Mapping):
+        asked = {str(one): {} for one in (asked if isinstance(asked, list) else [asked])}
+    given["metrics"] = {one: _over(preset.metrics.get(one), own) for one, own in asked.items()}
     return given
 
 
-def _metrics(preset: Mapping[str, Any], asked: Any) -> dict[str, Any]:
-    if asked is None:
-        return {name: dict(settings or {}) for name, settings in preset.items()}
-    if not isinstance(asked, Mapping):
-        asked = dict.fromkeys(asked if isinstance(asked, list) else [asked])
-    return {str(name): {**(preset.get(name) or {}), **(own or {})} for name, own in asked.items()}
+def _over(usual: Mapping[str, Any] | None, own: Any) -> Any:
+    """What a suite says itself over what is usual; as it stands where it is no mapping."""
+    own = {} if own is None else own
+    return {**(usual or {}), **own} if isinstance(own, Mapping) else own

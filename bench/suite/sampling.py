@@ -1,27 +1,70 @@
-"""How the model that a recipe trains is drawn.
+"""How images are drawn from weights, by method and by recipe.
 
-A method's name does not say all of it: a one-step model may be made at another timestep than the
-grid's last, a network may end by predicting x0, and feedback is learned on top of another method.
+A method's name does not say all of what a recipe trains: a one-step model may be made at another
+timestep than the grid's last, a network may end by predicting x0, and feedback is learned on top of
+another method.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
-from bench.suite.contestant import Sampling
 
 if TYPE_CHECKING:
     from hypersd.recipe import Recipe
 
+GUIDANCE = 3.0  # of every teacher of the world and all that is distilled from it
 LAST = 999  # the timestep of pure noise, where one step is made unless a recipe says otherwise
 
 
-def sampling(name: str, methods: Mapping[str, Sampling]) -> Sampling:
+@dataclass(frozen=True)
+class Sampling:
+    """How images are drawn from weights.
+
+    scheduler: None is the base's own.  guidance: 1 is none, and costs one network evaluation per
+    step instead of two.  original_steps: points of the grid that LCM's and TCD's schedulers cut
+    their steps from.  timesteps: replaces the scheduler's own choice.  None leaves what the base's
+    scheduler configuration says.
+    """
+
+    scheduler: str | None = None
+    spacing: str | None = None
+    timesteps: tuple[int, ...] | None = None
+    eta: float = 0.0
+    guidance: float = 1.0
+    prediction_type: str | None = None
+    original_steps: int | None = None
+
+    @property
+    def evaluations_per_step(self) -> int:
+        """Network evaluations per image and step."""
+        return 2 if self.guidance > 1 else 1
+
+
+KEYS = tuple(field.name for field in fields(Sampling))
+_TCD = Sampling("tcd", eta=0.3, original_steps=40)
+_LCM = Sampling("lcm", original_steps=40)  # x0, then fresh noise: exact for one step, as DMD's
+_JUMPS = Sampling("ddim", spacing="trailing")  # deterministic, at the points of every grid here
+LIKE = {
+    "teacher": Sampling(guidance=GUIDANCE),
+    "lcm": _LCM,
+    "tcd": _TCD,
+    "tscd": _TCD,
+    "lightning": _JUMPS,
+    "hyper_sd": _JUMPS,
+    "hyper_sd_unified": _TCD,
+    "pcm": _JUMPS,
+    "dmd": _LCM,
+    "dmd2": _LCM,
+}
+
+
+def of_recipe(name: str, methods: Mapping[str, Sampling]) -> Sampling:
     """How the model of a recipe is drawn.
 
     name: of a recipe, or its file.  methods: sampling by method; a method that is not among them
