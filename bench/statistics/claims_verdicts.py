@@ -1,4 +1,4 @@
-"""Claims about methods (`bench.suite.claims`) -> verdicts, from the scores of a run."""
+"""Claims about methods (`bench.suite.suite`) -> verdicts, from the scores of a run."""
 
 from __future__ import annotations
 

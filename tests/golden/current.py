@@ -77,12 +77,12 @@ def _planned(words: tuple[str, ...], folder: Path) -> dict[str, Any]:
 
 
 def _plan(words: tuple[str, ...], folder: Path) -> Any:
-    from bench import options
+    from bench import cli
     from bench.run import plan
 
-    chosen, suite = options.read([*words, "device=cpu", f"cache={folder / 'cache'}"])
-    assert suite is not None
-    return plan.make(suite, chosen)
+    command = cli.read([*words, "device=cpu", f"cache={folder / 'cache'}"])
+    assert command.suite is not None
+    return plan.make(command.suite, command.options)
 
 
 def _parts(planned: Any, plan: Any, folder: Path) -> dict[str, str]:
