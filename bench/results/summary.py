@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench.errors import UsageError
-from bench.results.schema import decoded
+from hypersd import validation
 from hypersd.whole_files import written_whole
 
 SCHEMA_VERSION = 1
@@ -255,15 +255,14 @@ class Summary:
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of a name. Raises KeyError."""
-        return next((c for c in self.contestants if c.name == name), None) or _missing(name)
+        for contestant in self.contestants:
+            if contestant.name == name:
+                return contestant
+        raise KeyError(name)
 
     def metric_names(self) -> list[str]:
         """Every metric that some contestant has, in the order of first appearance."""
         return list(dict.fromkeys(m for c in self.contestants for m in c.metrics))
-
-
-def _missing(name: str) -> Contestant:
-    raise KeyError(name)
 
 
 def to_json(summary: Summary) -> dict[str, Any]:
@@ -281,7 +280,7 @@ def from_json(data: Any, where: str = "result.json") -> Summary:
     version = data.get("schema_version")
     if version != SCHEMA_VERSION:
         raise UsageError(f"{where}: schema_version is {version!r}; this reads {SCHEMA_VERSION}")
-    return decoded(Summary, data, where)
+    return validation.read(Summary, data, where=where, extra="ignore")
 
 
 def write(summary: Summary, path: Path) -> None:

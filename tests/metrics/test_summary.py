@@ -85,15 +85,21 @@ def set_at(*keys: Any, value: Any) -> Callable[[Any], None]:
     ("change", "message"),
     [
         (set_at("schema_version", value=2), "schema_version is 2; this reads 1"),
-        (set_at("suite", value=None), "suite: expected a str, found null"),
-        (set_at("contestants", value={}), "contestants: expected a list, found {}"),
-        (set_at("contestants", 0, "n", value=True), r"contestants\[0\]: n: expected a int"),
+        (set_at("suite", value=None), "suite=null: must be a text"),
+        (set_at("contestants", value={}), r"contestants=\{\}: must be a list"),
+        (
+            set_at("contestants", 0, "n", value=True),
+            r"\[0\]\.n=True: must be a whole number",
+        ),
         (
             set_at("contestants", 0, "metrics", "clip", "trained_on", value="yes"),
-            r"metrics.clip: trained_on: expected one of network, labels, no, found \"yes\"",
+            r"metrics\.clip\.trained_on=yes: .*valid: labels, network, no",
         ),
-        (lambda data: data.pop("protocol"), "'protocol' is missing"),
-        (lambda data: data["comparisons"][0].pop("delta"), "'delta' is missing"),
+        (lambda data: data.pop("protocol"), "result.json: key 'protocol' is missing"),
+        (
+            lambda data: data["comparisons"][0].pop("delta"),
+            r"comparisons\[0\]: key 'delta' is missing",
+        ),
     ],
 )
 def test_damage_is_named_with_its_place(change: Callable[[Any], None], message: str) -> None:
