@@ -18,7 +18,9 @@ from bench.statistics.margins import Margin
 SAME_MACHINE = ("hardware", "device", "threads", "precision")
 
 
-def judge(run: RunFolder, base: RunFolder, limits: Mapping[str, Margin | None]) -> list[Verdict]:
+def limit_verdicts(
+    run: RunFolder, base: RunFolder, limits: Mapping[str, Margin | None]
+) -> list[Verdict]:
     """Rows on speed, memory and broken pictures of every contestant that both have, and one for
     every contestant that the run lacks.  limits: the suite's, over the defaults."""
     chosen = {**margins.LIMITS, **limits}

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.check import baseline, junit, limits, markdown, pictures, protocol, verdicts
 from bench.check.markdown import Page
-from bench.check.verdicts import Verdict
+from bench.check.verdicts import Verdict, metric_verdicts
 from bench.errors import UsageError
 from bench.results.run_folder import RunFolder
 from hypersd.validation import Text
@@ -76,8 +76,8 @@ def judged(run: RunFolder, base: RunFolder, name: str, bounds: Bounds) -> Page:
         known = ", ".join(c.name for c in base.summary.contestants)
         raise UsageError(f"baseline={name}: has no contestant of this run; it has {known}")
     rows = [
-        *verdicts.judge(run, base, bounds.get("margins") or {}),
-        *limits.judge(run, base, bounds.get("limits") or {}),
+        *metric_verdicts(run, base, bounds.get("margins") or {}),
+        *limits.limit_verdicts(run, base, bounds.get("limits") or {}),
     ]
     changed = {
         c.name: protocol.changes(run, base, c.name) or _silent(run, base, c.name)

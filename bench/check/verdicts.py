@@ -68,7 +68,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Measured:
     """A contestant on one metric, measured but not decided."""
 
     contestant: str
@@ -98,7 +98,7 @@ def _by_prompt(after: Result, before: Result) -> tuple[Ids, Array, Array]:
     return after.prompts, after.influence, before.influence
 
 
-def judge(run: RunFolder, base: RunFolder, sizes: Mapping[str, Margin]) -> list[Verdict]:
+def metric_verdicts(run: RunFolder, base: RunFolder, sizes: Mapping[str, Margin]) -> list[Verdict]:
     """Every contestant that both have, on every metric; the run's protocol is the baseline's.
 
     sizes: the suite's margins; a percentage is of the baseline's value.  Raises UsageError where
@@ -124,12 +124,12 @@ def _rows(
     name: str,
     sizes: Mapping[str, Margin],
     places: Mapping[int, int],
-) -> list[_Row]:
+) -> list[_Measured]:
     after, before = renumbered(results_of(run, name), places), results_of(base, name)
     same = same_pictures(run.features(name), base.features(name), places)
     values = run.summary.contestant(name).metrics
     return [
-        _Row(
+        _Measured(
             name, metric, after[metric], before[metric], values[metric].higher_is_better, same,
             margin_sizes.size(margin_sizes.of(metric, sizes), before[metric].value),
         )
@@ -177,7 +177,7 @@ def _numbered(arrays: Arrays) -> list[tuple[int, tuple[int, int]]]:
     return list(enumerate(zip(arrays["index"], arrays["seed"], strict=True)))
 
 
-def _decided(row: _Row, d: Difference, p: float, adjusted: float, tests: int) -> Verdict:
+def _decided(row: _Measured, d: Difference, p: float, adjusted: float, tests: int) -> Verdict:
     sign = -1.0 if row.higher else 1.0
     loss, margin = sign * d.delta, row.margin
     p_pass = d.p_above(-margin) if row.higher else d.p_below(margin)

@@ -119,7 +119,7 @@ def _summary(
     plan: Plan, outcomes: list[Outcome], worker: Worker, train_seconds: float, folder: Path
 ) -> summary.Summary:
     from bench.run import environment, finish, kept, ledger, scoring
-    from bench.statistics.claims_verdicts import judge as verdicts
+    from bench.statistics.claims import claim_verdicts
     from bench.statistics.comparisons import compare, refused, sensitivity
     from bench.statistics.result import to_arrays
 
@@ -152,7 +152,7 @@ def _summary(
         seconds={name: round(value, 2) for name, value in seconds.items()},
         contestants=[one.contestant for one in scored],
         comparisons=comparisons,
-        claims=verdicts(plan.suite.claims, [*scored, *others.trainings], plan.suite.margins),
+        claims=claim_verdicts(plan.suite.claims, [*scored, *others.trainings], plan.suite.margins),
         ledger={
             **finish.ledger(plan, [(o.planned, o.records) for o in outcomes], worker.store),
             "not_compared": [*refused(scored), *others.refused],

@@ -1,4 +1,4 @@
-"""Features of every contestant -> metrics with intervals, and paired comparisons."""
+"""Results of every contestant -> paired comparisons, adjusted together."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _of_distances(a: Result, b: Result) -> Difference:
 
 
 @dataclass(frozen=True)
-class Wins:
+class WinCount:
     """On how many prompts x is better, equal, worse; rate: ties half, with a 95 % interval."""
 
     wins: int
@@ -171,10 +171,10 @@ class Wins:
     high: float
 
 
-def wins(x: Array, y: Array, *, higher_is_better: bool) -> Wins:
+def wins(x: Array, y: Array, *, higher_is_better: bool) -> WinCount:
     """Who is better on how many prompts. The interval is Wilson's, with the prompts as units."""
     ahead = np.sign(x - y) if higher_is_better else np.sign(y - x)
     points = 0.5 + 0.5 * ahead
     low, high = wilson_interval(points)
     won, tied, lost = (int((ahead == side).sum()) for side in (1, 0, -1))
-    return Wins(won, tied, lost, float(points.mean()), low, high)
+    return WinCount(won, tied, lost, float(points.mean()), low, high)

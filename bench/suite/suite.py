@@ -1,20 +1,12 @@
 """What a suite is: a frozen, validated description of one benchmark.
 
-A suite may make claims about methods, which `bench.statistics.claims_verdicts` judges:
+A suite may make claims about methods (`bench.statistics.claims` says what they mean):
 
     claims:
       - {a: tcd, is: better, than: lcm, metric: fid, steps: 4}
       - {a: tscd, is: not_worse, than: teacher, metric: faithful}
 
-`a` and `than` name methods; every contestant of that method at the step count is one training of
-it (give several `method: tcd` contestants, trained with other seeds). Without `steps` a claim is
-made at each step count that both have. "better": the difference is not 0 and points the right way;
-"not_worse": a loss of the margin is ruled out; "equivalent": a difference of the margin is, either
-way. p values of all claims of a run are adjusted together (Holm).
-
-A claim about a method needs three trainings of it. With fewer the verdict is "undecided" and the
-figures speak of these weights; only what is not trained for the comparison (the teacher) may stand
-as one.
+Several trainings of a method are several contestants `method: tcd`, trained with other seeds.
 """
 
 from __future__ import annotations

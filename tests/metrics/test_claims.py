@@ -10,11 +10,10 @@ from scipy import stats
 
 from bench.errors import UsageError
 from bench.results.summary import Claim, Contestant, MetricValue
-from bench.statistics import claims_verdicts
-from bench.statistics.claims import Stated
-from bench.statistics.claims_interval import hierarchical_bootstrap, method_difference
+from bench.statistics.claims import Stated, claim_verdicts
 from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import bootstrap_interval
+from bench.statistics.method_difference import hierarchical_bootstrap, method_difference
 from bench.statistics.result import mean_result
 from bench.suite import suite
 from hypersd import validation
@@ -76,7 +75,7 @@ def stated(*claims: dict[str, Any]) -> list[Stated]:
 
 
 def judged(field: list[Scored], margin: float = 0.3, **claim: Any) -> Claim:
-    found = claims_verdicts.judge(stated({"metric": "clip", **claim}), field, {"clip": margin})
+    found = claim_verdicts(stated({"metric": "clip", **claim}), field, {"clip": margin})
     assert len(found) == 1
     return found[0]
 
@@ -131,7 +130,7 @@ def test_claims_of_one_training_cost_the_others_nothing() -> None:
     """Holm's family is that of the claims that can be decided."""
     alone = judged(field(), a="a", **{"is": "better", "than": "b"})
     made = stated(*({"a": a, "is": "better", "than": "b", "metric": "clip"} for a in ("few", "a")))
-    few, both = claims_verdicts.judge(made, field())
+    few, both = claim_verdicts(made, field())
     assert both.p_adjusted == alone.p_adjusted == alone.p
     assert few.p is not None and few.p_adjusted is not None and few.p_adjusted >= few.p
 
@@ -161,7 +160,7 @@ def test_the_same_training_twice_counts_once() -> None:
 def test_a_claim_without_steps_is_made_where_both_are() -> None:
     both = [*field(), *trainings("a", 1, [1, 1, 1.1]), *trainings("b", 1, [0, 0, 0.1])]
     made = stated({"a": "a", "is": "better", "than": "b", "metric": "clip"})
-    found = claims_verdicts.judge(made, both)
+    found = claim_verdicts(made, both)
     assert [claim.steps for claim in found] == [1, 4]
     assert found[1].text == "a is better than b on clip at 4 steps"
     assert all(c.p is not None and c.p_adjusted is not None for c in found)

@@ -14,8 +14,8 @@ import pytest
 
 from bench.metrics.frechet import Reference, at_infinity, frechet
 from bench.statistics import differences
-from bench.statistics.claims_interval import hierarchical_bootstrap, method_difference
 from bench.statistics.intervals import bootstrap_interval, standard_error, wilson_interval
+from bench.statistics.method_difference import hierarchical_bootstrap, method_difference
 from bench.statistics.result import share_result
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]

@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike
 from bench.statistics.intervals import RESAMPLES, resampled_counts
 from bench.statistics.result import Array
 
-LOWEST = 600.0  # of -log p; below that it is 0
+LEAST_LOG_P = -600.0  # below it p is 0
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,18 @@ class MethodDifference:
         return self._tail(bound - self.delta)
 
     def _tail(self, distance: float) -> float:
-        """The tail at which the interval reaches `distance`, by bisection of its logarithm."""
+        """The tail outside of an interval that reaches `distance`: 1/2 at 0."""
+        from scipy.optimize import brentq
+
         if distance <= 0:
             return 1.0 - self._tail(-distance) if distance < 0 else 0.5
-        low, high = -LOWEST, math.log(0.5)
-        if _reach(math.exp(low), self.trainings, self.prompts) <= distance:
+
+        def beyond(log_p: float) -> float:
+            return _reach(math.exp(log_p), self.trainings, self.prompts) - distance
+
+        if beyond(LEAST_LOG_P) <= 0:
             return 0.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            if _reach(math.exp(middle), self.trainings, self.prompts) > distance:
-                low = middle
-            else:
-                high = middle
-        return math.exp(high)
+        return math.exp(brentq(beyond, LEAST_LOG_P, math.log(0.5), xtol=1e-15, maxiter=500))
 
 
 def _reach(tail: float, *parts: tuple[float, float]) -> float:
