@@ -21,7 +21,7 @@ N: F of N images is too large by about c / N, where c depends on the model, so v
 at one N only. In a paired difference at the same N most of that bias cancels, not all of it.
 A percentile bootstrap is not used: it adds the bias a second time.
 
-Coverage of that expected value at N = 1,000, d = 64, by `tests/metrics/test_coverage.py -m slow`
+Coverage of that expected value at N = 1,000, d = 64, by `tests/statistics/test_coverage.py -m slow`
 (1,000 runs, so +-1.4 points), for a small, a middle and a large change of the reference:
 correlated Gaussian features 93.2, 93.6, 93.4 %, rectified mixtures 95.5, 96.1, 95.7 %; paired
 difference of two models 94.6 and 95.8 %. For a model equal to the reference 98.4 and 96.0 %: the

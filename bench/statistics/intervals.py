@@ -3,7 +3,7 @@
 G prompts, N images (N = G times the seeds), K columns of values handled at once, level 0.95.
 Everything random is seeded, so a report made twice says the same.
 
-Coverage of the 95 % intervals, measured by `tests/metrics/test_coverage.py -m slow` (4,000 runs
+Coverage of the 95 % intervals, measured by `tests/statistics/test_coverage.py -m slow` (4,000 runs
 of G new prompts each, so +-0.7 points):
 
     mean, bootstrap, G = 1,000: normal scores 94.7 %, skewed (lognormal, sigma 1) 94.4 %
