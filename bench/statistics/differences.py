@@ -11,8 +11,8 @@ x, y: [G] one value per prompt of either contestant, in the same order; d = x - 
 What the 95 % interval covers: the expected difference over sets of prompts drawn as these were, at
 this number of them, weights and reference held as they are.
 
-Coverage, measured by `tests/statistics/test_coverage.py -m slow`: shares at 1,000 prompts 95.4 to 96.3
-%, and more (up to 100 %) where fewer than ten prompts differ; the others are those of
+Coverage, measured by `tests/statistics/test_coverage.py -m slow`: shares at 1,000 prompts 95.4 to
+96.3 %, and more (up to 100 %) where fewer than ten prompts differ; the others are those of
 `bench.statistics.intervals` and `bench.metrics.frechet`; the whole table is in docs/metrics.md.
 """
 
