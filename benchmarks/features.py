@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from bench.contestants.pictures import Folder
-from bench.metrics.extractors import TowerExtractor
+from bench.metrics import extractor
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.inception import Inception, architecture
 from bench.results.keys import Key
@@ -37,12 +37,12 @@ def main(arguments: list[str]) -> None:
         make(folder, n, side)
         torch.manual_seed(0)
         torch.save(architecture().state_dict(), weights)
-        tower = Inception(weights=str(weights))
-        loaded(tower, DEVICE)  # before the clock starts, for all of them
-        ours, found = seconds(lambda: features(folder, tower, n, side))
+        inception = Inception(weights=str(weights))
+        loaded(inception, DEVICE)  # before the clock starts, for all of them
+        ours, found = seconds(lambda: features(folder, inception, n, side))
         rows = []
         for name, peer in (("clean-fid", clean_fid), ("torch-fidelity", torch_fidelity)):
-            call = peer(folder, tower, int(given.get("workers", 0)))
+            call = peer(folder, inception, int(given.get("workers", 0)))
             theirs, other = seconds(call)
             note = f"largest difference {np.abs(found - other).max() / np.abs(other).max():.1e}"
             what = f"features of {n} pictures of {side} px on {DEVICE}"
@@ -60,22 +60,22 @@ def make(folder: Path, n: int, side: int) -> None:
         Image.fromarray(small).resize((side, side)).save(folder / f"{index:05d}.png")
 
 
-def features(folder: Path, tower: Inception, n: int, side: int) -> np.ndarray:
+def features(folder: Path, inception: Inception, n: int, side: int) -> np.ndarray:
     """As a run scores a folder of images: [n, 2048]."""
-    read, extractor = Folder(folder, side), TowerExtractor(tower.name, DEVICE)
+    read, seen_by = Folder(folder, side), extractor(inception.name, DEVICE)
     parts = []
     for start in range(0, n, BATCH):
         keys = [Key(index, "", 0) for index in range(start, min(n, start + BATCH))]
-        parts.append(extractor(read(keys).images, [""] * len(keys)))
+        parts.append(seen_by(read(keys).images, [""] * len(keys)))
     return np.concatenate(parts)
 
 
-def clean_fid(folder: Path, tower: Inception, workers: int) -> Any:
+def clean_fid(folder: Path, inception: Inception, workers: int) -> Any:
     """clean-fid's loader and resizer in front of its blocks, which centre 0..255 at 128."""
     from cleanfid.fid import get_folder_features
 
     network = architecture()
-    network.load_state_dict(torch.load(tower.weights, weights_only=True))
+    network.load_state_dict(torch.load(inception.weights, weights_only=True))
     network.fc = torch.nn.Identity()
     network = network.eval().to(DEVICE)
     return lambda: get_folder_features(
@@ -84,7 +84,7 @@ def clean_fid(folder: Path, tower: Inception, workers: int) -> Any:
     )  # fmt: skip
 
 
-def torch_fidelity(folder: Path, tower: Inception, workers: int) -> Any:
+def torch_fidelity(folder: Path, inception: Inception, workers: int) -> Any:
     """torch-fidelity's own pipeline and network, with the same weights."""
     from torch_fidelity.utils import create_feature_extractor, extract_featuresdict_from_input_id
 
@@ -92,7 +92,7 @@ def torch_fidelity(folder: Path, tower: Inception, workers: int) -> Any:
     options: dict[str, Any] = {"input1": str(folder), "batch_size": BATCH, "verbose": False,
                                "cuda": DEVICE == "cuda"}  # fmt: skip
     network = create_feature_extractor(
-        "inception-v3-compat", ["2048"], feature_extractor_weights_path=tower.weights, **options
+        "inception-v3-compat", ["2048"], feature_extractor_weights_path=inception.weights, **options
     )
     return lambda: extract_featuresdict_from_input_id(1, network, **options)["2048"].cpu().numpy()
 

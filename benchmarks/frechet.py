@@ -13,7 +13,8 @@ import time
 
 import numpy as np
 
-from bench.metrics.frechet import Reference, distance, frechet
+from bench.metrics.frechet import distance, frechet
+from bench.metrics.references import Reference
 from benchmarks.measure import Row, publish, seconds
 
 REFERENCE = 50_000

@@ -152,9 +152,8 @@ def distance(features: np.ndarray) -> float:
     from cleanfid.fid import frechet_distance
 
     from bench import metrics
-    from bench.run import judges
 
-    judge: Any = metrics.metric("fid", dict(judges.references()))
+    judge: Any = metrics.metric("fid")
     mu, sigma = features.mean(axis=0), np.cov(features, rowvar=False)
     return float(frechet_distance(mu, sigma, judge.reference.mu, judge.reference.sigma))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.metrics.extractors import TOWERS
+from bench.metrics.networks import NETWORKS
 from bench.suite import suite
 from hypersd import recipe
 from hypersd.shapes.weights import NAMES, training
@@ -53,7 +53,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_named_suites_and_recipes_exist(page: str) -> None:
     text = read(page)
-    known = {*suite.names(), *recipe.names(), *TOWERS}
+    known = {*suite.names(), *recipe.names(), *NETWORKS}
     assert {name for name in re.findall(r"\bshapes_\w+", text) if name not in known} == set()
     for key, names in (("suite", suite.names()), ("recipe", recipe.names())):
         for name in re.findall(rf"(?<![\w.]){key}=([a-z]\w*)(?![\w./])", text):

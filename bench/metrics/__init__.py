@@ -1,77 +1,73 @@
-"""Metrics by name, on the world's own networks or on published ones."""
+"""Metrics by name: on the shapes world's own networks, or on published ones.
+
+What is known of each is a row of `bench.statistics.metrics`; here it becomes a metric. A suite may
+set, per metric, what papers differ in:
+
+    metrics:
+      clip: {model: ViT-g-14, weights: laion2b_s12b_b42k, prefix: "A photo depicts "}
+      hps: {version: v2.0}
+      fid: {resize: pytorch_fid, reference: val2014.npz}
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from bench.errors import UsageError, nearest
-from bench.metrics import published
-from bench.metrics.aesthetic import Aesthetic
 from bench.metrics.base import Extractor, Metric
-from bench.metrics.clip import ClipScore
-from bench.metrics.diversity import WorldDiversity
-from bench.metrics.extractors import extractor
-from bench.metrics.faithful import Faithful
-from bench.metrics.frechet import (
-    FrechetDistance,
-    InfiniteFrechetDistance,
-    Reference,
-    TeacherFrechetDistance,
-)
-from bench.metrics.hps import Hps, WorldImageReward, WorldPick
-from bench.metrics.perceptual import WorldTeacherDistance
+from bench.metrics.extractor import extractor
+from bench.metrics.networks.base import Network
+from bench.statistics.metrics import METRICS, Maker
 from bench.statistics.result import Result
 
-METRICS: dict[str, Any] = {
-    "fid": FrechetDistance,
-    "fid_inf": InfiniteFrechetDistance,
-    "fid_teacher": TeacherFrechetDistance,
-    "clip": ClipScore,
-    "aesthetic": Aesthetic,
-    "hps": Hps,
-    "image_reward": WorldImageReward,
-    "pick": WorldPick,
-    "faithful": Faithful,
-    "diversity": WorldDiversity,
-    "perceptual_teacher": WorldTeacherDistance,
-}
-PAIRED = ("lpips_teacher", "perceptual_teacher")  # hold each image against the teacher's own
-
-__all__ = [
-    "METRICS",
-    "NAMES",
-    "PAIRED",
-    "Extractor",
-    "Metric",
-    "Reference",
-    "Result",
-    "extractor",
-    "metric",
-]
-
-
-NAMES = tuple(dict.fromkeys([*METRICS, *published.MAKERS]))
+__all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "metric", "network_of"]
 
 
 def metric(
-    name: str,
-    references: Mapping[str, Reference | Path | str] | None = None,
-    settings: Mapping[str, str] | None = None,
+    name: str, settings: Mapping[str, str] | None = None, *, published: bool = False
 ) -> Metric:
     """The metric of a name, ready to evaluate.
 
-    references: the world's Frechet references by what they are of ("real", "teacher"), files or
-    already read; for PAIRED the identity of the teacher, under "against".  settings: None for the
-    world's networks; for published ones what a suite says under `metrics.<name>`
-    (`bench.metrics.published`).
-    Raises UsageError for an unknown name, missing weights or a reference of another network.
+    settings: what a suite says under `metrics.<name>`; for paired metrics also the identity of the
+    teacher, under "against".  published: on published networks instead of the world's.
+    Raises UsageError: unknown metric or setting, missing weights or reference, a reference of
+    another network (`bench.hub.NotFetched` for weights that a run would fetch first).
     """
-    if settings is not None:
-        return published.make(name, settings)
-    if name not in METRICS:
-        only = " on the world's networks" if name in NAMES else ""
-        raise UsageError(f"no metric {name!r}{only}; {nearest(name, METRICS)}")
-    made: Metric = METRICS[name].load(references or {})
-    return made
+    given = settings or {}
+    make: Callable[[str, Network, Mapping[str, str]], Metric]
+    network = network_of(name, given, published=published)
+    make = _found(_maker(name, published).make)
+    return make(name, network, given)
+
+
+def network_of(
+    name: str, settings: Mapping[str, str] | None = None, *, published: bool = False
+) -> Network:
+    """The network under a metric, by name and settings. Raises UsageError as `metric`."""
+    maker = _maker(name, published)
+    make: Callable[..., Network] = _found(maker.network)
+    of_network = tuple(inspect.signature(make).parameters)
+    valid = (*of_network, *maker.keys)
+    for key in settings or {}:
+        if key not in valid:
+            raise UsageError(f"metrics.{name}: no setting {key!r}; {nearest(key, valid)}")
+    return make(**{key: value for key, value in (settings or {}).items() if key in of_network})
+
+
+def _maker(name: str, published: bool) -> Maker:
+    makers = {n: row.published if published else row.world for n, row in METRICS.items()}
+    found = makers.get(name)
+    if found is None:
+        family = "published networks" if published else "the world's networks"
+        where = f" on {family}" if name in METRICS else ""
+        valid = [known for known, maker in makers.items() if maker is not None]
+        raise UsageError(f"no metric {name!r}{where}; {nearest(name, valid)}")
+    return found
+
+
+def _found(words: str) -> Any:
+    module, _, attribute = words.partition(":")
+    return getattr(import_module(module), attribute)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics.base import Features
+from bench.metrics.networks.base import Network
 from bench.statistics.result import Result, mean_result
 
 
@@ -59,13 +60,7 @@ class Diversity:
         return Result(**{**vars(whole), "n": len(x)})
 
 
-@dataclass(frozen=True)
-class WorldDiversity(Diversity):
-    """Through the world's own feature network, which knows things, style and background."""
-
-    @classmethod
-    def load(cls, references: Mapping[str, Any] | None = None) -> WorldDiversity:
-        """With the installed network."""
-        from bench.metrics.extractors import identity
-
-        return cls(identity("shapes_features"), "shapes_features")
+def between_seeds(name: str, network: Network, settings: Mapping[str, str]) -> Diversity:
+    """`diversity`, through a network's embedding."""
+    del name, settings
+    return Diversity(network.identity, network.name)

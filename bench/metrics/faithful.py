@@ -6,7 +6,7 @@ many they are. GenEval's idea (Ghosh et al. 2023). No trainer uses the oracle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.metrics.base import Features
+from bench.metrics.networks.base import Network
 from bench.statistics.intervals import by_prompt
 from bench.statistics.result import Array, Result, share_result
 
@@ -25,17 +26,10 @@ class Faithful:
     """Judgements in, share in [0, 1] out.  network: the oracle's identity."""
 
     network: str
+    extractor: str = "shapes_oracle"
 
     name: ClassVar[str] = "faithful"
-    extractor: ClassVar[str] = "shapes_oracle"
     higher_is_better: ClassVar[bool] = True
-
-    @classmethod
-    def load(cls, references: dict[str, Any] | None = None) -> Faithful:
-        """With the installed oracle's identity."""
-        from bench.metrics.extractors import identity
-
-        return cls(identity(cls.extractor))
 
     @property
     def identity(self) -> str:
@@ -62,6 +56,12 @@ class Faithful:
             )
         whole = share_result(judged[:, 0], clusters)
         return Result(**{**vars(whole), "parts": _parts(judged, np.asarray(clusters))})
+
+
+def share(name: str, network: Network, settings: Mapping[str, str]) -> Faithful:
+    """`faithful`, judged by an oracle."""
+    del name, settings
+    return Faithful(network.identity, network.name)
 
 
 def _parts(judged: Array, clusters: Any) -> dict[str, float]:

@@ -33,93 +33,23 @@ either kind of features, 1,000 runs each).
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from bench.errors import UsageError
+from bench.metrics import references
 from bench.metrics.base import Features, HeldOut
+from bench.metrics.networks.base import Network
+from bench.metrics.references import Reference, not_noise
 from bench.statistics.intervals import influence_by_prompt, quantile_of_normal, standard_error
 from bench.statistics.result import Array, Result
 
 COVERS = "expected value at this number of images, reference fixed"
 COVERS_INFINITE = "value at infinitely many images, reference fixed"
 GROUPS = 8  # of prompts, left out in turn
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Mean and covariance of a reference set's features.
-
-    name: what the images are.  extractor: identity of the network they were seen through.
-    mu: float64 [d]; sigma: float64 [d, d], divided by n - 1; n: images.
-    """
-
-    name: str
-    extractor: str
-    mu: Array
-    sigma: Array
-    n: int
-
-    @classmethod
-    def of(cls, features: ArrayLike, *, name: str, extractor: str) -> Reference:
-        """The statistics of features [n, d]. Raises ValueError for fewer than two images."""
-        x = np.asarray(features, np.float64)
-        if x.ndim != 2 or len(x) < 2:
-            raise ValueError(f"a reference needs features [n >= 2, d], got {x.shape}")
-        return cls(name, extractor, x.mean(axis=0), np.cov(x, rowvar=False, ddof=1), len(x))
-
-    @cached_property
-    def identity(self) -> str:
-        """Name, number of images and a hash of the statistics."""
-        digest = hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()[:12]
-        return f"{self.name}:n={self.n}:{digest}"
-
-    @cached_property
-    def root(self) -> Array:
-        """R with sigma = R R^T: [d, rank]."""
-        values, vectors = np.linalg.eigh(self.sigma)
-        kept = _kept(values)
-        root: Array = vectors[:, kept] * np.sqrt(values[kept])
-        return root
-
-    def save(self, path: Path) -> None:
-        """Write a safetensors file; its metadata holds name, extractor and n."""
-        from safetensors.numpy import save_file
-
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {"mu": self.mu, "sigma": np.ascontiguousarray(self.sigma)}
-        about = {"name": self.name, "extractor": self.extractor, "n": str(self.n)}
-        save_file(tensors, path, metadata=about)
-
-    @classmethod
-    def load(cls, path: Path) -> Reference:
-        """Read what `save` wrote. Raises UsageError for a missing or damaged file."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="numpy") as file:
-                about = file.metadata() or {}
-                mu, sigma = file.get_tensor("mu"), file.get_tensor("sigma")
-            reference = cls(about["name"], about["extractor"], mu, sigma, int(about["n"]))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UsageError(
-                f"{path}: not readable as a Frechet reference ({reason}); "
-                "expected safetensors with mu, sigma and their metadata"
-            ) from None
-        if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or mu.dtype != np.float64:
-            raise UsageError(
-                f"{path}: expected float64 mu [d] and sigma [d, d], got {mu.shape} {mu.dtype} "
-                f"and {sigma.shape} {sigma.dtype}"
-            )
-        return reference
 
 
 def frechet(features: ArrayLike, reference: Reference) -> tuple[float, Array]:
@@ -198,7 +128,7 @@ def _root_trace(c: Array, root: Array, *, shares: bool = True) -> tuple[float, A
     m = root.T @ (c.T @ c / (len(c) - 1)) @ root
     if not shares:
         values = np.linalg.eigvalsh(m)
-        return float(np.sqrt(values[_kept(values)]).sum()), np.empty(0)
+        return float(np.sqrt(values[not_noise(values)]).sum()), np.empty(0)
     roots, vectors = _roots(m)
     y = c @ (root @ (vectors / np.sqrt(roots)))
     return float(roots.sum()), np.einsum("nr,nr->n", y, y) / (len(c) - 1)
@@ -207,51 +137,24 @@ def _root_trace(c: Array, root: Array, *, shares: bool = True) -> tuple[float, A
 def _roots(symmetric: Array) -> tuple[Array, Array]:
     """Square roots of the eigenvalues that are not noise, and their eigenvectors."""
     values, vectors = np.linalg.eigh(symmetric)
-    kept = _kept(values)
-    return np.sqrt(values[kept]), vectors[:, kept]
-
-
-def _kept(values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Which of ascending eigenvalues are not noise."""
-    kept: NDArray[np.bool_] = values > values[-1] * len(values) * np.finfo(np.float64).eps
-    return kept
+    held = not_noise(values)
+    return np.sqrt(values[held]), vectors[:, held]
 
 
 @dataclass(frozen=True)
 class FrechetDistance(HeldOut):
-    """`fid`: distance to real pictures: renders in the 64-dimensional feature network of the world,
-    photographs in Inception's 2,048 features."""
+    """Distance to a reference: of real pictures (`fid`, `fid_patch`, `fd_dinov2`), or of the
+    teacher's own, made with other seeds (`fid_teacher`).
+
+    The former ask whether a student draws as the world is, the latter whether it draws as its
+    teacher does; published rankings by the two disagree.
+    """
 
     reference: Reference
-    extractor: str = "shapes_features"
+    extractor: str = ""
+    name: str = "fid"
 
-    name: ClassVar[str] = "fid"
-    against: ClassVar[str] = "real"
     higher_is_better: ClassVar[bool] = False
-
-    @classmethod
-    def load(cls, references: dict[str, Reference | Path]) -> FrechetDistance:
-        """With references[`against`], a file or already read, made by the installed network.
-
-        Raises UsageError where it is missing or was made with another feature network.
-        """
-        from bench.metrics.extractors import identity
-
-        if cls.against not in references:
-            raise UsageError(
-                f"metric {cls.name!r} needs a reference; "
-                f"make it with: python -m bench.run.references {cls.against}"
-            )
-        found = references[cls.against]
-        reference = found if isinstance(found, Reference) else Reference.load(Path(found))
-        expected = identity(cls.extractor)
-        if reference.extractor != expected:
-            raise UsageError(
-                f"metric {cls.name!r}: reference {reference.name!r} was made with "
-                f"{reference.extractor!r}, the installed network is {expected!r}; "
-                f"make it again with: python -m bench.run.references {cls.against}"
-            )
-        return cls(reference)
 
     @property
     def identity(self) -> str:
@@ -279,36 +182,11 @@ class FrechetDistance(HeldOut):
         )
 
 
-class TeacherFrechetDistance(FrechetDistance):
-    """`fid_teacher`: the same distance to the teacher's own images, made with other seeds.
-
-    It asks whether a student draws as its teacher does; `fid` asks whether it draws as the world
-    is. Published rankings by the two disagree.
-    """
-
-    name: ClassVar[str] = "fid_teacher"
-    against: ClassVar[str] = "teacher"
-
-
-class PatchFrechetDistance(FrechetDistance):
-    """`fid_patch`: of the middle 299 pixels as they are, so that fine detail counts."""
-
-    name: ClassVar[str] = "fid_patch"
-
-
-class DinoFrechetDistance(FrechetDistance):
-    """`fd_dinov2`: in the features of DINOv2."""
-
-    name: ClassVar[str] = "fd_dinov2"
-
-
 class InfiniteFrechetDistance(FrechetDistance):
     """`fid_inf`: `fid` extrapolated to infinitely many images, so that N drops out of it.
 
     The interval is the one of `fid` moved there: to first order both have the same error.
     """
-
-    name: ClassVar[str] = "fid_inf"
 
     def evaluate(
         self, features: Features, prompts: Sequence[str], clusters: Sequence[int]
@@ -321,3 +199,23 @@ class InfiniteFrechetDistance(FrechetDistance):
         value = plain.at_infinity
         low, high = max(0.0, value - reach), value + reach
         return replace(plain, value=value, low=low, high=high, covers=COVERS_INFINITE)
+
+
+def to_real(name: str, network: Network, settings: Mapping[str, str]) -> FrechetDistance:
+    """The distance to real pictures, or to what `reference` names."""
+    found = references.statistics(name, network, settings)
+    return FrechetDistance(found, network.name, name)
+
+
+def to_teacher(name: str, network: Network, settings: Mapping[str, str]) -> FrechetDistance:
+    """The distance to the teacher's own pictures, or to what `reference` names."""
+    found = references.statistics(name, network, settings, of="teacher")
+    return FrechetDistance(found, network.name, name)
+
+
+def to_real_at_infinity(
+    name: str, network: Network, settings: Mapping[str, str]
+) -> InfiniteFrechetDistance:
+    """As `to_real`, extrapolated."""
+    plain = to_real(name, network, settings)
+    return InfiniteFrechetDistance(plain.reference, plain.extractor, name)

@@ -6,13 +6,15 @@ feature is the score itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from bench.metrics.base import Features, uses_feedback
+from bench.metrics.networks.base import Network
+from bench.metrics.networks.image_reward import ImageReward
 from bench.statistics.result import Result, mean_result
 
 
@@ -45,3 +47,10 @@ class ImageRewardScore:
     def truncated(self, prompts: Sequence[str]) -> list[bool] | None:
         """Whether the network reads only a part of each prompt; None where nobody can say."""
         return None if self.too_long is None else self.too_long(list(prompts))
+
+
+def score(name: str, network: Network, settings: Mapping[str, str]) -> ImageRewardScore:
+    """`image_reward`, on the published network."""
+    del name, settings
+    assert isinstance(network, ImageReward)
+    return ImageRewardScore(network.identity, network.name, network.cut)

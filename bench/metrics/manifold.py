@@ -8,14 +8,17 @@ images on either side: compare at one N only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from bench.errors import UsageError
+from bench.metrics import references
 from bench.metrics.base import Features, HeldOut
-from bench.metrics.samples import Sample
+from bench.metrics.networks.base import Network
+from bench.metrics.references import Sample
 from bench.statistics.intervals import wilson_interval
 from bench.statistics.result import Array, Result, share_result
 
@@ -88,3 +91,21 @@ class Recall(Precision):
             covers="share of reference images like these, the contestant's images fixed",
             kind="share",
         )  # fmt: skip
+
+
+def precision(name: str, network: Network, settings: Mapping[str, str]) -> Precision:
+    """Against real images. k: a whole number. Raises UsageError for another `k`."""
+    return Precision(*_given(name, network, settings))
+
+
+def recall(name: str, network: Network, settings: Mapping[str, str]) -> Recall:
+    """As `precision`."""
+    return Recall(*_given(name, network, settings))
+
+
+def _given(name: str, network: Network, settings: Mapping[str, str]) -> tuple[Sample, str, int]:
+    k = settings.get("k", "3")
+    reference = references.features(name, network, settings)
+    if not k.isdigit() or int(k) < 1:
+        raise UsageError(f"metrics.{name}.k={k}: must be a whole number >= 1")
+    return reference, network.name, int(k)

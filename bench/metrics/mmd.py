@@ -15,14 +15,17 @@ deviation over 100 random subsets of 1,000: the same expectation, more noise, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from bench.errors import UsageError
+from bench.metrics import references
 from bench.metrics.base import Features, HeldOut
-from bench.metrics.samples import Sample
+from bench.metrics.networks.base import Network
+from bench.metrics.references import Sample
 from bench.statistics.intervals import influence_by_prompt, quantile_of_normal, standard_error
 from bench.statistics.result import Array, Result
 
@@ -74,13 +77,13 @@ def _row_means(x: Array, y: Array, kernel: Kernel, whole: bool) -> Array:
 class Discrepancy(HeldOut):
     """scale * MMD^2 to a reference."""
 
+    name: str
     reference: Sample
     extractor: str
+    kernel: str
     biased: bool = False
 
-    name: ClassVar[str] = ""
-    scale: ClassVar[float] = 1.0
-    kernel: ClassVar[str] = ""
+    scale: ClassVar[float] = 1000.0  # papers print thousandths
     higher_is_better: ClassVar[bool] = False
 
     @property
@@ -106,20 +109,22 @@ class Discrepancy(HeldOut):
         )  # fmt: skip
 
 
-class KernelInceptionDistance(Discrepancy):
-    """`kid`: of Inception's features, times 1,000 as papers print it."""
-
-    name: ClassVar[str] = "kid"
-    scale: ClassVar[float] = 1000.0
-    kernel: ClassVar[str] = "polynomial"
-
-
-class ClipDiscrepancy(Discrepancy):
-    """`cmmd`: of CLIP's unit embeddings (ViT-L/14 at 336 px), times 1,000."""
-
-    name: ClassVar[str] = "cmmd"
-    scale: ClassVar[float] = 1000.0
-    kernel: ClassVar[str] = "gaussian"
-
-
 KERNELS: dict[str, Kernel] = {"polynomial": polynomial, "gaussian": gaussian}
+
+
+def kid(name: str, network: Network, settings: Mapping[str, str]) -> Discrepancy:
+    """With the polynomial kernel; usually of Inception's features."""
+    reference = references.features(name, network, settings)
+    return Discrepancy(name, reference, network.name, "polynomial")
+
+
+def cmmd(name: str, network: Network, settings: Mapping[str, str]) -> Discrepancy:
+    """With the Gaussian kernel; usually of CLIP's unit embeddings. biased: "true" or "false".
+
+    Raises UsageError for another `biased`.
+    """
+    biased = settings.get("biased", "false").lower()
+    if biased not in ("true", "false"):
+        raise UsageError(f"metrics.{name}.biased={settings['biased']}: must be true or false")
+    reference = references.features(name, network, settings)
+    return Discrepancy(name, reference, network.name, "gaussian", biased == "true")

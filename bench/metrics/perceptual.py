@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from bench.metrics.base import Features, HeldOut
-from bench.metrics.networks.base import Tower
-from bench.metrics.networks.shapes_perceptual import ShapesPerceptual
+from bench.metrics.networks.base import Network
 from bench.statistics.result import Result, mean_result
 
 
@@ -21,16 +20,11 @@ from bench.statistics.result import Result, mean_result
 class TeacherDistance(HeldOut):
     """network: the extractor's identity, which names the teacher."""
 
+    name: str
     network: str
     extractor: str
 
-    name: ClassVar[str] = "lpips_teacher"
     higher_is_better: ClassVar[bool] = False
-
-    @classmethod
-    def of(cls, tower: Tower) -> TeacherDistance:
-        """In a tower's distance."""
-        return cls(tower.identity, tower.name)
 
     @property
     def identity(self) -> str:
@@ -44,12 +38,7 @@ class TeacherDistance(HeldOut):
         return mean_result(features[:, 0].astype("float64"), clusters)
 
 
-class WorldTeacherDistance(TeacherDistance):
-    """Through the world's own feature network."""
-
-    name: ClassVar[str] = "perceptual_teacher"
-
-    @classmethod
-    def load(cls, references: Mapping[str, Any]) -> TeacherDistance:
-        """references: the identity of the teacher, under `against`."""
-        return cls.of(ShapesPerceptual(against=references.get("against", "")))
+def to_teacher(name: str, network: Network, settings: Mapping[str, str]) -> TeacherDistance:
+    """The distance of a network, which names the teacher."""
+    del settings
+    return TeacherDistance(name, network.identity, network.name)

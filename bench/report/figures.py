@@ -11,9 +11,10 @@ from bench.report.findings import ALPHA
 from bench.report.runfiles import Array, RunFiles
 from bench.report.words import groups
 from bench.results.summary import Contestant, MetricValue, Summary
+from bench.statistics.metrics import METRICS
 
 MATRIX_MOST = 40  # contestants; a larger matrix is neither readable nor small
-LATENCY_METRICS = ("fid", "faithful", "hps")
+LATENCY_METRICS = tuple(name for name, row in METRICS.items() if row.against_time)
 
 
 @dataclass(frozen=True)

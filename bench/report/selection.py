@@ -18,8 +18,8 @@ import numpy as np
 
 from bench.report.runfiles import Array, RunFiles
 from bench.results.summary import Summary
+from bench.statistics.metrics import METRICS
 
-HEADLINE = ("hps", "image_reward", "pick", "clip", "faithful", "aesthetic")
 RANDOM, PER_PAIR, MOST = 24, 8, 240
 
 
@@ -36,7 +36,7 @@ class Choice:
 
 def headline(files: RunFiles) -> str | None:
     """The metric that orders pictures where none is asked for."""
-    known = [m for m in HEADLINE if m in files.scores]
+    known = [m for m in METRICS if m in files.scores]
     return next(iter([*known, *files.scores]), None)
 
 

@@ -4,41 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
 from bench.results.summary import Contestant, Summary
+from bench.statistics.metrics import MetricSpec, spec
 
 
-@dataclass(frozen=True)
-class MetricWords:
-    """A metric's short title and what it asks, for people."""
-
-    title: str
-    asks: str
-
-
-METRIC_WORDS = {
-    "fid": MetricWords("FID", "How far is the set of images from real images?"),
-    "fid_teacher": MetricWords("FID to teacher", "How far is it from the teacher's own images?"),
-    "lpips_teacher": MetricWords("LPIPS to teacher", "How unlike the teacher's picture is it?"),
-    "perceptual_teacher": MetricWords(
-        "Distance to teacher", "How unlike the teacher's picture is it?"
-    ),
-    "clip": MetricWords("CLIP", "Does the image fit its prompt? 100 times a cosine."),
-    "aesthetic": MetricWords("Aesthetic", "How would people rate the image alone, from 1 to 10?"),
-    "hps": MetricWords("HPS", "Which image of a prompt would people choose? 100 times a cosine."),
-    "image_reward": MetricWords("ImageReward", "Which image would its raters choose?"),
-    "pick": MetricWords("PickScore", "Which image would its raters choose?"),
-    "diversity": MetricWords("Diversity", "How much do a prompt's images differ by seed?"),
-    "faithful": MetricWords("Faithful", "In what share of images is everything asked for right?"),
-}
-
-
-def metric_words(name: str) -> MetricWords:
-    """The words for a metric; its plain name where nothing better is known."""
-    return METRIC_WORDS.get(name, MetricWords(name, ""))
+def metric_words(name: str) -> MetricSpec:
+    """A metric's title and what it asks; its plain name where nothing better is known."""
+    return spec(name)
 
 
 def decimals(summary: Summary, metric: str) -> int:

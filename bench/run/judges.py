@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.contestants import identity
@@ -13,13 +12,13 @@ from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
 from bench.hub import NotFetched
 from bench.results.keys import digest
+from bench.statistics.metrics import spec
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
 
 if TYPE_CHECKING:
     from bench.metrics import Metric
 
-REPEATED = "diversity"  # the metric that looks at several images of a prompt
 AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
 
 
@@ -34,14 +33,6 @@ class Judges:
     missing: list[str]
 
 
-def references() -> dict[str, Path]:
-    """The Frechet references that are there, by what they are of."""
-    from hypersd.shapes.weights import FOLDER
-
-    folder = FOLDER / "reference"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
 def judge(suite: Suite, name: str) -> Metric:
     """A metric of a suite: on the world's networks, or on published ones with its settings.
 
@@ -49,12 +40,8 @@ def judge(suite: Suite, name: str) -> Metric:
     """
     from bench.metrics import metric
 
-    settings = suite.metric_settings.get(name, {})
-    if suite.published:
-        found = metric(name, {}, settings)
-    else:
-        found = metric(name, {**references(), **settings})
-    if name == REPEATED and suite.repeats is not None:
+    found = metric(name, suite.metric_settings.get(name, {}), published=suite.published)
+    if spec(name).of_repeats and suite.repeats is not None:
         made: Metric = replace(cast(Any, found), over=suite.repeats.words)
         return made
     return found
@@ -85,9 +72,7 @@ def with_teacher(suite: Suite, chosen: PromptSet, hashes: Hashes) -> Suite:
 
     Raises UsageError where it has no such contestant, or several.
     """
-    from bench.metrics import PAIRED
-
-    paired = [name for name in suite.metrics if name in PAIRED]
+    paired = [name for name in suite.metrics if spec(name).paired]
     teachers = [row for row in suite.rows if row.settings.method == "teacher"]
     if not paired:
         return suite

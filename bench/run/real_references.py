@@ -21,15 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError, nearest
-from bench.metrics import extractor
-from bench.metrics.networks.base import Tower
-from bench.metrics.published import tower_of
-from bench.metrics.samples import Sample
-from bench.results import places
+from bench.metrics import Network, extractor, network_of
+from bench.metrics.references import Sample, path_of
+from bench.statistics.metrics import METRICS
 from bench.suite import protocols
 
-METRICS = ("fid", "fid_inf", "fid_teacher", "fid_patch", "kid", "cmmd", "fd_dinov2", "precision",
-           "recall")  # fmt: skip
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -41,24 +37,26 @@ def images(folder: Path) -> list[Path]:
     return found
 
 
-def towers(metrics: Sequence[str], preset: str | None) -> list[Tower]:
+def networks(metrics: Sequence[str], preset: str | None) -> list[Network]:
     """The networks of some metrics, each once, with a preset's settings. Raises UsageError."""
     settings = protocols.read(preset).metrics if preset else {}
+    valid = [n for n, row in METRICS.items() if row.published and "reference" in row.published.keys]
     for name in metrics:
-        if name not in METRICS:
-            raise UsageError(f"metric {name!r} has no reference; {nearest(name, METRICS)}")
-    return list(dict.fromkeys(tower_of(name, settings.get(name) or {}) for name in metrics))
+        if name not in valid:
+            raise UsageError(f"metric {name!r} has no reference; {nearest(name, valid)}")
+    found = (network_of(name, settings.get(name) or {}, published=True) for name in metrics)
+    return list(dict.fromkeys(found))
 
 
-def write(name: str, paths: Sequence[Path], tower: Tower, device: str) -> Path:
+def write(name: str, paths: Sequence[Path], network: Network, device: str) -> Path:
     """Features of the pictures in one network, one at a time since their sizes differ; the file."""
     from rich.progress import track
 
-    _ = tower.path  # fetched first, so that the identity is of the weights that are used
-    network = extractor(tower.name, device)
-    shown = track(paths, f"{name}, {tower.label}")
-    features = np.concatenate([network(picture, [""]) for picture in _pictures(shown)])
-    path = places.references() / name / f"{tower.label}.safetensors"
+    _ = network.path  # fetched first, so that the identity is of the weights that are used
+    seen_by = extractor(network.name, device)
+    shown = track(paths, f"{name}, {network.label}")
+    features = np.concatenate([seen_by(picture, [""]) for picture in _pictures(shown)])
+    path = path_of(network, name)
     Sample(name, network.identity, features).save(path)
     return path
 
@@ -85,8 +83,8 @@ def main(arguments: Sequence[str]) -> int:
             raise UsageError("usage: python -m bench.run.real_references NAME FOLDER [METRIC ...]")
         name, folder, metrics = given[0], Path(given[1]), given[2:]
         paths, device = images(folder), str(device_of("auto"))
-        for tower in towers(metrics or ["fid"], preset):
-            print(write(name, paths, tower, device))
+        for network in networks(metrics or ["fid"], preset):
+            print(write(name, paths, network, device))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

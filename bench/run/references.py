@@ -16,7 +16,6 @@ from rich.progress import track
 from hypersd.shapes.captions import caption
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
-from hypersd.shapes.weights import FOLDER
 
 START = 100_000  # the first scene; prompt lists begin at 0
 COUNTS = {"real": 10_000, "teacher": 2_000}
@@ -52,16 +51,15 @@ def teacher(count: int) -> Iterator[Batch]:
 def main(names: list[str]) -> None:
     """Write `reference/<name>.safetensors` among the shipped weights."""
     from bench.metrics import extractor
-    from bench.metrics.frechet import Reference
+    from bench.metrics.references import Reference, path_of
 
-    tower = extractor("shapes_features", "cpu")
+    seen_by = extractor("shapes_features", "cpu")
     for name in names or list(COUNTS):
         batches = {"real": real, "teacher": teacher}[name](COUNTS[name])
         shown = track(batches, f"reference {name}", total=COUNTS[name] // BATCH)
-        features = np.concatenate([tower(*batch) for batch in shown])
-        path = FOLDER / "reference" / f"{name}.safetensors"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Reference.of(features, name=name, extractor=tower.identity).save(path)
+        features = np.concatenate([seen_by(*batch) for batch in shown])
+        path = path_of(seen_by.network, name)
+        Reference.of(features, name=name, extractor=seen_by.identity).save(path)
         print(path)
 
 

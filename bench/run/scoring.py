@@ -14,10 +14,10 @@ from bench.metrics.base import Features, Metric, rewarded
 from bench.results.entries import Arrays
 from bench.results.keys import Key
 from bench.results.summary import Contestant, MetricValue
-from bench.run.judges import REPEATED
 from bench.run.plan import Plan
 from bench.run.rows import Outcome
 from bench.statistics.comparisons import Scored
+from bench.statistics.metrics import spec
 from bench.statistics.result import Result
 
 
@@ -34,7 +34,7 @@ def scored(
         prompts, clusters = [key.prompt for key in keys], [key.index for key in keys]
         return Entry(contestant, features, prompts, clusters, rewarded)
 
-    apart = [judge for judge in judges if judge.name == REPEATED and plan.suite.repeats]
+    apart = [judge for judge in judges if spec(judge.name).of_repeats and plan.suite.repeats]
     rest = [judge for judge in judges if judge not in apart]
     found = score(entry(outcome.features, plan.keys), rest)
     return joined(found, score(entry(outcome.repeated, plan.repeats), apart)) if apart else found

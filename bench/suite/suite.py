@@ -23,6 +23,7 @@ from pydantic import AfterValidator, Field
 from bench.errors import UsageError, nearest
 from bench.statistics.claims import Stated
 from bench.statistics.margins import LIMITS, Margin
+from bench.statistics.metrics import METRICS
 from bench.suite import contestant, per_step, protocols
 from bench.suite.contestant import (
     ContestantSettings,
@@ -41,16 +42,10 @@ MAX_SEED = 2**32 - 1
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
-def _metrics() -> tuple[str, ...]:
-    from bench.metrics import NAMES
-
-    return NAMES
-
-
 def _metric(name: str) -> str:
     """A metric's name. Raises ValueError for any other."""
-    if name not in _metrics():
-        raise ValueError(nearest(name, _metrics()))
+    if name not in METRICS:
+        raise ValueError(nearest(name, METRICS))
     return name
 
 
@@ -198,7 +193,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
     present = {k: v for k, v in protocols.applied(values).items() if v is not None}
     metric_settings = _metric_settings(present)
     given = validation.read(Given, present, where=f"suite {name}")
-    known("margins", given.margins, _metrics())
+    known("margins", given.margins, METRICS)
     known("limits", given.limits, LIMITS)
     _fit(given.claims, given.metrics)
     if given.base is not None and "fid_teacher" in given.metrics:
@@ -224,7 +219,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
         absent=tuple(key for key in named if key not in {one.key for one in found}),
         metric_settings=metric_settings,
         preset=given.preset or "",
-        repeats=given.repeats if "diversity" in given.metrics else None,
+        repeats=given.repeats if any(METRICS[m].of_repeats for m in given.metrics) else None,
     )
 
 

@@ -71,7 +71,7 @@ def world(
         return places.get(name, Path(name))
 
     monkeypatch.setattr("bench.contestants.files.weights_path", weights_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda name, references: Brightness(name))
+    monkeypatch.setattr("bench.metrics.metric", lambda name, settings, published: Brightness(name))
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Patches())
     monkeypatch.setattr("bench.results.keys.SLICE", 20)
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from bench.contestants.files import LORA_FILE
-from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.frechet import FrechetDistance
+from bench.metrics.references import Reference
 from bench.results.entries import read_entry
 from bench.run import kept
 
@@ -57,7 +58,8 @@ def trained(
     drawn = np.random.default_rng(0).random((60, 48))
     fid = FrechetDistance(Reference.of(drawn, name="real", extractor="patches/1"), "patches")
     monkeypatch.setattr(
-        "bench.metrics.metric", lambda name, references: fid if name == "fid" else brightness(name)
+        "bench.metrics.metric",
+        lambda name, settings, published: fid if name == "fid" else brightness(name),
     )
     monkeypatch.setattr(kept, "FOLDER", world / "kept")
     monkeypatch.setattr(kept.find, "__defaults__", (world / "kept",))

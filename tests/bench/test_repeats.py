@@ -34,7 +34,7 @@ def repeating(
 ) -> Bench:
     made = {"diversity": Diversity("patches/1", "patches")}
     monkeypatch.setattr(
-        "bench.metrics.metric", lambda name, references: made.get(name, brightness(name))
+        "bench.metrics.metric", lambda name, settings, published: made.get(name, brightness(name))
     )
     (world / "tiny.yaml").write_text(SUITE)
     return bench

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from bench.metrics.base import Features
-from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.frechet import FrechetDistance
+from bench.metrics.references import Reference
 from bench.results import summary
 from bench.results.keys import Key
 from bench.results.summary import Contestant, SecondsPerImage, Summary

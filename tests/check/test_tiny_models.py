@@ -15,7 +15,8 @@ from PIL import Image
 
 from bench.cli import main
 from bench.metrics.base import Features
-from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.frechet import FrechetDistance
+from bench.metrics.references import Reference
 from bench.results.entries import read_entry
 from bench.statistics.result import Result, mean_result
 
@@ -102,7 +103,7 @@ def tiny(
     places = {"shapes/base": tiny_base, "shapes/lcm": tiny_lora}
     kept = [patches(renders())]
 
-    def metric(name: str, references: Any) -> Any:
+    def metric(name: str, settings: Any, published: bool) -> Any:
         if name == "fid_teacher":
             return Distance(Reference.of(kept[0], name="teacher", extractor="patches/1"))
         return Likeness(name, patches(renders()) if name == "clip" else kept[0])

@@ -15,11 +15,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
+from bench import metrics
 from bench.errors import UsageError
-from bench.metrics.networks import affine
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.clip import KNOWN, ClipNetwork, OpenClip
 from bench.metrics.networks.pick import Pick
+from hypersd.rewards import affine
 
 SIDE, WIDTH, DIMENSIONS = 64, 64, 32
 CONFIG: dict[str, Any] = {
@@ -189,14 +190,20 @@ def test_laions_head_is_exactly_its_affine_map() -> None:
     x = nn.functional.normalize(torch.tensor(seeded.array("x", (50, 768))), dim=-1)
     with torch.inference_mode():
         expected = mlp.layers(x)[:, 0]
-    found = affine.of_layers(mlp.state_dict(), Path("head.pth"))(x)
+    found = affine.of_layers(mlp.state_dict())(x)
     assert torch.allclose(found, expected, atol=2e-6)
 
 
-def test_a_head_with_activations_is_no_affine_map() -> None:
+def test_a_head_with_activations_is_no_affine_map(tmp_path: Path) -> None:
     state = {f"layers.{n}.weight": torch.zeros(1, 1) for n in (0, 3, 6, 9, 11)}
-    with pytest.raises(UsageError, match=r"head of linear layers at \(0, 2, 4, 6, 7\)"):
-        affine.of_layers(state, Path("relu.pth"))
+    torch.save(state, tmp_path / "relu.pth")
+    (tmp_path / "clip.pt").write_bytes(b"weights")
+    settings = {"head": str(tmp_path / "relu.pth"), "weights": str(tmp_path / "clip.pt")}
+    rated = metrics.metric("aesthetic", settings, published=True)
+    with pytest.raises(
+        UsageError, match=r"relu\.pth: .*head of linear layers at \(0, 2, 4, 6, 7\)"
+    ):
+        rated.evaluate(np.zeros((2, 1), np.float32), ["", ""], [0, 1])
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import torch
 from torch_fidelity import metric_fid, metric_kid, metric_prc
 
 from bench.metrics.diversity import Diversity
-from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.frechet import FrechetDistance
 from bench.metrics.manifold import Precision, Recall
-from bench.metrics.mmd import ClipDiscrepancy, KernelInceptionDistance, mmd, polynomial
-from bench.metrics.samples import Sample
+from bench.metrics.mmd import Discrepancy, mmd, polynomial
+from bench.metrics.references import Reference, Sample
 
 
 def drawn(n: int, d: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -39,7 +39,7 @@ def test_kid_is_torch_fidelitys() -> None:
     theirs = metric_kid.kid_features_to_metric(
         torch.tensor(X), torch.tensor(Y), kid_subsets=1, kid_subset_size=len(X), verbose=False
     )
-    found = KernelInceptionDistance(SAMPLE, "network").evaluate(X, [], IDS)
+    found = Discrepancy("kid", SAMPLE, "network", "polynomial").evaluate(X, [], IDS)
     expected = 1000 * theirs["kernel_inception_distance_mean"]
     assert found.value == pytest.approx(expected, rel=2e-5)  # theirs is in single precision
 
@@ -49,7 +49,8 @@ def test_cmmd_is_torch_fidelitys_gaussian_mmd(estimate: str) -> None:
     pairs = [(X, X), (X, Y), (Y, Y)]
     kernels = [metric_kid.kernel_rbf(a, b, kid_kernel_rbf_sigma=10.0) for a, b in pairs]
     expected = 1000 * metric_kid.mmd2(*kernels, mmd_est=estimate)
-    found = ClipDiscrepancy(SAMPLE, "network", biased=estimate == "biased").evaluate(X, [], IDS)
+    cmmd = Discrepancy("cmmd", SAMPLE, "network", "gaussian", biased=estimate == "biased")
+    found = cmmd.evaluate(X, [], IDS)
     assert found.value == pytest.approx(expected, rel=1e-3)
 
 
@@ -72,7 +73,9 @@ def test_influence_of_mmd_is_its_derivative_towards_one_image() -> None:
 def test_the_interval_of_kid_covers_its_expectation() -> None:
     """Sets drawn again: the expectation is what many of them average to (unbiased)."""
     results = [
-        KernelInceptionDistance(SAMPLE, "n").evaluate(drawn(150, 48, 100 + i, 0.15), [], range(150))
+        Discrepancy("kid", SAMPLE, "n", "polynomial").evaluate(
+            drawn(150, 48, 100 + i, 0.15), [], range(150)
+        )
         for i in range(120)
     ]
     truth = np.mean([r.value for r in results])

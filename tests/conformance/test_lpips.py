@@ -15,10 +15,10 @@ from torchmetrics.functional.image import lpips as theirs
 from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity
 
 from bench.errors import UsageError
-from bench.metrics.extractors import extractor
+from bench.metrics.extractor import extractor
 from bench.metrics.networks.lpips import Lpips
-from bench.metrics.networks.shapes_perceptual import PerceptualNetwork, ShapesPerceptual
-from bench.metrics.perceptual import TeacherDistance
+from bench.metrics.networks.world import PerceptualNetwork, ShapesPerceptual
+from bench.metrics.perceptual import to_teacher
 
 X, Y = seeded.pictures(3, 256, 256, 1), seeded.pictures(3, 256, 256, 2)
 
@@ -52,7 +52,7 @@ def test_it_is_torchmetrics(
     ours = extractor(tower.name).between(X, Y)
     np.testing.assert_allclose(ours[:, 0], expected.detach().numpy(), rtol=1e-5)
     assert (ours > 0.01).all()
-    found = TeacherDistance.of(tower).evaluate(ours, [], [0, 1, 2])
+    found = to_teacher("lpips_teacher", tower, {}).evaluate(ours, [], [0, 1, 2])
     assert found.value == pytest.approx(float(expected.mean()), rel=1e-5)
 
 

@@ -63,13 +63,13 @@ def test_statistics_of_others_run_nothing(tmp_path: Path, bomb: Path) -> None:
     """Reference statistics as clean-fid and others publish them are npz, which may hold pickles."""
     import numpy as np
 
-    from bench.metrics import samples, weights
+    from bench.metrics import references, weights
 
     path = tmp_path / "stats.npz"
     np.savez(path, mu=np.array([Bomb(bomb)], dtype=object), sigma=np.zeros((1, 1)))
     with pytest.raises(UsageError, match="no statistics with mu"):
-        samples.statistics("fid", str(path), None)
-    path = tmp_path / "tower.pt"
+        references.read(path)
+    path = tmp_path / "network.pt"
     path.write_bytes(pickle.dumps(Bomb(bomb)))
     with pytest.raises(UsageError, match="holds more than tensors"):
         weights.tensors(path)

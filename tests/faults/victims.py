@@ -105,7 +105,7 @@ def cheap_judges(patch: Any = setattr) -> None:
     from bench import metrics
     from bench.results import keys
 
-    patch(metrics, "metric", lambda name, references: Brightness(name))
+    patch(metrics, "metric", lambda name, settings, published: Brightness(name))
     patch(metrics, "extractor", lambda name, device: Patches())
     patch(keys, "SLICE", 10)
 

@@ -9,7 +9,8 @@ import pytest
 from scipy import linalg
 
 from bench.errors import UsageError
-from bench.metrics.frechet import FrechetDistance, Reference, _root_trace, distance, frechet
+from bench.metrics.frechet import FrechetDistance, _root_trace, distance, frechet
+from bench.metrics.references import Reference, read
 
 
 def drawn(n: int, d: int, seed: int, *, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
@@ -102,7 +103,7 @@ def test_influence_is_the_derivative_towards_one_image(image: int) -> None:
 def test_reference_survives_its_file(tmp_path: Path) -> None:
     ref = reference(drawn(300, 5, 1))
     ref.save(tmp_path / "made" / "real.safetensors")
-    again = Reference.load(tmp_path / "made" / "real.safetensors")
+    again = read(tmp_path / "made" / "real.safetensors")
     assert np.array_equal(again.mu, ref.mu)
     assert np.array_equal(again.sigma, ref.sigma)
     assert (again.identity, again.extractor, again.n) == (ref.identity, "network/1", 300)
@@ -110,11 +111,11 @@ def test_reference_survives_its_file(tmp_path: Path) -> None:
 
 def test_damaged_reference_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "real.safetensors"
-    with pytest.raises(UsageError, match="not readable as a Frechet reference"):
-        Reference.load(path)
+    with pytest.raises(UsageError, match="not readable as a reference"):
+        read(path)
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(UsageError, match=r"^[^\n]*real.safetensors[^\n]*$"):
-        Reference.load(path)
+        read(path)
 
 
 def test_seeds_of_a_prompt_widen_the_interval() -> None:

@@ -16,10 +16,12 @@ import torch
 from bench import metrics
 from bench.errors import UsageError
 from bench.metrics.aesthetic import Aesthetic
-from bench.metrics.clip import ClipScore
+from bench.metrics.cosine import CosineScore
 from bench.metrics.faithful import Faithful
-from bench.metrics.frechet import FrechetDistance, Reference
-from bench.metrics.hps import Hps, WorldImageReward, WorldPick
+from bench.metrics.frechet import FrechetDistance
+from bench.metrics.networks import base, world
+from bench.metrics.references import Reference
+from bench.statistics.metrics import METRICS
 
 
 class Colours:
@@ -66,13 +68,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         setattr(module, name, stand_in)
     monkeypatch.setitem(sys.modules, "hypersd.shapes.evaluators", module)
     monkeypatch.setattr("hypersd.shapes.weights.weights_sha256", lambda name: f"{name:0<64}")
+    monkeypatch.setattr(base, "_LOADED", {})
+    monkeypatch.setattr(world, "_clip_model", world._clip_model.__wrapped__)
     return module
 
 
-@pytest.mark.parametrize("kind", [ClipScore, Hps])
-def test_cosine_scores_are_cosines_times_hundred(kind: type[ClipScore]) -> None:
+def test_cosine_scores_are_cosines_times_hundred() -> None:
     images = embedded(["0", "0", "0"]).numpy()
-    result = kind(embedded, "net").evaluate(images, ["0", "60", "180"], [0, 1, 2])
+    score = CosineScore("clip", "net", "shapes_clip", embedded)
+    result = score.evaluate(images, ["0", "60", "180"], [0, 1, 2])
     assert result.per_prompt == pytest.approx([100.0, 50.0, -100.0], abs=1e-4)
     assert result.value == pytest.approx(50 / 3, abs=1e-4)
     assert result.low < result.value < result.high
@@ -85,7 +89,7 @@ def test_a_prompt_is_embedded_once() -> None:
         seen.extend(texts)
         return embedded(texts)
 
-    score = ClipScore(counting, "net")
+    score = CosineScore("clip", "net", "shapes_clip", counting)
     images = embedded(["0"] * 4).numpy()
     first = score.evaluate(images, ["0", "60", "0", "60"], [0, 1, 0, 1])
     score.evaluate(images, ["60", "0", "60", "0"], [1, 0, 1, 0])
@@ -93,8 +97,9 @@ def test_a_prompt_is_embedded_once() -> None:
     assert (first.n, len(first.prompts)) == (4, 2)
 
 
-def test_of_the_three_pools_one_is_a_reward() -> None:
-    networks = {kind.name: kind(embedded, "net") for kind in (Hps, WorldPick, WorldImageReward)}
+def test_of_the_three_pools_one_is_a_reward(installed: types.ModuleType) -> None:
+    del installed
+    networks = {name: metrics.metric(name) for name in ("hps", "pick", "image_reward")}
     for method in ("lcm", "dmd", "lightning", "tscd_dmd"):
         assert {name: m.trained_on(method) for name, m in networks.items()} == {
             "hps": "no", "pick": "no", "image_reward": "no",
@@ -147,19 +152,24 @@ def test_faithful_names_the_prompt_that_the_oracle_cannot_read() -> None:
         Faithful("oracle").evaluate(judged, ["a", "a photo of a dog"], [7, 8])
 
 
-def test_every_metric_has_what_the_contract_says(installed: types.ModuleType) -> None:
+def test_every_metric_has_what_the_contract_says(
+    installed: types.ModuleType, tmp_path: Path
+) -> None:
     del installed
     network = metrics.extractor("shapes_features").identity
     ref = Reference.of(np.random.default_rng(0).normal(size=(9, 3)), name="r", extractor=network)
     identities = set()
-    for name in metrics.METRICS:
-        metric = metrics.metric(name, {"real": ref, "teacher": ref})
+    ref.save(tmp_path / "ref.safetensors")
+    names = [name for name, row in METRICS.items() if row.world]
+    for name in names:
+        settings = {"reference": str(tmp_path / "ref.safetensors")} if "fid" in name else {}
+        metric = metrics.metric(name, settings)
         assert metric.name == name
         assert metric.higher_is_better == (not name.startswith(("fid", "perceptual")))
         assert all(metric.trained_on(method) == "no" for method in ("lcm", "tcd", "tscd"))
         assert metrics.extractor(metric.extractor).identity in metric.identity
         identities.add(metric.identity)
-    assert len(identities) == len(metrics.METRICS)
+    assert len(identities) == len(names)
 
 
 def test_extractors_give_one_fp32_row_per_image(installed: types.ModuleType) -> None:
@@ -184,17 +194,25 @@ def test_unknown_names_get_the_nearest() -> None:
         metrics.extractor("shape_clip")
 
 
-def test_a_reference_of_another_network_is_refused(installed: types.ModuleType) -> None:
+def test_a_reference_of_another_network_is_refused(
+    installed: types.ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     del installed
-    ref = Reference("real", "other network", np.zeros(3), np.eye(3), 9)
-    with pytest.raises(UsageError, match="was made with 'other network'"):
-        metrics.metric("fid", {"real": ref})
-    with pytest.raises(UsageError, match=r"make it with: python -m bench.run.references teacher$"):
-        metrics.metric("fid_teacher", {"real": ref})
+    monkeypatch.setattr("hypersd.shapes.weights.FOLDER", tmp_path)
     with pytest.raises(UsageError, match=r"make it with: python -m bench.run.references real$"):
         metrics.metric("fid")
+    Reference("real", "other network", np.zeros(3), np.eye(3), 9).save(
+        tmp_path / "reference" / "real.safetensors"
+    )
+    with pytest.raises(UsageError, match="was made with 'other network'"):
+        metrics.metric("fid")
+    with pytest.raises(UsageError, match=r"make it with: python -m bench.run.references teacher$"):
+        metrics.metric("fid_teacher")
+    (tmp_path / "reference" / "real.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(UsageError, match="not readable"):
-        metrics.metric("fid", {"real": Path("/nonexistent/real.safetensors")})
+        metrics.metric("fid")
+    with pytest.raises(UsageError, match=r"no reference /nonexistent/real\.safetensors"):
+        metrics.metric("fid", {"reference": "/nonexistent/real.safetensors"})
 
 
 HEAVY = ("torch", "open_clip", "diffusers", "transformers", "peft", "scipy", "matplotlib", "PIL")
@@ -204,7 +222,7 @@ from pathlib import Path
 from hypersd.shapes import weights
 weights.FOLDER = Path(sys.argv[1])
 from bench import cli, metrics
-from bench.metrics.frechet import Reference
+from bench.metrics.references import Reference
 import numpy as np
 network = metrics.extractor("shapes_features").identity
 for name in ("real", "teacher"):
@@ -259,7 +277,7 @@ def test_adapter_hands_each_prompt_to_its_image() -> None:
         def __call__(self, images: Any, prompts: Sequence[str]) -> np.ndarray:
             return unit(np.tile([[1.0, 0.0]], (len(prompts), 1)))
 
-    adapter = ImageMetric(Right(), ClipScore(embedded, "right/1"))
+    adapter = ImageMetric(Right(), CosineScore("clip", "right/1", "shapes_clip", embedded))
     adapter.update(pictures(2), ["0", "90"])
     adapter.update(pictures(1), ["60"])
     assert float(adapter.compute()) == pytest.approx(50.0, abs=1e-4)

@@ -56,7 +56,7 @@ def world(
     monkeypatch.setattr(
         "bench.contestants.files.weights_path", lambda name: places.get(name, Path(name))
     )
-    monkeypatch.setattr("bench.metrics.metric", lambda name, references: Brightness())
+    monkeypatch.setattr("bench.metrics.metric", lambda name, settings, published: Brightness())
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Brightness())
     monkeypatch.setattr("bench.results.keys.SLICE", 8)
     monkeypatch.setattr(

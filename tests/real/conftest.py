@@ -168,19 +168,9 @@ def sd15_lora(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def known_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Suites name metrics; here only their contestants count."""
-    from bench.metrics import METRICS
-
-    for name in ("image_reward", "pick"):
-        if name not in METRICS:
-            monkeypatch.setitem(METRICS, name, object)
-
-
-@pytest.fixture
 def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, in which every metric is `brightness.Judge`."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda *words: Judge())
+    monkeypatch.setattr("bench.metrics.metric", lambda *words, **settings: Judge())
     monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
     return tmp_path

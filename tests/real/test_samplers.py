@@ -113,7 +113,7 @@ def ours(row: Row, file: Path | None) -> Any:
 
 @pytest.mark.parametrize("name", sorted(SDXL))
 def test_sdxl_contestants_are_sampled_as_their_cards_say(
-    name: str, tiny_sdxl: Path, sdxl_files: Path, known_metrics: None
+    name: str, tiny_sdxl: Path, sdxl_files: Path
 ) -> None:
     row = suite_row("sdxl_1to8", name)
     kinds = {"lora": "peft.safetensors", "unet": "unet.safetensors"}
@@ -125,7 +125,7 @@ def test_sdxl_contestants_are_sampled_as_their_cards_say(
 
 @pytest.mark.parametrize("name", sorted(SD15))
 def test_sd15_contestants_are_sampled_as_their_cards_say(
-    name: str, tiny_base: Path, sd15_lora: Path, known_metrics: None
+    name: str, tiny_base: Path, sd15_lora: Path
 ) -> None:
     row = suite_row("sd15_1to8", name)
     file = sd15_lora if row.settings.source == "lora" else None
@@ -134,7 +134,7 @@ def test_sd15_contestants_are_sampled_as_their_cards_say(
     np.testing.assert_array_equal(ours(local(row, tiny_base, file), file), theirs)
 
 
-def test_the_timesteps_are_the_published_ones(tiny_sdxl: Path, known_metrics: None) -> None:
+def test_the_timesteps_are_the_published_ones(tiny_sdxl: Path) -> None:
     """reference: DDIM and Euler trailing, LCM's and TCD's 50 point grid, Hyper-SD's t = 800."""
     from bench.contestants.sampler import make_scheduler, set_steps
 
@@ -156,7 +156,7 @@ def test_the_timesteps_are_the_published_ones(tiny_sdxl: Path, known_metrics: No
 
 @pytest.mark.parametrize("layout", ["peft", "diffusers", "kohya"])
 def test_a_lora_of_each_key_layout_is_the_same_network(
-    layout: str, tiny_sdxl: Path, sdxl_files: Path, known_metrics: None
+    layout: str, tiny_sdxl: Path, sdxl_files: Path
 ) -> None:
     row = local(suite_row("sdxl_1to8", "hyper_sd-2step"), tiny_sdxl, None)
     first = pipelines.pipeline(row.settings, sdxl_files / "peft.safetensors", CPU).unet.state_dict()
@@ -166,7 +166,7 @@ def test_a_lora_of_each_key_layout_is_the_same_network(
 
 
 def test_a_lora_of_the_text_encoders_too_is_used_and_leaves_no_trace(
-    tiny_sdxl: Path, sdxl_files: Path, known_metrics: None, monkeypatch: pytest.MonkeyPatch
+    tiny_sdxl: Path, sdxl_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # transformers may want a newer PEFT than there is; what is tested here does not need it.
     monkeypatch.setattr("transformers.integrations.peft.check_peft_version", lambda **words: None)
@@ -184,7 +184,6 @@ def test_a_lora_of_the_text_encoders_too_is_used_and_leaves_no_trace(
 
 def test_a_pickle_is_read_without_its_code_and_once(
     tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    known_metrics: None,
 ) -> None:  # fmt: skip
     from bench.errors import UsageError
 
@@ -201,7 +200,7 @@ def test_a_pickle_is_read_without_its_code_and_once(
         pipelines.pipeline(row.settings, tmp_path / "bad.bin", CPU)
 
 
-def test_half_precision_decodes_without_overflow(tiny_sdxl: Path, known_metrics: None) -> None:
+def test_half_precision_decodes_without_overflow(tiny_sdxl: Path) -> None:
     """SDXL's VAE runs in fp32 whatever the networks' precision, as diffusers upcasts it."""
     from dataclasses import replace
 
@@ -215,7 +214,7 @@ def test_half_precision_decodes_without_overflow(tiny_sdxl: Path, known_metrics:
 
 
 def test_many_large_pictures_are_decoded_in_parts(
-    tiny_sdxl: Path, known_metrics: None, monkeypatch: pytest.MonkeyPatch
+    tiny_sdxl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = local(suite_row("sdxl_1to8", "teacher-25step"), tiny_sdxl, None)
     pipeline = pipelines.pipeline(row.settings, None, CPU)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bench.metrics.frechet import Reference, frechet
+from bench.metrics.frechet import frechet
+from bench.metrics.references import Reference
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bench.metrics.base import Metric
-from bench.metrics.clip import ClipScore
-from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.cosine import CosineScore
+from bench.metrics.frechet import FrechetDistance
+from bench.metrics.references import Reference
 from bench.results.summary import Comparison, Contestant
 from bench.run.scoring import Entry, score
 from bench.statistics.comparisons import Scored, compare, pairs, sensitivity
@@ -27,7 +28,10 @@ def texts(prompts: list[str]) -> np.ndarray:
 def metrics() -> list[Metric]:
     rng = np.random.default_rng(0)
     ref = Reference.of(rng.normal(size=(5_000, 6)), name="real", extractor="net")
-    return [FrechetDistance(ref), ClipScore(texts, "net")]
+    return [
+        FrechetDistance(ref, "shapes_features"),
+        CosineScore("clip", "net", "shapes_clip", texts),
+    ]
 
 
 def scored(name: str, method: str, steps: int | None, shift: float, noise: float) -> Scored:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.metrics.frechet import Reference, at_infinity, frechet
+from bench.metrics.frechet import at_infinity, frechet
+from bench.metrics.references import Reference
 from bench.statistics import differences
 from bench.statistics.intervals import bootstrap_interval, standard_error, wilson_interval
 from bench.statistics.method_difference import hierarchical_bootstrap, method_difference

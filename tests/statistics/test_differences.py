@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from bench.errors import UsageError
-from bench.metrics.frechet import FrechetDistance, Reference
+from bench.metrics.frechet import FrechetDistance
+from bench.metrics.references import Reference
 from bench.statistics import differences, margins, power
 from bench.statistics.result import Result, mean_result, share_result
 from bench.suite import suite
@@ -149,8 +150,8 @@ def test_margins_are_numbers_or_percentages_of_what_is_compared_with() -> None:
     assert margins.size("5%", 80.0) == pytest.approx(4.0)
     assert margins.size(0.1, 80.0) == 0.1
     assert margins.of("clip", {"clip": 0.3}) == 0.3
-    assert margins.of("clip") == margins.MARGINS["clip"]
-    assert margins.of("something new") == margins.OTHER
+    assert margins.of("clip") == 1.0
+    assert margins.of("something new") == "2%"
     assert given(margins={"fid": " 5.0 %"}).margins == {"fid": "5%"}
 
 

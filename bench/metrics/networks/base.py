@@ -1,4 +1,4 @@
-"""What all towers of published networks share: settings in a name, weights, one loaded copy.
+"""What all networks share: settings in a name, weights, one loaded copy.
 
 An extractor's name says which network it is, `kind` or `kind?setting=value&...` with all settings
 that are not the default, so that metrics which ask for the same network share it.
@@ -7,39 +7,24 @@ that are not the default, so that metrics which ask for the same network share i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from bench.metrics import weights
 from bench.metrics.base import Features
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Network = Callable[["Tensor", list[str]], Any]
-"""(uint8 [B, H, W, 3], B prompts) -> [B, D], tensor or array."""
-
-
-class TextSide(Protocol):
-    """A network that embeds texts as well."""
-
-    def embedded(self, texts: list[str]) -> Features:
-        """Unit embeddings [B, D], fp32."""
-        ...
-
-    def cut(self, texts: list[str]) -> list[bool]:
-        """Whether each text is longer than the network reads."""
-        ...
-
 
 @dataclass(frozen=True)
-class Tower:
-    """A published network, by settings that are texts. Subclasses say where weights are."""
+class Network:
+    """A network by its settings, which are texts. Subclasses say where weights are.
+
+    partial: columns of its features but the first are nan where a prompt does not ask for them.
+    """
 
     kind: ClassVar[str] = ""
+    partial: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -89,12 +74,32 @@ class Tower:
         return weights.find(self.name, self.sources)
 
     def build(self, device: str) -> Any:
-        """The network, called as `Network`; `loaded` keeps it."""
+        """The loaded network: (uint8 [B, H, W, 3], B prompts) -> [B, D], tensor or array; one that
+        compares has `between` instead. `loaded` keeps it."""
         raise NotImplementedError
 
 
+class TextNetwork(Network):
+    """A network that embeds texts as well as pictures.
+
+    unit: what a score is of the two embeddings' product.
+    """
+
+    unit: ClassVar[float] = 100.0
+
+    def embedded(self, texts: list[str]) -> Features:
+        """Unit embeddings [B, D], fp32, where the pictures' side is loaded, or on the CPU."""
+        found: Features = loaded(self).embedded(texts)
+        return found
+
+    def cut(self, texts: list[str]) -> list[bool]:
+        """Whether each text is longer than the network reads."""
+        found: list[bool] = loaded(self).cut(texts)
+        return found
+
+
 @dataclass(frozen=True)
-class FolderTower(Tower):
+class FolderNetwork(Network):
     """A network in transformers' format. weights: `hf://owner/name` or a folder, with config.json
     and model.safetensors."""
 
@@ -118,14 +123,14 @@ class FolderTower(Tower):
         return self.path.parent
 
 
-_LOADED: dict[Tower, tuple[str, Any]] = {}
+_LOADED: dict[Network, tuple[str, Any]] = {}
 
 
-def loaded(tower: Tower, device: str | None = None) -> Any:
-    """A tower's network, built once and shared.
+def loaded(network: Network, device: str | None = None) -> Any:
+    """What `Network.build` gives, built once and shared.
 
     device: where it has to be; None: where it is, or on the CPU.
     """
-    if tower not in _LOADED or device not in (None, _LOADED[tower][0]):
-        _LOADED[tower] = (device or "cpu", tower.build(device or "cpu"))
-    return _LOADED[tower][1]
+    if network not in _LOADED or device not in (None, _LOADED[network][0]):
+        _LOADED[network] = (device or "cpu", network.build(device or "cpu"))
+    return _LOADED[network][1]

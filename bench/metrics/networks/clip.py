@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from bench.errors import UsageError, nearest
 from bench.metrics import resize
 from bench.metrics.base import Features
-from bench.metrics.networks.base import Tower
+from bench.metrics.networks.base import TextNetwork
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,12 +43,16 @@ KNOWN = {
     ("ViT-H-14", "laion2b_s32b_b79k"): Tag("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", False),
     ("ViT-g-14", "laion2b_s12b_b42k"): Tag("laion/CLIP-ViT-g-14-laion2B-s12B-b42K", False),
 }
+HPS = {  # by version
+    "v2.0": "hf://xswu/HPSv2/HPS_v2_compressed.pt",
+    "v2.1": "hf://xswu/HPSv2/HPS_v2.1_compressed.pt",
+}
 FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 QUICK, LOCAL = "-quickgelu", "local-dir:"
 
 
 @dataclass(frozen=True)
-class OpenClip(Tower):
+class OpenClip(TextNetwork):
     """model: open_clip's name, or `local-dir:FOLDER` with an open_clip_config.json.  weights:
     open_clip's tag, or a source.  resize: one of RESIZES; empty: as the weights were trained.
     """
@@ -119,6 +123,28 @@ class OpenClip(Tower):
         return ClipNetwork(self, device)
 
 
+def vit_l(model: str = "ViT-L-14", weights: str = "openai") -> OpenClip:
+    """Under LAION's aesthetic predictors."""
+    return OpenClip(model, weights)
+
+
+def vit_l_336(model: str = "ViT-L-14-336", weights: str = "openai", resize: str = "") -> OpenClip:
+    """Under CMMD."""
+    return OpenClip(model, weights, resize)
+
+
+def hpsv2(
+    version: str = "v2.1", model: str = "ViT-H-14", weights: str = "", resize: str = "longest"
+) -> OpenClip:
+    """HPSv2's network (Wu et al. 2023, arXiv 2306.09341), CLIP tuned on pairs judged by people.
+
+    weights: a source; empty: of the version. Raises UsageError for an unknown version.
+    """
+    if version not in HPS:
+        raise UsageError(f"metrics.hps.version={version}; {nearest(version, HPS)}")
+    return OpenClip(model, weights or HPS[version], resize)
+
+
 def _looked_up(model: str, tag: str) -> Tag:
     import open_clip
 
@@ -146,14 +172,14 @@ def _of_folder(folder: Path) -> Tag:
 class ClipNetwork:
     """A loaded CLIP: pictures and texts to unit embeddings."""
 
-    def __init__(self, tower: OpenClip, device: str) -> None:
+    def __init__(self, network: OpenClip, device: str) -> None:
         import open_clip
 
-        self.tower, self.device = tower, device
-        self.model = _model(tower, device)
+        self.network, self.device = network, device
+        self.model = _model(network, device)
         side = self.model.visual.image_size
         self.side: int = side[0] if isinstance(side, (tuple, list)) else side
-        self.tokenizer = open_clip.get_tokenizer(tower.model.removesuffix(QUICK))
+        self.tokenizer = open_clip.get_tokenizer(network.model.removesuffix(QUICK))
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """Unit image embeddings [B, D] of uint8 [B, H, W, 3]."""
@@ -163,8 +189,8 @@ class ClipNetwork:
 
     def prepared(self, images: Tensor) -> Tensor:
         """[B, 3, S, S], as the network was shown pictures in training."""
-        x = RESIZES[self.tower.preparation](images.permute(0, 3, 1, 2), self.side)
-        tag = self.tower.tag
+        x = RESIZES[self.network.preparation](images.permute(0, 3, 1, 2), self.side)
+        tag = self.network.tag
         mean, std = (tag.mean, tag.std) if tag else (MEAN, STD)
         return (x - x.new_tensor(mean).view(3, 1, 1)) / x.new_tensor(std).view(3, 1, 1)
 
@@ -188,19 +214,19 @@ class ClipNetwork:
         return len(self.tokenizer.tokenizer(self.tokenizer.clean_fn(text)).input_ids)
 
 
-def _model(tower: OpenClip, device: str) -> Any:
+def _model(network: OpenClip, device: str) -> Any:
     import open_clip
 
-    path = tower.path
+    path = network.path
     try:
         model = open_clip.create_model(
-            tower.model.removesuffix(QUICK), load_weights=False, precision="fp32",
-            force_quick_gelu=tower.quick_gelu, pretrained_text=False,
+            network.model.removesuffix(QUICK), load_weights=False, precision="fp32",
+            force_quick_gelu=network.quick_gelu, pretrained_text=False,
         )  # fmt: skip
         open_clip.load_checkpoint(model, str(path), weights_only=True)
     except Exception as error:  # open_clip raises many kinds for a bad file
         words = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path}: not the weights of {tower.model} ({words[:160]})") from None
+        raise UsageError(f"{path}: not the weights of {network.model} ({words[:160]})") from None
     return model.eval().requires_grad_(False).to(device)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import UsageError, brief
 from bench.metrics import resize
-from bench.metrics.networks.base import FolderTower
+from bench.metrics.networks.base import FolderNetwork
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +22,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Dinov2(FolderTower):
+class Dinov2(FolderNetwork):
     """weights: `hf://owner/name` or a folder, with config.json and model.safetensors."""
 
     kind: ClassVar[str] = "dinov2"

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.errors import UsageError
 from bench.metrics import resize, weights
-from bench.metrics.networks import affine
-from bench.metrics.networks.base import Tower
+from bench.metrics.networks.base import Network, loaded
 from bench.metrics.networks.clip import MEAN, STD
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ TOKENS = 35
 
 
 @dataclass(frozen=True)
-class ImageReward(Tower):
+class ImageReward(Network):
     """weights, vocabulary: sources of the published file and of BERT's vocab.txt."""
 
     kind: ClassVar[str] = "image_reward"
@@ -46,6 +45,11 @@ class ImageReward(Tower):
         """Input and output."""
         return f"input=shortest,{TOKENS} tokens;output=score"
 
+    def cut(self, texts: list[str]) -> list[bool]:
+        """Whether each text is longer than the network reads."""
+        found: list[bool] = loaded(self).cut(texts)
+        return found
+
     def build(self, device: str) -> ImageRewardNetwork:
         """The network in fp32. Raises UsageError for other weights."""
         return ImageRewardNetwork(self, device)
@@ -54,21 +58,21 @@ class ImageReward(Tower):
 class ImageRewardNetwork:
     """A loaded ImageReward."""
 
-    def __init__(self, tower: ImageReward, device: str) -> None:
+    def __init__(self, network: ImageReward, device: str) -> None:
         from tokenizers import BertWordPieceTokenizer
 
-        from hypersd.rewards import blip
+        from hypersd.rewards import affine, blip
 
-        path = tower.path
+        self.device, path = device, network.path
         state = weights.tensors(path)
-        self.device, self.head = device, affine.of_layers(blip.below("mlp.", state), path)
         try:
+            self.head = affine.of_layers(blip.below("mlp.", state))
             self.vision = blip.vision(blip.below("blip.visual_encoder.", state)).to(device)
             self.text = blip.text(blip.below("blip.text_encoder.", state)).to(device)
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError) as error:
             words = " ".join(str(error).split())
             raise UsageError(f"{path}: not ImageReward's weights ({words[:120]})") from None
-        vocabulary = weights.find(f"{tower.name}: vocabulary", (tower.vocabulary,))
+        vocabulary = weights.find(f"{network.name}: vocabulary", (network.vocabulary,))
         self.tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
         self.side = self.vision.config.image_size
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import UsageError, nearest
 from bench.metrics import resize, weights
-from bench.metrics.networks.base import Tower
+from bench.metrics.networks.base import Network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +26,7 @@ RELEASE = (
 
 
 @dataclass(frozen=True)
-class Inception(Tower):
+class Inception(Network):
     """resize: one of RESIZES.  weights: a source."""
 
     kind: ClassVar[str] = "inception"
@@ -55,12 +55,17 @@ class Inception(Tower):
         return InceptionNetwork(self, device)
 
 
+def patches(resize: str = "patch", weights: str = RELEASE) -> Inception:
+    """Of the middle 299 pixels as they are, so that fine detail counts."""
+    return Inception(resize, weights)
+
+
 class InceptionNetwork:
     """A loaded Inception."""
 
-    def __init__(self, tower: Inception, device: str) -> None:
-        self.prepare = RESIZES[tower.resize]
-        path = tower.path
+    def __init__(self, network: Inception, device: str) -> None:
+        self.prepare = RESIZES[network.resize]
+        path = network.path
         model = architecture()
         try:
             model.load_state_dict(weights.tensors(path))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import UsageError, nearest
 from bench.metrics import resize, weights
-from bench.metrics.networks.base import Tower
+from bench.metrics.networks.base import Network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ BACKBONES = {
 
 
 @dataclass(frozen=True)
-class Lpips(Tower):
+class Lpips(Network):
     """net: "alex" or "vgg".  weights: of the backbone, a source; empty: torchvision's.  against:
     identity of the contestant whose pictures others are held against.
     """
@@ -82,16 +82,16 @@ class LpipsNetwork:
         return resize.clean(images.permute(0, 3, 1, 2), SIDE) / 127.5 - 1
 
 
-def _model(tower: Lpips) -> Any:
+def _model(network: Lpips) -> Any:
     from torchmetrics.functional.image.lpips import _LPIPS
 
-    path = tower.path
-    model = _LPIPS(net=tower.net, pnet_rand=True)  # the heads' weights, not the backbone's
+    path = network.path
+    model = _LPIPS(net=network.net, pnet_rand=True)  # the heads' weights, not the backbone's
     held = weights.tensors(path)
     try:  # torchvision's features.0 is slice1.0 there, and so on
         named = {name: held[f"features.{name.split('.', 1)[1]}"] for name in model.net.state_dict()}
         model.net.load_state_dict(named)
     except (KeyError, RuntimeError) as error:
         words = " ".join(str(error).split())
-        raise UsageError(f"{path}: not the weights of {tower.net} ({words[:120]})") from None
+        raise UsageError(f"{path}: not the weights of {network.net} ({words[:120]})") from None
     return model.eval().requires_grad_(False)

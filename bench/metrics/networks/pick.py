@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.errors import UsageError
 from bench.metrics import resize, weights
 from bench.metrics.base import Features
-from bench.metrics.networks.base import FolderTower
+from bench.metrics.networks.base import FolderNetwork, TextNetwork
 from bench.metrics.networks.clip import MEAN, STD
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Pick(FolderTower):
+class Pick(FolderNetwork, TextNetwork):
     """weights: `hf://owner/name` or a folder, with config.json and model.safetensors."""
 
     kind: ClassVar[str] = "pick"
+    unit: ClassVar[float] = 1.0  # the picture's embedding carries the network's scale, about 100
     weights: str = "hf://yuvalkirstain/PickScore_v1"
 
     @property
@@ -42,11 +43,11 @@ class Pick(FolderTower):
 class PickNetwork:
     """A loaded PickScore."""
 
-    def __init__(self, tower: Pick, device: str) -> None:
+    def __init__(self, network: Pick, device: str) -> None:
         import open_clip
 
         self.device = device
-        self.model = _model(tower.folder).to(device)
+        self.model = _model(network.folder).to(device)
         self.side: int = self.model.config.vision_config.image_size
         length = self.model.config.text_config.max_position_embeddings
         self.tokenizer = open_clip.SimpleTokenizer(context_length=length)

@@ -1,0 +1,209 @@
+"""Features of reference images, or their mean and covariance: what distances between sets of images
+are measured to.
+
+A reference is a safetensors file with `features` [n, d], or with `mu` [d] and `sigma` [d, d], whose
+metadata names the images and the network's identity, so that a distance through another network is
+refused. Statistics that others published (.npz with mu and sigma) serve a Frechet distance too;
+which network made them, nobody can check.
+
+Those of the world ship with its weights, as `reference/NAME.safetensors`; others lie in the data
+folder, as `references/NAME/NETWORK.safetensors`, or at any path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.errors import UsageError, brief
+from bench.metrics.base import Features
+from bench.metrics.networks.base import Network
+from bench.metrics.networks.world import ShapesNetwork
+from bench.results import places
+from bench.statistics.result import Array
+
+Of = Literal["real", "teacher"]
+REAL = "coco2014_5k"  # the real images where a suite on published networks names none
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Mean and covariance of a reference set's features.
+
+    name: what the images are.  extractor: identity of the network they were seen through.
+    mu: float64 [d]; sigma: float64 [d, d], divided by n - 1; n: images, 0 where unknown.
+    """
+
+    name: str
+    extractor: str
+    mu: Array
+    sigma: Array
+    n: int
+
+    @classmethod
+    def of(cls, features: ArrayLike, *, name: str, extractor: str) -> Reference:
+        """The statistics of features [n, d]. Raises ValueError for fewer than two images."""
+        x = np.asarray(features, np.float64)
+        if x.ndim != 2 or len(x) < 2:
+            raise ValueError(f"a reference needs features [n >= 2, d], got {x.shape}")
+        return cls(name, extractor, x.mean(axis=0), np.cov(x, rowvar=False, ddof=1), len(x))
+
+    @cached_property
+    def identity(self) -> str:
+        """Name, number of images and a hash of the statistics."""
+        digest = hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()[:12]
+        return f"{self.name}:n={self.n}:{digest}"
+
+    @cached_property
+    def root(self) -> Array:
+        """R with sigma = R R^T: [d, rank]."""
+        values, vectors = np.linalg.eigh(self.sigma)
+        kept = not_noise(values)
+        root: Array = vectors[:, kept] * np.sqrt(values[kept])
+        return root
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file; its metadata holds name, extractor and n."""
+        about = {"name": self.name, "extractor": self.extractor, "n": str(self.n)}
+        _write(path, {"mu": self.mu, "sigma": self.sigma}, about)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """features: fp32 [n, d] of the images `name`, seen through the network `extractor`."""
+
+    name: str
+    extractor: str
+    features: Features
+
+    @cached_property
+    def identity(self) -> str:
+        """Name, number of images and a hash of the features."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.features).tobytes()).hexdigest()[:12]
+        return f"{self.name}:n={len(self.features)}:{digest}"
+
+    @cached_property
+    def statistics(self) -> Reference:
+        """Mean and covariance, for a Frechet distance."""
+        return Reference.of(self.features, name=self.name, extractor=self.extractor)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file; its metadata holds name and extractor."""
+        _write(path, {"features": self.features}, {"name": self.name, "extractor": self.extractor})
+
+
+def not_noise(values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Which of ascending eigenvalues of a covariance are not noise."""
+    found: NDArray[np.bool_] = values > values[-1] * len(values) * np.finfo(np.float64).eps
+    return found
+
+
+def statistics(
+    metric: str, network: Network, settings: Mapping[str, str], of: Of = "real"
+) -> Reference:
+    """Mean and covariance of a metric's reference: `reference` of its settings, else the usual one.
+
+    Raises UsageError where it is missing, damaged, or of another network.
+    """
+    found = _located(metric, network, settings, of)
+    return found.statistics if isinstance(found, Sample) else found
+
+
+def features(metric: str, network: Network, settings: Mapping[str, str]) -> Sample:
+    """The features of a metric's reference. Raises UsageError as `statistics`, and for a file of
+    mean and covariance alone."""
+    found = _located(metric, network, settings, "real")
+    if isinstance(found, Sample):
+        return found
+    raise UsageError(f"metric {metric!r}: {found.name} is not readable as reference features, it "
+                     "holds their mean and covariance alone")  # fmt: skip
+
+
+def path_of(network: Network, name: str) -> Path:
+    """Where the reference of a name lies for a network."""
+    from hypersd.shapes.weights import FOLDER
+
+    if isinstance(network, ShapesNetwork):
+        return FOLDER / "reference" / f"{name}.safetensors"
+    return places.references() / name / f"{network.label}.safetensors"
+
+
+def read(path: Path) -> Reference | Sample:
+    """A reference's file; `extractor` is empty where it does not say which network made it.
+
+    Raises UsageError for a missing or damaged file.
+    """
+    return _of_others(path) if path.suffix == ".npz" else _own(path)
+
+
+def _located(
+    metric: str, network: Network, settings: Mapping[str, str], of: Of
+) -> Reference | Sample:
+    is_worlds = isinstance(network, ShapesNetwork)
+    name = settings.get("reference", of if is_worlds or of == "teacher" else REAL)
+    given = "/" in name or Path(name).suffix in (".safetensors", ".npz")
+    path = Path(name) if given else path_of(network, name)
+    how = (f"python -m bench.run.references {of}" if is_worlds
+           else f"python -m bench.run.real_references {name} FOLDER_OF_IMAGES")  # fmt: skip
+    if not path.is_file():
+        raise UsageError(f"metric {metric!r}: no reference {path}; make it with: {how}")
+    found = read(path)
+    if not found.extractor:
+        return replace(found, extractor=network.identity)
+    if found.extractor != network.identity:
+        raise UsageError(
+            f"metric {metric!r}: reference {path} was made with {found.extractor!r}, the network "
+            f"here is {network.identity!r}; make it again with: {how}"
+        )
+    return found
+
+
+def _own(path: Path) -> Reference | Sample:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = file.metadata() or {}
+            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        name, extractor = about["name"], about["extractor"]
+        if "features" in held and held["features"].ndim == 2:
+            return Sample(name, extractor, held["features"].astype(np.float32))
+        return _checked(Reference(name, extractor, held["mu"], held["sigma"], int(about["n"])))
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise UsageError(
+            f"{path}: not readable as a reference ({brief(error, 120)}); expected safetensors with "
+            "features [n, d], or float64 mu [d] and sigma [d, d], and their metadata"
+        ) from None
+
+
+def _of_others(path: Path) -> Reference:
+    try:
+        with np.load(path) as held:
+            mu, sigma = (np.asarray(held[key], np.float64) for key in ("mu", "sigma"))
+        return _checked(Reference(path.name, "", mu, sigma, 0))
+    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+        why = brief(error, 120)
+        raise UsageError(f"{path}: no statistics with mu [d] and sigma [d, d] ({why})") from None
+
+
+def _checked(found: Reference) -> Reference:
+    """Raises ValueError where mean and covariance do not fit each other."""
+    mu, sigma = found.mu, found.sigma
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or mu.dtype != np.float64:
+        kinds = f"mu {mu.shape} {mu.dtype}, sigma {sigma.shape} {sigma.dtype}"
+        raise ValueError(f"{kinds} do not fit")
+    return found
+
+
+def _write(path: Path, tensors: Mapping[str, Any], about: dict[str, str]) -> None:
+    from safetensors.numpy import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path, metadata=about)

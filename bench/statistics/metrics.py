@@ -1,0 +1,186 @@
+"""The metrics, one row each: what it is called and asks, its margin, and what makes it.
+
+Suites, comparisons and pages read the rows, so they lie below all of these and name what is in
+`bench.metrics` by words: nothing is imported until `bench.metrics.metric` makes one. Where a page
+must choose between metrics, it takes the first of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypedDict
+
+_M, _N = "bench.metrics", "bench.metrics.networks"
+
+
+class Maker(NamedTuple):
+    """How a metric is made on one family of networks.
+
+    make: "module:function" of (name, network, settings), returns a `bench.metrics.base.Metric`.
+    network: "module:callable" that returns a `bench.metrics.networks.base.Network`; its parameters
+    are settings that a suite may give the metric.  keys: the settings that `make` reads.
+    """
+
+    make: str
+    network: str
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """What is known of a metric before one is made; whether more is better, the metric itself says.
+
+    title, asks: for people.  margin: the smallest difference that matters, in the metric's unit or
+    as a percentage, where a suite says nothing.  world, published: how it is made for the shapes
+    world and for SD1.5 and SDXL; None: not for these.  paired: holds each image against the
+    teacher's own.  of_repeats: compares the images of a prompt, which a suite's `repeats` draw.
+    against_time: plotted against seconds per image.
+    """
+
+    title: str
+    asks: str
+    margin: float | str = "2%"
+    world: Maker | None = None
+    published: Maker | None = None
+    paired: bool = False
+    of_repeats: bool = False
+    against_time: bool = False
+
+
+class _Makers(TypedDict):
+    world: Maker
+    published: Maker
+
+
+def _both(make: str, world: str, published: str, *keys: str) -> _Makers:
+    """The same function for both families; `keys` on published networks alone."""
+    made = f"{_M}.{make}"
+    return {
+        "world": Maker(made, f"{_N}.world:{world}"),
+        "published": Maker(made, f"{_N}.{published}", keys),
+    }
+
+
+def _to_reference(make: str, published: str, *keys: str) -> Maker:
+    return Maker(f"{_M}.{make}", f"{_N}.{published}", ("reference", *keys))
+
+
+def _frechet(make: str) -> _Makers:
+    return {
+        "world": _to_reference(f"frechet:{make}", "world:ShapesFeatures"),
+        "published": _to_reference(f"frechet:{make}", "inception:Inception"),
+    }
+
+
+METRICS: dict[str, MetricSpec] = {
+    "fid": MetricSpec(
+        "FID",
+        "How far is the set of images from real images?",
+        margin="10%",
+        **_frechet("to_real"),
+        against_time=True,
+    ),
+    "fid_inf": MetricSpec(
+        "FID at infinity",
+        "How far would infinitely many images be from real images?",
+        margin="10%",
+        **_frechet("to_real_at_infinity"),
+    ),
+    "fid_teacher": MetricSpec(
+        "FID to teacher",
+        "How far is it from the teacher's own images?",
+        margin="20%",
+        **_frechet("to_teacher"),
+    ),
+    "fid_patch": MetricSpec(
+        "Patch FID",
+        "How far is fine detail, in the middle 299 pixels, from that of real images?",
+        published=_to_reference("frechet:to_real", "inception:patches"),
+    ),
+    "kid": MetricSpec(
+        "KID",
+        "How far is the set of images from real images, at any number of them? In thousandths.",
+        published=_to_reference("mmd:kid", "inception:Inception"),
+    ),
+    "cmmd": MetricSpec(
+        "CMMD",
+        "How far is the set of images from real images, as CLIP sees them? In thousandths.",
+        published=_to_reference("mmd:cmmd", "clip:vit_l_336", "biased"),
+    ),
+    "fd_dinov2": MetricSpec(
+        "FD DINOv2",
+        "How far is the set of images from real images, as DINOv2 sees them?",
+        published=_to_reference("frechet:to_real", "dinov2:Dinov2"),
+    ),
+    "precision": MetricSpec(
+        "Precision",
+        "What share of the images could be real ones?",
+        published=_to_reference("manifold:precision", "inception:Inception", "k"),
+    ),
+    "recall": MetricSpec(
+        "Recall",
+        "What share of real images could be among these?",
+        published=_to_reference("manifold:recall", "inception:Inception", "k"),
+    ),
+    "hps": MetricSpec(
+        "HPS",
+        "Which image of a prompt would people choose? 100 times a cosine.",
+        margin=0.5,
+        **_both("cosine:score", "ShapesHps", "clip:hpsv2"),
+        against_time=True,
+    ),
+    "image_reward": MetricSpec(
+        "ImageReward",
+        "Which image would its raters choose?",
+        world=Maker(f"{_M}.cosine:reward", f"{_N}.world:ShapesImageReward"),
+        published=Maker(f"{_M}.image_reward:score", f"{_N}.image_reward:ImageReward"),
+    ),
+    "pick": MetricSpec(
+        "PickScore",
+        "Which image would its raters choose?",
+        **_both("cosine:score", "ShapesPick", "pick:Pick"),
+    ),
+    "clip": MetricSpec(
+        "CLIP",
+        "Does the image fit its prompt? 100 times a cosine.",
+        margin=1.0,
+        **_both("cosine:score", "ShapesClip", "clip:OpenClip", "prefix"),
+    ),
+    "faithful": MetricSpec(
+        "Faithful",
+        "In what share of images is everything asked for right?",
+        margin=0.02,
+        world=Maker(f"{_M}.faithful:share", f"{_N}.world:ShapesOracle"),
+        against_time=True,
+    ),
+    "aesthetic": MetricSpec(
+        "Aesthetic",
+        "How would people rate the image alone, from 1 to 10?",
+        margin=0.05,
+        world=Maker(f"{_M}.aesthetic:of_the_world", f"{_N}.world:ShapesClip"),
+        published=Maker(f"{_M}.aesthetic:of_a_head", f"{_N}.clip:vit_l", ("head",)),
+    ),
+    "diversity": MetricSpec(
+        "Diversity",
+        "How much do a prompt's images differ by seed?",
+        **_both("diversity:between_seeds", "ShapesFeatures", "dinov2:Dinov2"),
+        of_repeats=True,
+    ),
+    "lpips_teacher": MetricSpec(
+        "LPIPS to teacher",
+        "How unlike the teacher's picture is it?",
+        published=Maker(f"{_M}.perceptual:to_teacher", f"{_N}.lpips:Lpips"),
+        paired=True,
+    ),
+    "perceptual_teacher": MetricSpec(
+        "Distance to teacher",
+        "How unlike the teacher's picture is it?",
+        world=Maker(f"{_M}.perceptual:to_teacher", f"{_N}.world:ShapesPerceptual"),
+        paired=True,
+    ),
+}
+
+
+def spec(name: str) -> MetricSpec:
+    """The row of a metric; its name is the title where it has no row in this checkout."""
+    return METRICS.get(name, MetricSpec(name, ""))
