@@ -224,5 +224,6 @@ def test_names_looked_up_in_libraries_are_our_own_lists() -> None:
         if name in ("import_module", "importlib.import_module", "__import__")
     }
     assert found == {
-        "hypersd/methods/__init__.py", "hypersd/rewards/__init__.py", "hypersd/shapes/tasks.py",
+        "bench/metrics/__init__.py", "hypersd/methods/__init__.py", "hypersd/rewards/__init__.py",
+        "hypersd/shapes/tasks.py",
     }  # fmt: skip
