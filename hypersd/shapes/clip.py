@@ -98,16 +98,18 @@ def one_wrong(spec: Spec, rng: np.random.Generator, count: int) -> list[Spec]:
 
 
 class Pairs:
-    """Pictures with their right caption and captions that are wrong in one value, as token ids."""
+    """Pictures with their right caption and captions that are wrong in one value, as token ids;
+    `styled` [n] tells which captions name a style."""
 
     def __init__(self, tokenizer: Any, start: int, n: int) -> None:
         self.pictures = pictures("train", start, n)
+        self.styled = torch.zeros(n, dtype=torch.bool)
         said: list[str] = []
         for i in range(n):
             scene = sample_scene("train", start + i)
             rng = generator("train", start + i, 1)
             phrasing = captions.sample_phrasing(rng, scene)
-            styled = rng.random() < 0.5
+            self.styled[i] = styled = rng.random() < 0.5
             if styled:
                 phrasing = captions.with_style_words(phrasing, rng, scene)
             specs = [scene.spec, *one_wrong(scene.spec, rng, NEGATIVES - styled)]

@@ -16,6 +16,7 @@ _PLACES = {
     "shapes_text": ("hypersd.shapes.reader", "ReaderTask"),
     "shapes_teacher": ("hypersd.shapes.teacher", "TeacherTask"),
     "shapes_clip": ("hypersd.shapes.clip", "ClipTask"),
+    "shapes_clip_robust": ("hypersd.shapes.clip_robust", "RobustClipTask"),
     "shapes_hps": ("hypersd.shapes.preference", "PreferenceTask"),
     "shapes_aesthetic": ("hypersd.shapes.aesthetic", "AestheticTask"),
     "shapes_features": ("hypersd.shapes.features", "FeaturesTask"),
