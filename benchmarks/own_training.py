@@ -18,7 +18,7 @@ import torch
 from hypersd import loop, recipe
 from hypersd.base import Base
 from hypersd.data import Samples, batch_rows
-from hypersd.pictures import prepare
+from hypersd.encoded import prepare
 from hypersd.processes import start
 from hypersd.sources import find
 

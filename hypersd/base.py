@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from torch import Tensor
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
 from hypersd.hub import SCHEME, local_pipeline
+from hypersd.pictures import to_uint8, to_unit
 from hypersd.quiet import quiet
 from hypersd.schedule import Schedule
-from hypersd.shapes.vae import to_uint8, to_unit
 from hypersd.trust import refuse_code
+
+SHIPPED = "hypersd.shapes.weights:weights_path"  # the folder of shipped weights, by their name
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +86,14 @@ class Base:
     @torch.no_grad()
     def encode_images(self, images: NDArray[np.uint8]) -> Tensor:
         """uint8 [B, H, W, 3] -> the mean of their latents (no draw, so a cache can keep them)."""
-        mean: Tensor = self.vae.encode(to_unit(images).to(self.device)).latent_dist.mean
+        mean: Tensor = self.vae.encode(to_unit(images, self.device)).latent_dist.mean
         return mean * float(self.vae.config.scaling_factor)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
         """Latents -> pictures, uint8 [B, H, W, 3]."""
         pixels: Tensor = self.vae.decode(latents / self.vae.config.scaling_factor).sample
-        return to_uint8(pixels.cpu())
+        return to_uint8(pixels)
 
     def pictures(self, latents: Tensor) -> Tensor:
         """Latents -> pictures [B, 3, H, W] in [-1, 1], with gradient, in fp32."""
@@ -127,9 +130,8 @@ def base_folder(name: str, precision: str = "fp32") -> Path:
         return local_pipeline(name, wanted_variant(precision))
     if "/" in name:
         return Path(name)
-    from hypersd.shapes.weights import weights_path
-
-    return Path(weights_path(name))
+    folder: Path = resolve_name(SHIPPED)(name)
+    return folder
 
 
 def wanted_variant(precision: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Training data: latents with their captions, of the embedded world or of real pictures.
+"""Training data: latents with their captions, of real pictures or of whom `KINDS` names.
 
 Which samples a step sees is a function of (seed, step) alone: every method that is trained with
 one seed and batch size sees the same pictures in the same order.
@@ -6,35 +6,26 @@ one seed and batch size sees the same pictures in the same order.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hypersd.base import Base
 from hypersd.conditions import SdxlText, Text
-from hypersd.errors import UsageError, brief, nearest
-from hypersd.pictures import EncodedPictures, load_pictures
-from hypersd.shapes.captions import caption
-from hypersd.shapes.pictures import WORLD_VERSION
-from hypersd.shapes.render import render
-from hypersd.shapes.scenes import SPLITS, sample_scene
-from hypersd.sources import KINDS
-from hypersd.whole_files import written_whole
+from hypersd.encoded import EncodedPictures, load_pictures
+from hypersd.sources import SOURCES
 
-SETS = tuple(f"shapes/{split}" for split in SPLITS)
-ENCODE_BATCH = 50
+WORLD = "set"
+KINDS = {  # a recipe's key -> which callable opens a `Dataset` of its `data`, for a base
+    WORLD: "hypersd.shapes.data:load_dataset",
+    **dict.fromkeys(SOURCES, "hypersd.data:load_real"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,32 +51,8 @@ class Dataset(Protocol):
     def samples(self, base: Base, step: int, size: int, seed: int, share: slice) -> Samples:
         """The rows `share` of a step's batch of `size`."""
 
-
-@dataclass(frozen=True, eq=False)
-class LatentDataset:
-    """latents: [n, C, H, W] fp16, VAE-scaled.  captions: n texts."""
-
-    latents: Tensor
-    captions: list[str]
-
-    def batch(self, step: int, size: int, seed: int) -> tuple[Tensor, list[str]]:
-        """The samples of a step: latents [size, C, H, W] fp32 and captions.
-
-        Every pass goes through all samples once, in an order of its own.
-        """
-        rows = batch_rows(len(self.captions), step, size, seed)
-        return self.latents[rows].float(), [self.captions[i] for i in rows.tolist()]
-
-    def __len__(self) -> int:
-        return len(self.captions)
-
-    def samples(self, base: Base, step: int, size: int, seed: int, share: slice) -> Samples:
-        """The rows `share` of a step's batch; prompts are encoded as they are needed."""
-        rows = batch_rows(len(self), step, size, seed)[share]
-        captions = [self.captions[i] for i in rows.tolist()]
-        shape = torch.Size((size, *self.latents.shape[1:]))
-        text = base.encode_prompts(captions)
-        return Samples(self.latents[rows].float(), captions, text, rows, shape)
+    def prompts(self, count: int) -> list[str]:
+        """Prompts of validation pictures, where a recipe names none; fewer where there are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +70,10 @@ class PictureDataset:
         x0, captions, text = self.pictures.read(rows.tolist())
         shape = torch.Size((size, *x0.shape[1:]))
         return Samples(x0, captions, _moved(text, base.device), rows, shape)
+
+    def prompts(self, count: int) -> list[str]:
+        """The captions of the first pictures."""
+        return self.pictures.captions(range(min(count, len(self))))
 
 
 def _moved(text: Text, device: torch.device) -> Text:
@@ -128,84 +99,17 @@ def _order(n: int, seed: int, number: int) -> Tensor:
 
 
 def open_dataset(data: Mapping[str, Any], base: Base) -> Dataset:
-    """A recipe's data: the world's (`set: shapes/...`) or real pictures (`hypersd.pictures`)."""
-    if any(kind in data for kind in KINDS):
-        return PictureDataset(load_pictures(data, base, default_cache().with_name("pictures")))
-    return load_dataset(data, base)
+    """A recipe's data, by the key that says where they come from."""
+    kind = next((key for key in KINDS if key in data), WORLD)
+    dataset: Dataset = resolve_name(KINDS[kind])(data, base)
+    return dataset
 
 
-def load_dataset(data: Mapping[str, Any], base: Base, cache: Path | None = None) -> LatentDataset:
-    """The world's data of a recipe, `{set: shapes/train, n: 4000}`, encoded by the base's VAE.
-
-    Kept in `cache` (default `runs/cache/latents`), keyed by the VAE, the set, n and the world's
-    version; a damaged file is made again. Raises UsageError for an unknown set or key, or a bad n.
-    """
-    name, n = _validated(data)
-    cache = cache or default_cache()
-    key = json.dumps({"vae": base.vae_sha256(), "set": name, "n": n, "world": WORLD_VERSION})
-    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
-    found = _read(path)
-    if found is None:
-        found = _encode(name.removeprefix("shapes/"), n, base)
-        _write(path, found)
-    return found
+def load_real(data: Mapping[str, Any], base: Base) -> PictureDataset:
+    """Real pictures (`hypersd.encoded`), kept in `pictures` beside `default_cache`."""
+    return PictureDataset(load_pictures(data, base, default_cache().with_name("pictures")))
 
 
 def default_cache() -> Path:
     """`runs/cache/latents`, or `latents` in the folder that HYPERSD_CACHE names."""
     return Path(os.environ.get("HYPERSD_CACHE", "runs/cache")) / "latents"
-
-
-def _validated(data: Mapping[str, Any]) -> tuple[str, int]:
-    for key in data:
-        if key not in ("set", "n"):
-            raise UsageError(
-                f"recipe, data: unknown key {key!r}; {nearest(str(key), ('set', 'n'))}"
-            )
-    name, n = data.get("set", "shapes/train"), data.get("n")
-    if name not in SETS:
-        raise UsageError(f"recipe, data.set={name!r}; {nearest(str(name), SETS)}")
-    if not isinstance(n, int) or n < 1:
-        raise UsageError(f"recipe, data.n={n!r}; valid: a number of scenes, at least 1")
-    return str(name), n
-
-
-def _encode(split: str, n: int, base: Base) -> LatentDataset:
-    latents, texts = [], []
-    starts = range(0, n, ENCODE_BATCH)
-    title = f"rendering and encoding {n} scenes of shapes/{split}"
-    for start in track(starts, title, console=Console(stderr=True)):
-        scenes = [sample_scene(split, i) for i in range(start, min(start + ENCODE_BATCH, n))]
-        pictures = np.stack([render(scene) for scene in scenes])
-        latents.append(base.encode_images(pictures).half().cpu())
-        texts += [caption(scene) for scene in scenes]
-    return LatentDataset(torch.cat(latents), texts)
-
-
-def _write(path: Path, dataset: LatentDataset) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    captions, latents = json.dumps(dataset.captions), dataset.latents.contiguous()
-    metadata = {"captions": captions, "sha256": _checksum(latents, captions)}
-    with written_whole(path) as beside:
-        save_file({"latents": latents}, beside, metadata=metadata)
-
-
-def _checksum(latents: Tensor, captions: str) -> str:
-    found = hashlib.sha256(latents.numpy().data)
-    found.update(captions.encode())
-    return found.hexdigest()
-
-
-def _read(path: Path) -> LatentDataset | None:
-    if not path.is_file():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            about, latents = file.metadata(), file.get_tensor("latents")
-        captions = about["captions"]
-        if about.get("sha256") not in (None, _checksum(latents, captions)):  # None: an older file
-            raise ValueError("its checksum is wrong")
-        return LatentDataset(latents, json.loads(captions))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        print(f"{path}: damaged ({brief(error)}); made again", flush=True)
-        return None

@@ -13,6 +13,7 @@ import math
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -51,7 +52,8 @@ def build(recipe: Recipe, device: torch.device) -> Task:
         valid = nearest(recipe.method, METHODS)
         raise UsageError(f"recipe {recipe.name}: no method {recipe.method!r}; {valid}")
     try:
-        return METHODS[recipe.method](recipe, device)
+        task: Task = resolve_name(METHODS[recipe.method])(recipe, device)
+        return task
     except RuntimeError as error:
         if not memory.lacking(error):
             raise

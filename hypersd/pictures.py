@@ -1,196 +1,29 @@
-"""A data set of real pictures, encoded once: latents and text embeddings in shards on disk.
-
-Neither the VAE nor a text encoder runs while a student is trained. A shard is one safetensors file
-of SHARD samples; `index.json`, written last, says that all are there.
-Legend: C, h, w a latent; L, D, P as in `hypersd.conditions`.
-"""
+"""Pictures as uint8 and as what networks take: one conversion each way."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from hypersd.base import Base
-from hypersd.conditions import SdxlText, Text
-from hypersd.errors import UsageError
-from hypersd.sources import Source, find
 
-SHARD = 64
-DAMAGED = 0.01  # share of damaged pictures that stops the run
+def to_unit(images: Any, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 [B, H, W, 3], array or tensor -> float32 [B, 3, H, W] in [-1, 1].
 
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded picture, uint8 [S, S, 3], its caption and SDXL's six sizes."""
-
-    pixels: NDArray[np.uint8]
-    caption: str
-    time_ids: tuple[int, ...]
-
-
-@dataclass
-class Reading:
-    """The good pictures of a source; the others are counted, and named in a log."""
-
-    source: Source
-    size: int
-    log: Path
-    seen: int = 0
-    damaged: int = 0
-    untold: int = 0
-
-    def __iter__(self) -> Iterator[Picture]:
-        self.log.write_text("")
-        for sample in self.source.samples():
-            self.seen += 1
-            why, found = "no caption", None
-            if sample.caption:
-                try:
-                    found = prepare(sample.image, sample.caption, self.size)
-                except Exception as error:  # PIL raises many kinds for a damaged file
-                    why = f"{type(error).__name__}: {error}".splitlines()[0]
-            else:
-                self.untold += 1
-            if found is not None:
-                yield found
-                continue
-            self.damaged += 1
-            with self.log.open("a") as log:
-                log.write(f"{sample.name}\t{why}\n")
-            if self.seen >= 100:
-                self.check()
-        self.check()
-
-    def check(self) -> None:
-        """Raise UsageError where more than 1 % of what was read is damaged."""
-        if self.seen and self.untold == self.seen:
-            raise UsageError(f"recipe, {self.source.where}: no captions; valid: NAME.txt beside a "
-                             "picture, metadata.jsonl, a column named by data.caption")  # fmt: skip
-        if self.damaged > DAMAGED * self.seen:
-            raise UsageError(f"recipe, {self.source.where}: {self.damaged} of {self.seen} pictures "
-                             f"are damaged; valid: at most 1 %; named in {self.log}")  # fmt: skip
-
-
-def prepare(stored: bytes, caption: str, size: int) -> Picture:
-    """Decode, resize the shorter side to `size` and crop the middle.
-
-    time_ids are SDXL's (arXiv 2307.01952, Sec. 2.2): original height and width, top and left of
-    the crop in the resized picture, height and width trained at.
+    Raises TypeError for pictures that are not uint8.
     """
-    image = Image.open(io.BytesIO(stored)).convert("RGB")
-    width, height = image.size
-    scale = size / min(width, height)
-    wide, high = max(size, round(width * scale)), max(size, round(height * scale))
-    left, top = (wide - size) // 2, (high - size) // 2
-    image = image.resize((wide, high), Image.Resampling.LANCZOS)
-    pixels = np.array(image.crop((left, top, left + size, top + size)))
-    return Picture(pixels, caption, (height, width, top, left, size, size))
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    if tensor.dtype != torch.uint8:
+        raise TypeError(f"images are uint8, not {tensor.dtype}")
+    return tensor.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-@dataclass(frozen=True, eq=False)
-class EncodedPictures:
-    """Shards of a folder, read as they are needed."""
-
-    folder: Path
-    count: int
-    sized: bool
-    _open: dict[int, Any] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self, rows: list[int]) -> tuple[Tensor, list[str], Text]:
-        """Latents [B, C, h, w] fp32, captions and text of some rows, on the CPU."""
-        places = [divmod(row, SHARD) for row in rows]
-        latents, states = (self._stacked(name, places) for name in ("latents", "states"))
-        captions = [json.loads(self._shard(i).metadata()["captions"])[j] for i, j in places]
-        if not self.sized:
-            return latents, captions, states
-        pooled, ids = (self._stacked(name, places) for name in ("pooled", "time_ids"))
-        return latents, captions, SdxlText(states, pooled, ids)
-
-    def _stacked(self, name: str, places: list[tuple[int, int]]) -> Tensor:
-        return torch.stack([self._shard(i).get_slice(name)[j].float() for i, j in places])
-
-    def _shard(self, number: int) -> Any:
-        if number not in self._open:
-            path = self.folder / f"{number:06d}.safetensors"
-            self._open[number] = safe_open(path, framework="pt")
-        return self._open[number]
-
-
-def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPictures:
-    """The pictures of a recipe's `data`, encoded by the base once and kept below `cache`.
-
-    data: of a source (`hypersd.sources.find`); n: at most so many (default all); size: side in
-    pixels (default: what the UNet was made for).  Several processes wait for the first.
-    Raises UsageError as the source does, for a bad size or n, or more than 1 % of damage.
-    """
-    source, size, n = find(data), _size(data, base), data.get("n")
-    if n is not None and (not isinstance(n, int) or n < 1):
-        raise UsageError(f"recipe, data.n={n!r}; valid: a number of pictures, at least 1")
-    parts = base.sha256("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-    key = json.dumps([parts, source.where, source.stamp, size, n, str(base.unet.dtype)])
-    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "index.json").is_file():
-            _encode(source, size, n, base, folder)
-    found = json.loads((folder / "index.json").read_text())
-    return EncodedPictures(folder, found["count"], base.second is not None)
-
-
-def _size(data: Mapping[str, Any], base: Base) -> int:
-    size = data.get("size", base.pixels)
-    if size != base.pixels:
-        raise UsageError(f"recipe, data.size={size!r}; valid: {base.pixels}, what the base draws")
-    return int(size)
-
-
-def _encode(source: Source, size: int, n: int | None, base: Base, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    reading = Reading(source, size, folder / "damaged.log")
-    pictures, count = islice(reading, n), 0
-    while shard := list(islice(pictures, SHARD)):
-        _write(folder / f"{count // SHARD:06d}.safetensors", shard, base)
-        count += len(shard)
-    reading.check()
-    if not count:
-        raise UsageError(f"recipe, {source.where}: no pictures")
-    if reading.damaged:
-        print(f"{source.where}: {reading.damaged} of {reading.seen} pictures are damaged or have "
-              f"no caption, left out; named in {reading.log}", flush=True)  # fmt: skip
-    facts = {"count": count, "seen": reading.seen, "damaged": reading.damaged}
-    (folder / "index.json").write_text(json.dumps(facts) + "\n")
-
-
-def _write(path: Path, shard: list[Picture], base: Base) -> None:
-    """Encode one picture at a time (a large one needs much memory) and write the shard."""
-    latents = [base.encode_images(p.pixels[None]).half().cpu() for p in shard]
-    captions = [p.caption for p in shard]
-    text = base.encode_prompts(captions, torch.tensor([p.time_ids for p in shard]))
-    tensors = {"latents": torch.cat(latents)}
-    if isinstance(text, SdxlText):
-        tensors |= {"states": text.states.half(), "pooled": text.pooled.half()}
-        tensors["time_ids"] = text.time_ids
-    else:
-        tensors["states"] = text.half()
-    kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
-    save_file(kept, path, metadata={"captions": json.dumps(captions)})
+def to_uint8(pixels: Tensor) -> NDArray[np.uint8]:
+    """float [B, 3, H, W] in [-1, 1], on any device -> uint8 [B, H, W, 3], rounded once."""
+    scaled = (pixels.detach().float() / 2 + 0.5).clamp(0, 1) * 255
+    rounded = scaled.round().to(torch.uint8).permute(0, 2, 3, 1)
+    array: NDArray[np.uint8] = rounded.contiguous().cpu().numpy()
+    return array

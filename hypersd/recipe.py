@@ -49,7 +49,7 @@ class Recipe:
     How it is run, which moves weights by rounding at most: accumulate: parts that each process's
     share of a batch is cut into.  gradient_checkpointing: recompute activations.
     checkpoint_every, validate_every (None: as often): in updates.  prompts: of the validation
-    pictures, the world's own where empty.  trackers: any that accelerate knows.
+    pictures, the data's own where empty.  trackers: any that accelerate knows.
     """
 
     name: str

@@ -109,20 +109,10 @@ class Schedule:
         a, s = self._at(t, x_t)
         return (_wide(x_t) - a * _wide(x0)) / s
 
-    def x0_from_v(self, x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
-        """x0 = alpha_t x_t - sigma_t v."""
-        a, s = self._at(t, x_t)
-        return a * _wide(x_t) - s * _wide(v)
-
     def eps_from_v(self, x_t: Tensor, v: Tensor, t: Tensor) -> Tensor:
         """eps = alpha_t v + sigma_t x_t."""
         a, s = self._at(t, x_t)
         return a * _wide(v) + s * _wide(x_t)
-
-    def v_from(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """v = alpha_t eps - sigma_t x0."""
-        a, s = self._at(t, x0)
-        return a * _wide(eps) - s * _wide(x0)
 
     def eps_from_output(
         self, output: Tensor, x_t: Tensor, t: Tensor, prediction_type: str | None = None

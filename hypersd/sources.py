@@ -1,7 +1,7 @@
 """Pictures with captions, from a folder, webdataset shards or a Hugging Face dataset.
 
 A source is read once, from beginning to end, and only its bytes: what is damaged shows itself when
-a picture is decoded, and is skipped, counted and named (see `hypersd.pictures`).
+a picture is decoded, and is skipped, counted and named (see `hypersd.encoded`).
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def find(data: Mapping[str, Any]) -> Source:
 
     Raises UsageError where it is missing, has no pictures, or a key is not known.
     """
-    kind = next((key for key in KINDS if key in data), None)
+    kind = next((key for key in SOURCES if key in data), None)
     if kind is None:
-        raise UsageError(f"recipe, data={dict(data)}; valid: one of {', '.join(KINDS)}")
-    make, keys = KINDS[kind]
+        raise UsageError(f"recipe, data={dict(data)}; valid: one of {', '.join(SOURCES)}")
+    make, keys = SOURCES[kind]
     for key in data:
         if key not in (kind, *keys, *COMMON):
             raise UsageError(
@@ -178,7 +178,7 @@ def _stored(found: Any) -> bytes:
     return Path(found["path"]).read_bytes() if found.get("path") else b""
 
 
-KINDS: dict[str, tuple[Callable[[Mapping[str, Any]], Source], tuple[str, ...]]] = {
+SOURCES: dict[str, tuple[Callable[[Mapping[str, Any]], Source], tuple[str, ...]]] = {
     "folder": (_folder, ()),
     "webdataset": (_webdataset, ()),
     "dataset": (_dataset, ("split", "image", "caption")),

@@ -1,40 +1,27 @@
-"""Training methods by the name that a recipe gives."""
+"""Training methods by the name that a recipe gives: where each one's task is built.
 
-from __future__ import annotations
+`module:callable`, which takes a recipe and a device and gives a `hypersd.task.Task`; it is imported
+when it is needed, so that a list of names costs no import of torch.
+"""
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-from hypersd.shapes.tasks import TASKS
-
-if TYPE_CHECKING:
-    import torch
-
-    from hypersd.recipe import Recipe
-    from hypersd.task import Task
-
-    Build = Callable[[Recipe, torch.device], Task]
-
-
-def _lazy(module: str) -> Build:
-    """A module's `build`, imported when it is called: a list of names costs no import of torch."""
-
-    def build(recipe: Recipe, device: torch.device) -> Task:
-        task: Task = import_module(module).build(recipe, device)
-        return task
-
-    return build
-
-
-METHODS: dict[str, Build] = {
-    "lcm": _lazy("hypersd.methods.lcm"),
-    "tcd": _lazy("hypersd.methods.tcd"),
-    "tscd": _lazy("hypersd.methods.tscd"),
-    "lightning": _lazy("hypersd.methods.lightning"),
-    "dmd": _lazy("hypersd.methods.dmd"),
-    "dmd2": _lazy("hypersd.methods.dmd2"),
-    "pcm": _lazy("hypersd.methods.pcm"),
-    "feedback": _lazy("hypersd.methods.feedback"),
-    **TASKS,
+METHODS = {
+    "lcm": "hypersd.methods.lcm:build",
+    "tcd": "hypersd.methods.tcd:build",
+    "tscd": "hypersd.methods.tscd:build",
+    "lightning": "hypersd.methods.lightning:build",
+    "dmd": "hypersd.methods.dmd:build",
+    "dmd2": "hypersd.methods.dmd2:build",
+    "pcm": "hypersd.methods.pcm:build",
+    "feedback": "hypersd.methods.feedback:build",
+    # The embedded world's own networks.
+    "shapes_vae": "hypersd.shapes.vae:VaeTask",
+    "shapes_text": "hypersd.shapes.reader:ReaderTask",
+    "shapes_teacher": "hypersd.shapes.teacher:TeacherTask",
+    "shapes_clip": "hypersd.shapes.clip:ClipTask",
+    "shapes_clip_robust": "hypersd.shapes.clip_robust:RobustClipTask",
+    "shapes_hps": "hypersd.shapes.preference:PreferenceTask",
+    "shapes_aesthetic": "hypersd.shapes.aesthetic:AestheticTask",
+    "shapes_features": "hypersd.shapes.features:FeaturesTask",
+    "shapes_segmenter": "hypersd.shapes.segmenter:SegmenterTask",
+    "shapes_oracle": "hypersd.shapes.oracle_training:OracleTask",
 }

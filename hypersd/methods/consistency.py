@@ -20,7 +20,7 @@ from hypersd.conditions import Text
 from hypersd.data import open_dataset
 from hypersd.losses import DISTANCES
 from hypersd.methods.distillation import DistillationOptions, LearningRate
-from hypersd.methods.preview import Preview
+from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_step
@@ -160,7 +160,8 @@ class ConsistencyTask(Task):
         self.modules |= self.student.copies
         self.empty = self.base.encode_empty()
         self.shown = Preview(
-            self.base, self.student, self.method.grid, prompts=recipe.prompts,
+            self.base, self.student, self.method.grid,
+            prompts=recipe.prompts or self.data.prompts(PROMPTS),
             guidance=self.options.guidance, sampler=self.method.sampler,
         )  # fmt: skip
 

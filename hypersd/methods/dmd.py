@@ -28,7 +28,7 @@ from hypersd.data import Samples, open_dataset
 from hypersd.errors import UsageError
 from hypersd.losses import distribution_matching_loss, squared_error
 from hypersd.methods.distillation import DistillationOptions, LearningRate, Weight
-from hypersd.methods.preview import Preview
+from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.methods.watched import WatchedOptions, WatchedTask
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel
@@ -95,7 +95,8 @@ class MatchingTask(Task):
             self.student.load(STUDENT, Path(self.options.init))
         self.empty = self.base.encode_empty()
         self.shown = Preview(
-            self.base, self.student, self.grid, prompts=recipe.prompts,
+            self.base, self.student, self.grid,
+            prompts=recipe.prompts or self.data.prompts(PROMPTS),
             guidance=self.options.guidance, sampler=self.sampler, start=self.options.start,
         )  # fmt: skip
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.student.copies}

@@ -28,7 +28,7 @@ from hypersd.conditions import Text
 from hypersd.data import open_dataset
 from hypersd.merge import merge
 from hypersd.methods.distillation import DistillationOptions, Weight
-from hypersd.methods.preview import RENOISING, SAMPLERS, Preview
+from hypersd.methods.preview import PROMPTS, RENOISING, SAMPLERS, Preview
 from hypersd.methods.watched import WatchedOptions, WatchedTask
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel
@@ -102,7 +102,11 @@ class FeedbackTask(WatchedTask):
             self.base.vae.enable_gradient_checkpointing()
         sampler = self.options.sampler
         self.shown = Preview(
-            self.base, self.student, self.grid, prompts=recipe.prompts, sampler=sampler
+            self.base,
+            self.student,
+            self.grid,
+            prompts=recipe.prompts or self.data.prompts(PROMPTS),
+            sampler=sampler,
         )
         self.watch(self.options.moves, sampler=sampler)
 

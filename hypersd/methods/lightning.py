@@ -34,7 +34,7 @@ from hypersd.data import open_dataset
 from hypersd.losses import critic_loss, fooling_loss, squared_error
 from hypersd.methods.distillation import DistillationOptions, LearningRate
 from hypersd.methods.lightning_stages import Stage, read_stages
-from hypersd.methods.preview import Preview
+from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid, guided_eps
 from hypersd.student import TEACHER, Student
@@ -102,7 +102,8 @@ class LightningTask(Task):
         self.empty = self.base.encode_empty()
         self.moves: dict[int | None, Move] = {}  # of each part of a batch
         self.shown = Preview(
-            self.base, self.student, self.grid, prompts=recipe.prompts,
+            self.base, self.student, self.grid,
+            prompts=recipe.prompts or self.data.prompts(PROMPTS),
             guidance=self.options.guidance,
         )  # fmt: skip
         self.modules: dict[str, nn.Module] = {

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from hypersd.base import Base
 from hypersd.sampler import sample_consistency, sample_jumps
-from hypersd.shapes.captions import caption
-from hypersd.shapes.scenes import sample_scene
 from hypersd.solver import Network, SolverGrid, guided_eps
 from hypersd.student import STUDENT, TEACHER, Student
 
@@ -33,19 +31,18 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 class Preview:
     """Draws validation prompts with a student, always from the same noise.
 
-    prompts: the world's own, `count` of them, where there are none.  guidance: of the teacher it is
-    compared with.  sampler: a key of `SAMPLERS`.  start: the timestep that one step is made at, the
-    grid's last where 0.
+    guidance: of the teacher it is compared with.  sampler: a key of `SAMPLERS`.  start: the
+    timestep that one step is made at, the grid's last where 0.
     """
 
     def __init__(
         self, base: Base, student: Student, grid: SolverGrid, *,
-        prompts: Sequence[str] = (), count: int = PROMPTS, guidance: float = 1.0,
+        prompts: Sequence[str], guidance: float = 1.0,
         sampler: str = "jumps", start: int = 0,
     ) -> None:  # fmt: skip
         self.base, self.student, self.grid = base, student, grid
         self.guidance, self.sampler, self.start = guidance, sampler, start
-        self.prompts = [*prompts] or [caption(sample_scene("validation", i)) for i in range(count)]
+        self.prompts = [*prompts]
 
     @torch.no_grad()
     def write(self, path: Path) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hypersd.base import Base
+from hypersd.data import Dataset
 from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
 from hypersd.rewards.options import ObjectiveOptions, ValidationOptions
@@ -32,6 +33,7 @@ class WatchedTask(Task):
 
     recipe: Recipe
     base: Base
+    data: Dataset
     student: Student
     grid: SolverGrid
     panel: Panel
@@ -43,8 +45,9 @@ class WatchedTask(Task):
         """From now on compare what is drawn in so many moves with what is drawn now."""
         if not self.panel.judges:
             return
-        shown = Preview(self.base, self.student, self.grid, prompts=self.recipe.prompts,
-                        count=JUDGED, start=start, sampler=sampler)  # fmt: skip
+        prompts = self.recipe.prompts or self.data.prompts(JUDGED)
+        shown = Preview(self.base, self.student, self.grid, prompts=prompts, start=start,
+                        sampler=sampler)  # fmt: skip
         watched = self.student.parameters(STUDENT)
         self.guard = Guard(self.panel, watched, lambda: shown.pictures(moves), shown.prompts)
         self.modules["guard"] = self.guard

@@ -7,7 +7,7 @@ is no evidence: every metric of every contestant says what its method was `train
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 
 import torch
 from torch import Tensor
@@ -18,8 +18,7 @@ from hypersd.rewards.options import EVALUATORS, Reward, RewardOptions
 
 def load_reward(options: RewardOptions, device: torch.device) -> Reward:
     """The reward of its options. Raises UsageError where its weights cannot be read."""
-    module, _, name = EVALUATORS[options.kind].partition(":")
-    reward: Reward = getattr(import_module(module), name)(options, device)
+    reward: Reward = resolve_name(EVALUATORS[options.kind])(options, device)
     return reward
 
 

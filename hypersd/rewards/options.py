@@ -14,14 +14,14 @@ Reward = Callable[[Tensor, Sequence[str]], Tensor]
 """(pictures [B, 3, H, W] in [-1, 1], B prompts) -> [B], larger is better, with gradient."""
 
 REWARDS = {
-    "aesthetic": "hypersd.rewards.world:aesthetic",
-    "preference": "hypersd.rewards.world:preference",
+    "aesthetic": "hypersd.shapes.rewards:aesthetic",
+    "preference": "hypersd.shapes.rewards:preference",
     "laion": "hypersd.rewards.published:laion",
     "clip": "hypersd.rewards.published:clip",
     "image_reward": "hypersd.rewards.published:image_reward",
 }
 """By kind, the function that makes one: (options, device) -> Reward."""
-EVALUATORS = REWARDS | {"faithful": "hypersd.rewards.world:faithful"}  # also without a gradient
+EVALUATORS = REWARDS | {"faithful": "hypersd.shapes.rewards:faithful"}  # also without a gradient
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypersd.loop import Task
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import clip, nets, raters
 from hypersd.shapes.pictures import pictures
@@ -61,7 +62,7 @@ class AestheticTask(Task):
     def embed(self, images: Any) -> Tensor:
         """uint8 [N, 64, 64, 3] -> [N, D]."""
         parts = [images[i : i + 100] for i in range(0, len(images), 100)]
-        inputs = (nets.as_input(part, self.device) for part in parts)
+        inputs = (to_unit(part, self.device) for part in parts)
         return torch.cat([self.clip.encode_image(x, normalize=True) for x in inputs])
 
     def groups(self) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ import numpy as np
 
 from hypersd.shapes.raters import qualities
 from hypersd.shapes.scenes import (
-    BACKGROUNDS,
     COLOURS,
     MAX_THINGS,
     RELATIONS,
@@ -151,12 +150,6 @@ def parse(text: str) -> Spec | None:
         link = _LINK.match(text[found[0].end() : found[1].start()])
         return Spec((things[0], things[1]), _LINKS[link[1]] if link else None)
     return Spec(tuple(things)) if len(things) <= MAX_THINGS else None
-
-
-def parse_background(text: str) -> str | None:
-    """The background a caption names, or None."""
-    match = re.search(rf"\bon a ({_any(BACKGROUNDS)}) background\b", text.lower())
-    return match[1] if match else None
 
 
 def variants(spec: Spec, attribute: str) -> list[Spec]:

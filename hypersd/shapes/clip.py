@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypersd.loop import Task
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets, raters, tower
 from hypersd.shapes.facts import FactsHead, facts_loss, facts_of
-from hypersd.shapes.oracle import PER_SIZE, detection_loss, targets
+from hypersd.shapes.oracle import PER_SIZE
+from hypersd.shapes.oracle_training import detection_loss, targets
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import SIZES, Scene, Spec, generator, sample_scene
 from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
@@ -183,7 +185,7 @@ class ClipTask(Task):
         return facts + SPEC * spec, scalars | {"said": float(facts.detach())}
 
     def _match(self, rows: Tensor) -> tuple[Tensor, dict[str, float]]:
-        x = nets.as_input(self.data.pictures[rows.numpy()], self.device)
+        x = to_unit(self.data.pictures[rows.numpy()], self.device)
         ids = trimmed(self.data.ids[rows].long().to(self.device), self.end)
         image = self.model.encode_image(x).float()
         text = pooled_text(self.model, ids.flatten(0, 1)).view(*ids.shape[:2], -1).float()
@@ -277,7 +279,7 @@ def accuracy(model: open_clip.CLIP, tokenizer: Any, count: int = 600) -> dict[st
     shown = pictures("validation", 0, 1000)[:count]
     device = next(model.parameters()).device
     images = torch.cat([
-        model.encode_image(nets.as_input(part, device), normalize=True)
+        model.encode_image(to_unit(part, device), normalize=True)
         for part in np.split(shown, count // 100)
     ])  # fmt: skip
     right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer
 
 from hypersd.errors import UsageError
-from hypersd.shapes import nets
+from hypersd.pictures import to_unit
 from hypersd.shapes.aesthetic import AestheticHead
 from hypersd.shapes.clip import CONTEXT, encode_text, load, token_ids, trimmed
 from hypersd.shapes.features import FeatureNet
@@ -36,7 +36,7 @@ class ClipModel:
     @torch.no_grad()
     def encode_image(self, images: Any) -> Tensor:
         """uint8 [B, 64, 64, 3] -> [B, D]."""
-        return F.normalize(self.model.encode_image(nets.as_input(images, self.device)), dim=-1)
+        return F.normalize(self.model.encode_image(to_unit(images, self.device)), dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypersd.loop import Task
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import nets
 from hypersd.shapes.facts import COUNT, facts_loss, facts_of
-from hypersd.shapes.oracle import PER_SIZE, detection_loss, targets
+from hypersd.shapes.oracle import PER_SIZE
+from hypersd.shapes.oracle_training import detection_loss, targets
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import BACKGROUNDS, SIZES, Scene, sample_scene
 
@@ -44,7 +46,7 @@ class FeatureNet(nn.Module):
         self.out = nn.Linear(4 * width, DIMENSION)
 
     def forward(self, images: Any) -> Tensor:
-        return self.embed(nets.as_input(images, next(self.parameters()).device))
+        return self.embed(to_unit(images, next(self.parameters()).device))
 
     def embed(self, x: Tensor) -> Tensor:
         """float [B, 3, 64, 64] in [-1, 1] -> [B, 64]."""
@@ -97,7 +99,7 @@ class FeaturesTask(Task):
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.pictures), (self.recipe.batch,), generator=rng)
-        features = self.net.embed(nets.as_input(self.pictures[rows.numpy()], self.device))
+        features = self.net.embed(to_unit(self.pictures[rows.numpy()], self.device))
         parts = {
             name: _head_loss(name, self.heads[name](features), self.labels[name][rows])
             for name in OUTPUTS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,14 +44,6 @@ def see_fine_detail(conv: Any) -> None:
     for i in range(conv.out_channels // 4):
         conv.weight[i] = 0.0
         conv.weight[i, i % 3] = laplacian * (0.2 if i % 2 else -0.2)
-
-
-def as_input(images: Any, device: torch.device | str = "cpu") -> Tensor:
-    """uint8 [B, H, W, 3] (array or tensor) -> float32 [B, 3, H, W] in [-1, 1]."""
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
-    if tensor.dtype != torch.uint8:
-        raise TypeError(f"images are uint8, not {tensor.dtype}")
-    return tensor.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
 def disturb(x: Tensor, rng: torch.Generator) -> Tensor:

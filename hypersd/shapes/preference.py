@@ -18,6 +18,7 @@ from transformers import AutoTokenizer
 
 from hypersd.errors import UsageError, nearest
 from hypersd.loop import Task
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
 from hypersd.shapes.clip import ATTRIBUTES, encode_text, load, save, token_ids, trimmed
@@ -111,7 +112,7 @@ class PreferenceTask(Task):
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.ids), (self.recipe.batch,), generator=rng)
         pairs = self.votes.images[rows.numpy()]
-        x = nets.as_input(pairs.reshape(-1, *pairs.shape[2:]), self.device)
+        x = to_unit(pairs.reshape(-1, *pairs.shape[2:]), self.device)
         first = torch.from_numpy(self.votes.first[rows.numpy()]).float().to(self.device)
         image = self.model.encode_image(x, normalize=True)
         image = image.view(len(rows), 2, -1)
@@ -136,7 +137,7 @@ class PreferenceTask(Task):
         ids = token_ids(self.tokenizer, held_out.prompts)
         text = encode_text(self.model, ids.to(self.device))
         flat = held_out.images.reshape(-1, *held_out.images.shape[2:])
-        parts = [self.model.encode_image(nets.as_input(p, self.device), normalize=True)
+        parts = [self.model.encode_image(to_unit(p, self.device), normalize=True)
                  for p in np.array_split(flat, 20)]  # fmt: skip
         scores = torch.einsum("bkd,bd->bk", torch.cat(parts).view(len(ids), 2, -1), text).cpu()
         gap = held_out.utilities[:, 0] - held_out.utilities[:, 1]

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hypersd.loop import Task
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import nets
-from hypersd.shapes.oracle import targets
+from hypersd.shapes.oracle_training import targets
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.render import draw
 from hypersd.shapes.scenes import CANVAS, MAX_THINGS, SHAPES, SIZES, sample_scene
@@ -117,7 +118,7 @@ def instance_loss(maps: Maps, truth: Instances) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def segment(net: SegmenterNet, images: Any) -> list[list[tuple[str, NDArray[np.bool_]]]]:
     """The things found in uint8 [B, 64, 64, 3]: shape and mask [M, M] each, the surest first."""
-    maps = net(nets.as_input(images, next(net.parameters()).device))
+    maps = net(to_unit(images, next(net.parameters()).device))
     sure = maps.categories.sigmoid()
     best, shapes = sure.max(dim=2)
     peaks = (F.max_pool2d(best, 3, stride=1, padding=1) == best) & (best > SURE)
@@ -147,7 +148,7 @@ class SegmenterTask(Task):
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.pictures), (self.recipe.batch,), generator=rng)
-        x = nets.disturb(nets.as_input(self.pictures[rows.numpy()], self.device), rng)
+        x = nets.disturb(to_unit(self.pictures[rows.numpy()], self.device), rng)
         truth = self.truth.rows(rows)
         truth = Instances(truth.where.to(self.device), truth.masks.to(self.device))
         focal, dice = (part.mean() for part in instance_loss(self.net(x), truth))

@@ -27,11 +27,11 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from hypersd.loop import Task
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes.layout import LayoutHead, labels, layout_loss
 from hypersd.shapes.pictures import odds, pictures, texts
 from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
-from hypersd.shapes.vae import to_unit
 from hypersd.whole_files import written_whole
 
 TEXT_LENGTH = 32

@@ -12,22 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from hypersd.loop import Task
+from hypersd.pictures import to_uint8, to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes.pictures import pictures
 
 HELD_OUT = 1000  # validation pictures in the model card's figures
-
-
-def to_unit(images: Any) -> Tensor:
-    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in [-1, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images))
-    return tensor.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
-def to_uint8(pixels: Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """float [B, 3, H, W] in [-1, 1] -> uint8 [B, H, W, 3], rounded once."""
-    scaled = ((pixels.float() + 1.0) * 127.5).round().clamp(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
 def build(widths: list[int], groups: int) -> AutoencoderKL:

@@ -14,7 +14,6 @@ from trainings import assert_resumes_exactly, differ, rng, values
 from hypersd import loop
 from hypersd.errors import UsageError
 from hypersd.losses import distribution_matching_loss
-from hypersd.methods import METHODS
 from hypersd.methods.dmd import DmdTask
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
@@ -35,7 +34,7 @@ def task(
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
     options = {**RECIPE.options, "full": request.param}
     recipe = replace(RECIPE, base=str(tiny_base), options=options)
-    built = METHODS["dmd"](recipe, torch.device("cpu"))
+    built = loop.build(recipe, torch.device("cpu"))
     assert isinstance(built, DmdTask)
     return built
 
@@ -158,7 +157,7 @@ def test_bad_options_are_one_line(
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
     bad = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
     with pytest.raises(UsageError, match=says) as caught:
-        METHODS["dmd"](bad, torch.device("cpu"))
+        loop.build(bad, torch.device("cpu"))
     assert "\n" not in str(caught.value)
 
 

@@ -14,7 +14,6 @@ from trainings import assert_resumes_exactly, differ, rng, values
 
 from hypersd import checkpoint, loop
 from hypersd.errors import UsageError
-from hypersd.methods import METHODS
 from hypersd.methods.dmd2 import Dmd2Task
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
@@ -33,7 +32,7 @@ RECIPE = Recipe(
 def task(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dmd2Task:
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
     monkeypatch.setattr(Dmd2Task, "preview", lambda self, path: None)
-    built = METHODS["dmd2"](replace(RECIPE, base=str(tiny_base)), torch.device("cpu"))
+    built = loop.build(replace(RECIPE, base=str(tiny_base)), torch.device("cpu"))
     assert isinstance(built, Dmd2Task)
     return built
 
@@ -167,5 +166,5 @@ def test_a_stopped_training_goes_on_with_fake_and_critic(task: Dmd2Task, tmp_pat
 def test_bad_options_are_one_line(tiny_base: Path, options: Any, says: str) -> None:
     bad = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
     with pytest.raises(UsageError, match=says) as caught:
-        METHODS["dmd2"](bad, torch.device("cpu"))
+        loop.build(bad, torch.device("cpu"))
     assert "\n" not in str(caught.value)

@@ -13,7 +13,6 @@ from trainings import rng
 
 from hypersd import loop, rewards
 from hypersd.errors import UsageError
-from hypersd.methods import METHODS
 from hypersd.methods.feedback import FeedbackTask
 from hypersd.recipe import Recipe
 from hypersd.rewards import hinge, panel
@@ -40,7 +39,7 @@ def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
 
     def make(**options: Any) -> FeedbackTask:
         recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
-        task = METHODS["feedback"](recipe, torch.device("cpu"))
+        task = loop.build(recipe, torch.device("cpu"))
         assert isinstance(task, FeedbackTask)
         return task
 

@@ -18,7 +18,6 @@ from trainings import assert_resumes_exactly, differ, rng, values
 from hypersd import checkpoint, loop
 from hypersd.data import Samples
 from hypersd.errors import UsageError
-from hypersd.methods import METHODS
 from hypersd.methods.lightning import LightningTask
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
@@ -43,7 +42,7 @@ def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
 
     def make(**changes: Any) -> LightningTask:
         recipe = replace(RECIPE, base=str(tiny_base), **changes)
-        task = METHODS["lightning"](recipe, torch.device("cpu"))
+        task = loop.build(recipe, torch.device("cpu"))
         assert isinstance(task, LightningTask)
         return task
 

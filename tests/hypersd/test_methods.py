@@ -11,10 +11,10 @@ import torch
 from gaussians import SCALED_LINEAR, Gaussian
 from PIL import Image
 
+from hypersd import loop
 from hypersd import recipe as recipes
 from hypersd.errors import UsageError
 from hypersd.losses import squared_error
-from hypersd.methods import METHODS
 from hypersd.methods.consistency import ConsistencyTask, Draw, Method, consistency_pair
 from hypersd.methods.lcm import Lcm
 from hypersd.methods.pcm import Pcm
@@ -177,7 +177,7 @@ def tasks(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HYPERSD_CACHE", str(tmp_path_factory.mktemp("cache")))
         built = {
-            name: METHODS[name](recipe(name, base=str(tiny_base)), torch.device("cpu"))
+            name: loop.build(recipe(name, base=str(tiny_base)), torch.device("cpu"))
             for name in KINDS
         }
     assert all(isinstance(task, ConsistencyTask) for task in built.values())
@@ -330,7 +330,7 @@ def test_a_recipe_that_cannot_be_is_refused(
     method: str, changes: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
-        METHODS[method](recipe(method, base="no/where", **changes), torch.device("cpu"))
+        loop.build(recipe(method, base="no/where", **changes), torch.device("cpu"))
 
 
 def test_shipped_recipes_differ_only_in_what_makes_the_method() -> None:
@@ -344,4 +344,4 @@ def test_shipped_recipes_differ_only_in_what_makes_the_method() -> None:
     assert recipes.load("shapes_lcm_quick").options["guidance"] == lcm.options["guidance"]
     for shipped in (lcm, tcd, tscd):
         with pytest.raises(UsageError, match="no StableDiffusionPipeline folder"):
-            METHODS[shipped.method](replace(shipped, base="no/where"), torch.device("cpu"))
+            loop.build(replace(shipped, base="no/where"), torch.device("cpu"))

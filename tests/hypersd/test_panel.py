@@ -17,7 +17,7 @@ from trainings import assert_resumes_exactly, rng
 
 from hypersd import loop, merge
 from hypersd.errors import UsageError
-from hypersd.methods import METHODS, watched
+from hypersd.methods import watched
 from hypersd.methods.dmd import DmdTask
 from hypersd.methods.feedback import FeedbackTask
 from hypersd.methods.preview import Preview
@@ -95,7 +95,7 @@ def test_a_judge_without_a_number_ends_it_too(
     small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = small(RECIPE)
-    task = METHODS["feedback"](recipe, torch.device("cpu"))
+    task = loop.build(recipe, torch.device("cpu"))
     task.guard.panel.judges["faithful"] = (lambda images, prompts: images.new_tensor([torch.nan]),
                                            0.1)  # fmt: skip
     task.after_step(0)
@@ -124,8 +124,8 @@ def test_two_of_a_kind_have_names_of_their_own(small: Any) -> None:
 def test_dmd_adds_what_the_rewards_miss(small: Any) -> None:
     """Of the very pictures that distribution matching is about."""
     cpu = torch.device("cpu")
-    plain = METHODS["dmd"](small(DMD), cpu)
-    task = METHODS["dmd"](small(DMD, rewards=[REWARD], feedback=0.3), cpu)
+    plain = loop.build(small(DMD), cpu)
+    task = loop.build(small(DMD, rewards=[REWARD], feedback=0.3), cpu)
     assert isinstance(task, DmdTask)
     without, _ = plain.loss(0, rng())
     total, scalars = task.loss(0, rng())
@@ -139,7 +139,7 @@ def test_dmd_adds_what_the_rewards_miss(small: Any) -> None:
 
 
 def test_a_one_step_students_preview_starts_where_it_was_trained(small: Any) -> None:
-    task = METHODS["dmd"](small(DMD), torch.device("cpu"))
+    task = loop.build(small(DMD), torch.device("cpu"))
     with torch.no_grad():
         noise = task.shown._noise()
         found = task.shown._draw(1, noise)
@@ -188,7 +188,7 @@ def test_feedback_exports_itself_or_both_as_one(
 ) -> None:
     for merged, rank in ((False, 4), (True, 6)):
         recipe = small(RECIPE, onto=str(two[0]), merged=merged, validation=[])
-        task = METHODS["feedback"](recipe, torch.device("cpu"))
+        task = loop.build(recipe, torch.device("cpu"))
         task.export(tmp_path / str(merged))
         state = load_file(tmp_path / str(merged) / WEIGHT_NAME)
         assert {len(v) for k, v in state.items() if "lora_A" in k} == {rank}

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from trainings import assert_resumes_exactly, differ, rng, values
 
 from hypersd import checkpoint, loop
-from hypersd.methods import METHODS
 from hypersd.methods.consistency import Draw
 from hypersd.methods.pcm import Pcm, PcmTask
 from hypersd.recipe import Recipe
@@ -30,7 +29,7 @@ RECIPE = Recipe(
 def task(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PcmTask:
     monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
     monkeypatch.setattr(PcmTask, "preview", lambda self, path: None)
-    built = METHODS["pcm"](replace(RECIPE, base=str(tiny_base)), torch.device("cpu"))
+    built = loop.build(replace(RECIPE, base=str(tiny_base)), torch.device("cpu"))
     assert isinstance(built, PcmTask)
     return built
 

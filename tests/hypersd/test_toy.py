@@ -12,9 +12,9 @@ import torch
 from gaussians import SCALED_LINEAR, Mixture
 from torch import Tensor, nn
 
+from hypersd import loop
 from hypersd.data import Samples
 from hypersd.losses import pseudo_huber
-from hypersd.methods import METHODS
 from hypersd.methods.consistency import Draw, Method, consistency_pair
 from hypersd.methods.lcm import Lcm
 from hypersd.methods.pcm import Pcm
@@ -106,7 +106,7 @@ def on_the_mixture(name: str, base: Path, **fields: Any) -> tuple[Any, Learned]:
     """A method's own task with the mixture as its teacher and data, and its networks."""
     recipe = Recipe(name=name, method=name, batch=BATCH, lr=1e-2, base=str(base),
                     data={"set": "shapes/train", "n": 2}, **fields)  # fmt: skip
-    task: Any = METHODS[name](recipe, torch.device("cpu"))
+    task: Any = loop.build(recipe, torch.device("cpu"))
     rng, means = torch.Generator().manual_seed(1), torch.tensor(TEACHER.means)
 
     def samples(*given: Any) -> Samples:

@@ -16,7 +16,6 @@ from trainings import assert_resumes_exactly, differ, rng, values
 from hypersd import loop
 from hypersd.base import load_base
 from hypersd.critic import encoder_of
-from hypersd.methods import METHODS
 from hypersd.methods.tscd import TscdTask
 from hypersd.recipe import Recipe
 from hypersd.student import WEIGHT_NAME
@@ -37,7 +36,7 @@ def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
 
     def make(**options: Any) -> TscdTask:
         recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
-        task = METHODS["tscd"](recipe, torch.device("cpu"))
+        task = loop.build(recipe, torch.device("cpu"))
         assert isinstance(task, TscdTask)
         return task
 
@@ -107,7 +106,7 @@ def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(
 ) -> None:
     """Logits and the student's gradient against a critic with a frozen copy of the bare base."""
     recipe = replace(build(critic="frozen").recipe, gradient_checkpointing=recompute)
-    task: Any = METHODS["tscd"](recipe, torch.device("cpu"))
+    task: Any = loop.build(recipe, torch.device("cpu"))
     assert task.critic.trunk is task.base.unet
     bare = encoder_of(load_base(task.recipe.base, torch.device("cpu")).unet).requires_grad_(False)
     with torch.no_grad():

@@ -11,7 +11,6 @@ from diffusers import UNet2DConditionModel
 from trainings import assert_resumes_exactly, rng, values
 
 from hypersd import loop
-from hypersd.methods import METHODS
 from hypersd.methods.consistency import ConsistencyTask
 from hypersd.recipe import Recipe
 from hypersd.student import UNET_NAME
@@ -31,7 +30,7 @@ def recipe(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_student_and_target_are_whole_unets_and_the_base_is_the_teacher(
     recipe: Recipe, tmp_path: Path
 ) -> None:
-    task: Any = METHODS["lcm"](recipe, torch.device("cpu"))
+    task: Any = loop.build(recipe, torch.device("cpu"))
     run = loop._Run(recipe, task, tmp_path)
     base = {k: v.clone() for k, v in task.base.unet.state_dict().items()}
     assert not any("lora" in key for key in base)

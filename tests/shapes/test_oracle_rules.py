@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hypersd.shapes.oracle import Found, mirrored, relation_between, targets
+from hypersd.shapes.oracle import Found, relation_between
+from hypersd.shapes.oracle_training import mirrored, targets
 from hypersd.shapes.render import draw, hidden_pixels
 from hypersd.shapes.scenes import Thing, sample_scene
 

@@ -12,8 +12,9 @@ import torch
 from scipy.stats import spearmanr
 
 from hypersd import rewards
-from hypersd.rewards.structure import world_segmenter
+from hypersd.pictures import to_unit
 from hypersd.shapes import clip, oracle, preference, raters, segmenter, vae
+from hypersd.shapes import rewards as world
 from hypersd.shapes.evaluators import load_aesthetic, load_clip, load_oracle
 from hypersd.shapes.pictures import texts
 from hypersd.shapes.render import render
@@ -96,9 +97,7 @@ def agreement(pool: raters.Pool, reward: rewards.Reward) -> float:
     held_out = preference.votes(pool, 600_000, COUNT)
     gap = held_out.utilities[:, 0] - held_out.utilities[:, 1]
     with torch.no_grad():
-        first, second = (
-            reward(vae.to_unit(held_out.images[:, i]), held_out.prompts) for i in (0, 1)
-        )
+        first, second = (reward(to_unit(held_out.images[:, i]), held_out.prompts) for i in (0, 1))
     fair = np.abs(gap) > preference.FAIR
     assert fair.sum() > 60
     return float((((first > second).numpy()) == (gap > 0))[fair].mean())
@@ -118,12 +117,12 @@ def test_the_reward_of_style_ranks_as_the_raters_do(scenes, renders):
     options = rewards.RewardOptions("aesthetic", "reward_aesthetic", clip="reward_clip")
     reward = rewards.load_reward(options, torch.device("cpu"))
     with torch.no_grad():
-        found = reward(vae.to_unit(renders), [""] * COUNT).numpy()
+        found = reward(to_unit(renders), [""] * COUNT).numpy()
     assert spearmanr(found, [raters.rating(scene) for scene in scenes]).statistic >= 0.87
 
 
 def test_the_segmenter_finds_things_and_where_they_are():
-    found = segmenter.accuracy(world_segmenter(weights_path("segmenter")), 150)
+    found = segmenter.accuracy(world.segmenter(weights_path("segmenter")), 150)
     for name, least in {"recall": 0.90, "precision": 0.96, "iou": 0.87}.items():
         assert found[f"held_out_{name}"] >= least, found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from hypersd.pictures import to_unit
 from hypersd.shapes import vae
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
@@ -15,10 +16,10 @@ def test_whitened_latents_are_white_and_tell_the_same():
     network = vae.build([8, 12, 16], 1).eval()
     images = np.stack([render(sample_scene("train", i)) for i in range(60)])
     with torch.no_grad():
-        before = network.encode(vae.to_unit(images)).latent_dist
+        before = network.encode(to_unit(images)).latent_dist
         pixels = network.decode(before.mean).sample
         vae.whiten(network, images)
-        after = network.encode(vae.to_unit(images)).latent_dist
+        after = network.encode(to_unit(images)).latent_dist
         values = after.mean.transpose(0, 1).flatten(1)
         torch.testing.assert_close(network.decode(after.mean).sample, pixels, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(torch.cov(values), torch.eye(4), rtol=1e-2, atol=1e-2)

@@ -1,8 +1,9 @@
-"""The embedded world's rewards: an aesthetic head on its CLIP, and CLIPs tuned on choices."""
+"""The embedded world's rewards, named in `hypersd.rewards`: an aesthetic head on its CLIP, CLIPs
+tuned on choices, and the segmenter that judges structure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from hypersd.errors import UsageError
+from hypersd.pictures import to_uint8
 from hypersd.rewards.options import Reward, RewardOptions
 from hypersd.shapes.aesthetic import AestheticHead
 from hypersd.shapes.clip import encode_text, load, token_ids, trimmed
 from hypersd.shapes.evaluators import load_oracle
 from hypersd.shapes.oracle import COLUMNS
-from hypersd.shapes.vae import to_uint8
+from hypersd.shapes.segmenter import Instances, SegmenterNet, instance_loss, instances
 from hypersd.shapes.weights import located
+from hypersd.sources import SOURCES
 
 
 def aesthetic(options: RewardOptions, device: torch.device) -> Reward:
@@ -57,10 +60,47 @@ def faithful(options: RewardOptions, device: torch.device) -> Reward:
     column = COLUMNS.index("right")
 
     def judge(images: Tensor, prompts: Sequence[str]) -> Tensor:
-        shown = to_uint8(images.detach().cpu())
+        shown = to_uint8(images)
         return torch.from_numpy(oracle.judge(shown, list(prompts))[:, column])
 
     return judge
+
+
+class Structure:
+    """The world's segmenter and exact masks, as a `hypersd.rewards.structure.Structure`."""
+
+    def __init__(self, net: SegmenterNet, truth: Instances, device: torch.device) -> None:
+        self.net, self.truth, self.device = net.to(device), truth, device
+
+    def loss(self, images: Tensor, real: Callable[[], Tensor], rows: Tensor) -> Tensor:
+        """Focal loss of the categories and dice loss of the masks."""
+        truth = self.truth.rows(rows)
+        there = Instances(truth.where.to(self.device), truth.masks.to(self.device))
+        focal, dice = instance_loss(self.net(images), there)
+        return focal + dice
+
+
+def structure(folder: Path, data: Mapping[str, Any], device: torch.device) -> Structure:
+    """The segmenter of a folder or of that name, and the masks of a recipe's data.
+
+    Raises UsageError where it cannot be read, or the data are no scenes.
+    """
+    if any(kind in data for kind in SOURCES):
+        raise UsageError(f"segmenter {folder}: the world's, which knows no real pictures; valid: "
+                         "the folder of a Mask2FormerForUniversalSegmentation")  # fmt: skip
+    return Structure(segmenter(located(str(folder))), instances("train", 0, data["n"]), device)
+
+
+def segmenter(folder: Path) -> SegmenterNet:
+    """The trained segmenter of a folder, frozen. Raises UsageError where it cannot be read."""
+    path = folder / "model.safetensors"
+    try:
+        state = load_file(path)
+        net = SegmenterNet(len(state["stem.0.1.weight"]) * 2)
+        net.load_state_dict(state)
+    except Exception as error:  # a damaged file raises many kinds
+        raise UsageError(f"segmenter {path}: {str(error).splitlines()[0]}") from None
+    return net.float().eval().requires_grad_(False)
 
 
 def _open_clip(folder: Path, device: torch.device) -> Any:

@@ -14,12 +14,12 @@ from diffusers import StableDiffusionXLPipeline
 from PIL import Image, ImageOps
 from real_models import make_pictures, make_sd15, make_sdxl
 
-from hypersd import pictures
+from hypersd import encoded
 from hypersd.base import Base, load_base
 from hypersd.conditions import SdxlText
 from hypersd.data import PictureDataset
+from hypersd.encoded import load_pictures, prepare
 from hypersd.errors import UsageError
-from hypersd.pictures import load_pictures, prepare
 from hypersd.sources import find
 
 
@@ -125,7 +125,7 @@ def test_encoding_happens_once(
     folder: Path, sd15: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load_pictures({"folder": str(folder), "n": 3}, sd15, tmp_path)
-    monkeypatch.setattr(pictures, "prepare", None)
+    monkeypatch.setattr(encoded, "prepare", None)
     assert len(load_pictures({"folder": str(folder), "n": 3}, sd15, tmp_path)) == 3
 
 
