@@ -12,7 +12,6 @@ import pytest
 from bench.metrics.networks import NETWORKS
 from bench.suite import suite
 from hypersd import recipe
-from hypersd.shapes.weights import NAMES, training
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = [
@@ -81,22 +80,6 @@ def test_every_suite_and_shipped_recipe_is_in_the_readme() -> None:
     assert [name for name in suite.names() if f"`{name}`" not in text] == []
     text += read("docs/recipes.md")
     assert [name for name in recipe.names() if f"`{name}`" not in text] == []
-
-
-def test_make_weights_trains_every_recipe_that_ships() -> None:
-    trained = re.findall(r"\$\(TRAIN\) recipe=(\w+)", read("Makefile"))
-    shipped = {"shapes_vae", "shapes_vae_robust", "shapes_text", *(training(n)[0] for n in NAMES)}
-    assert shipped <= set(trained) <= set(recipe.names())
-    names = " ".join(re.findall(r"\$\(SHIP\) (.*)", read("Makefile"))).split()
-    assert sorted(names) == sorted(NAMES)
-
-
-def test_a_training_in_make_weights_comes_after_what_it_begins_with() -> None:
-    trained = re.findall(r"\$\(TRAIN\) recipe=(\w+)", read("Makefile"))
-    for i, name in enumerate(trained):
-        text = (recipe.FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
-        begun = set(re.findall(r"runs/train/(\w+)/", text))
-        assert begun <= set(trained[:i]), name
 
 
 def test_the_changelog_knows_the_version() -> None:
