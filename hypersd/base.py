@@ -22,9 +22,10 @@ from torch import Tensor
 
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
-from hypersd.hub import SCHEME, local_pipeline
+from hypersd.hub import local_pipeline
 from hypersd.pictures import to_uint8, to_unit
 from hypersd.quiet import quiet
+from hypersd.reference import SCHEME
 from hypersd.schedule import Schedule
 from hypersd.trust import refuse_code
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import replace
 from pathlib import Path
 
-from bench import hub, hub_lock
 from bench.errors import UsageError
-from bench.hub import NotFetched, Reference
+from bench.hub import HUB
 from bench.suite.contestant import ContestantSettings
+from hypersd.hub import NotFetched
+from hypersd.reference import PICKLES, Reference, reference
 from hypersd.trust import refuse_code
 
 WEIGHT_FILES = {
@@ -37,7 +37,7 @@ def weights_path(name: str) -> Path:
 
 def remote(name: str) -> Reference | None:
     """The hub's repository or file that weights are called by; None for all that is here."""
-    return None if name.startswith("shapes/") else hub.reference(name)
+    return None if name.startswith("shapes/") else reference(name)
 
 
 def references(settings: ContestantSettings) -> list[Reference]:
@@ -47,12 +47,12 @@ def references(settings: ContestantSettings) -> list[Reference]:
     base = remote(settings.base)
     own = remote(settings.weights) if settings.source in WEIGHT_FILES else None
     own = own and in_repository(own, settings.source)
-    return [reference for reference in (base, own) if reference is not None]
+    return [ref for ref in (base, own) if ref is not None]
 
 
-def in_repository(reference: Reference, source: str) -> Reference:
+def in_repository(ref: Reference, source: str) -> Reference:
     """The one file of a LoRA's or a UNet's reference, under its usual name where none is given."""
-    return replace(reference, path=reference.path or WEIGHT_FILES[source])
+    return ref.file(ref.path or WEIGHT_FILES[source])
 
 
 def kind(folder: Path) -> str:
@@ -89,7 +89,7 @@ def base_folder(where: str, settings: ContestantSettings) -> Path:
     there = remote(settings.base)
     if there is not None:
         which = wanted_variant(settings.precision)
-        snapshot = hub.cached_pipeline(there.repo, there.revision, which)
+        snapshot = HUB.cached_pipeline(there, which)
         if snapshot is None:
             raise NotFetched(f"{where}.{word}={settings.base}: is not fetched yet")
         refuse_code(snapshot)
@@ -106,7 +106,7 @@ def weight_file(where: str, settings: ContestantSettings) -> Path:
     there = remote(settings.weights)
     if there is not None:
         one = in_repository(there, settings.source)
-        cached = hub.cached(one.repo, one.path, one.revision)
+        cached = HUB.cached(one)
         if cached is None:
             raise NotFetched(f"{where}.{settings.source}={settings.weights}: is not fetched yet")
         return cached
@@ -125,7 +125,7 @@ def whole(path: Path) -> None:
 
     Raises UsageError.
     """
-    if path.suffix in hub_lock.WEIGHTS[1:]:
+    if path.suffix in PICKLES:
         return
     try:
         with path.open("rb") as file:

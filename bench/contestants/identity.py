@@ -9,16 +9,16 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from bench import catalogue, hub, hub_lock
+from bench import hub
 from bench.contestants import files
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
-from bench.hub import NotFetched
+from bench.hub import HUB
 from bench.results.keys import digest
 from bench.results.pictures import image_files
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.prompts import PromptSet
-from hypersd.hub import pipeline_files
+from hypersd.hub import NotFetched, pipeline_files
 
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
@@ -72,7 +72,7 @@ def shape(where: str, settings: ContestantSettings) -> str:
     there = files.remote(settings.base)
     if there is None:
         return str(files.base_folder(where, settings))
-    family = catalogue.family(there.repo)
+    family = hub.family(there.repo)
     if family is None:
         raise UsageError(f"{where}.base={settings.base}: its shape is not known; give a folder")
     return family
@@ -93,7 +93,7 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
         sha256, there = hashes.file(path), files.remote(settings.weights)
         if there is not None:
             one = files.in_repository(there, settings.source)
-            hub_lock.check(one.repo, one.revision, one.path, path.stat().st_size, sha256)
+            HUB.lock.check(one, path.stat().st_size, sha256)
         return [settings.source, sha256]
     return [settings.source]
 
@@ -116,7 +116,7 @@ def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
     there = files.remote(base)
     if there is None:
         return _folder(files.found(f"recipe {recipe}: base", base), hashes)
-    index = hub.cached(there.repo, "model_index.json", there.revision)
+    index = HUB.cached(there.file("model_index.json"))
     if index is None:
         raise NotFetched(f"recipe {recipe}: base={base}: is not fetched yet")
     return f"{there.repo}@{index.parent.name}"
@@ -132,7 +132,7 @@ def _base(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
     names = pipeline_files(names, files.wanted_variant(settings.precision))
     for name in names:
         size, sha256 = (folder / name).stat().st_size, hashes.file(folder / name)
-        hub_lock.check(there.repo, there.revision, name, size, sha256)
+        HUB.lock.check(there.file(name), size, sha256)
     return hashes.files((folder / name for name in names), folder)
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import catalogue, hub_lock
+from bench import hub
 from bench.contestants import files
 from bench.errors import UsageError
-from bench.hub import Reference
 from bench.results.keys import Key
 from bench.results.summary import Training
 from bench.suite.contestant import ANCHORS, ContestantSettings, Row
+from hypersd.reference import Reference
 
 if TYPE_CHECKING:
     import torch
@@ -99,8 +99,7 @@ def _own_licence(settings: ContestantSettings, trained: Path | None) -> str:
 
 def published_licence(reference: Reference) -> str:
     """The licence of a repository of the hub, or "unknown" before it was asked."""
-    known = catalogue.licence(reference.repo)
-    return known or hub_lock.licence(reference.repo, reference.revision) or "unknown"
+    return hub.licence(reference) or "unknown"
 
 
 def _card_licence(settings: ContestantSettings, trained: Path | None) -> str:

@@ -1,21 +1,17 @@
 """What the training of a recipe takes from the hub: known to the plan, fetched with all the rest.
 
 The training itself asks for it by the recipe's own words (`hypersd.hub`) and is given the files
-that the lock file pins, so that base and contestants stand on the same bytes.
+that the suites' lock pins, so that base and contestants stand on the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from bench import hub
 from bench.contestants import files
-from bench.hub import Reference
 from bench.suite.contestant import ContestantSettings
-from hypersd.hub import SCHEME
+from hypersd.reference import SCHEME, Reference, reference
 
 WEIGHTS = "model.safetensors"  # of a model's folder; the few small files beside it do not count
 
@@ -29,9 +25,9 @@ def references(settings: ContestantSettings) -> list[tuple[Reference, str]]:
     base = files.remote(plan.base) if "/" in plan.base else None
     found = [] if base is None else [(base, "fp16" if plan.base_precision == "bf16" else "fp32")]
     for name in dict.fromkeys(_named(plan.options)):
-        one = hub.reference(name)
+        one = reference(name)
         if one is not None:
-            found.append((replace(one, path=one.path or WEIGHTS), "fp32"))
+            found.append((one.file(one.path or WEIGHTS), "fp32"))
     return found
 
 
@@ -42,19 +38,3 @@ def _named(options: Any) -> Iterator[str]:
     elif isinstance(options, dict | list):
         for value in options.values() if isinstance(options, dict) else options:
             yield from _named(value)
-
-
-class Pinned:
-    """`hypersd.hub.Fetcher` by way of `bench.hub`: from the cache, checked against the lock."""
-
-    def file(self, repo: str, revision: str | None, path: str) -> Path:
-        """One file."""
-        return hub.file(repo, path, revision)
-
-    def folder(self, repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
-        """A model's folder."""
-        return hub.folder(repo, revision, patterns)
-
-    def pipeline(self, repo: str, revision: str | None, variant: str | None) -> Path:
-        """A pipeline's folder."""
-        return hub.pipeline(repo, revision, variant)

@@ -17,9 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import hub
 from bench.errors import UsageError
-from hypersd.hub import SCHEME
+from bench.hub import HUB
+from hypersd import hub
+from hypersd.reference import SCHEME, Reference, reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,7 +89,7 @@ def _here(source: str) -> Path | None:
     if path.exists():
         return path
     if (found := _reference(source)) is not None:
-        return hub.cached(found.repo, found.path, found.revision)
+        return HUB.cached(found)
     if (address := _address(source)) is not None:
         path = torch_cache() / address["file"]
         return _checked(path, address["digits"]) if path.is_file() else None
@@ -97,7 +98,7 @@ def _here(source: str) -> Path | None:
 
 def _fetched(source: str) -> Path:
     if (found := _reference(source)) is not None:
-        return hub.file(found.repo, found.path, found.revision)
+        return HUB.file(found)
     if (address := _address(source)) is None:
         raise UsageError(_nowhere(source))
     path = torch_cache() / address["file"]
@@ -111,8 +112,8 @@ def _checked(path: Path, digits: str) -> Path:
     return path
 
 
-def _reference(source: str) -> hub.Reference | None:
-    found = hub.reference(source) if source.startswith(SCHEME) else None
+def _reference(source: str) -> Reference | None:
+    found = reference(source) if source.startswith(SCHEME) else None
     return found if found is not None and found.path else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench import catalogue
+from bench import hub
 from bench.errors import UsageError
 from bench.run.judges import judge
 from bench.suite.suite import Suite
@@ -35,6 +35,5 @@ def to_fetch(suite: Suite) -> list[Evaluator]:
         except UsageError:
             continue
     return [
-        Evaluator(source, tuple(names), *catalogue.of_source(source))
-        for source, names in wanted.items()
+        Evaluator(source, tuple(names), *hub.of_source(source)) for source, names in wanted.items()
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from bench import hub
 from bench.contestants import files
+from bench.hub import HUB
 from bench.run.judges import judge
 from bench.run.plan import Plan, make
 
@@ -16,9 +16,9 @@ def fetched(plan: Plan, out: Console) -> Plan:
         out.print(f"fetching {one.reference}", highlight=False, soft_wrap=True)
         ref = one.reference
         if ref.path:
-            hub.file(ref.repo, ref.path, ref.revision)
+            HUB.file(ref)
         else:
-            hub.pipeline(ref.repo, ref.revision, files.wanted_variant(one.precision))
+            HUB.pipeline(ref, files.wanted_variant(one.precision))
     for name in plan.suite.metrics:
         _fetch_evaluator(plan, name, out)
     return make(plan.suite, plan.options)

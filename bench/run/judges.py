@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 from bench.contestants import identity
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
-from bench.hub import NotFetched
 from bench.results.keys import digest
 from bench.statistics.metrics import spec
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
+from hypersd.hub import NotFetched
 
 if TYPE_CHECKING:
     from bench.metrics import Metric

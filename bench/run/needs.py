@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import catalogue, hub, hub_lock
+from bench import hub
 from bench.contestants import files, trainings
 from bench.errors import UsageError
-from bench.hub import Reference
+from bench.hub import HUB
 from bench.run import hardware
 from bench.run.hardware import Device
 from bench.suite.contestant import ContestantSettings
-from hypersd.hub import pipeline_files
+from hypersd.hub import Unreachable, cache_folder, pipeline_files
+from hypersd.reference import Reference
 
 UNET_BYTES = 800  # of activations per pixel and network evaluation at fp16; SDXL, rough
 VAE_BYTES = 4096  # per decoded pixel: four fp32 maps of 256 channels at full size
@@ -109,13 +110,13 @@ def _fetches(
     missing: list[str] = []
     unreachable = ""
     for ref, precision in _once(wanted):
-        licence = catalogue.licence(ref.repo) or hub_lock.licence(ref.repo, ref.revision)
-        size, cached = catalogue.size(ref, precision), _is_cached(ref, precision)
+        licence = hub.licence(ref)
+        size, cached = hub.size(ref, precision), _is_cached(ref, precision)
         if not cached and not unreachable:
             try:
-                there = hub.listing(ref.repo, ref.revision)
+                there = HUB.listing(ref)
                 size, licence = _size(ref, precision, there.sizes), licence or there.licence
-            except hub.Unreachable as error:
+            except Unreachable as error:
                 unreachable = str(error).split(": ", 1)[-1]
             except UsageError as error:
                 missing.append(str(error))
@@ -133,9 +134,8 @@ def _once(wanted: Sequence[tuple[Reference, str]]) -> list[tuple[Reference, str]
 
 def _is_cached(ref: Reference, precision: str) -> bool:
     if ref.path:
-        return hub.cached(ref.repo, ref.path, ref.revision) is not None
-    variant = files.wanted_variant(precision)
-    return hub.cached_pipeline(ref.repo, ref.revision, variant) is not None
+        return HUB.cached(ref) is not None
+    return HUB.cached_pipeline(ref, files.wanted_variant(precision)) is not None
 
 
 def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
@@ -171,9 +171,9 @@ def _no_gpu(
 
 def _no_room(needs: Needs, cache: Path) -> list[str]:
     """Disks that are too small, those of downloads and pictures added where they are one."""
-    wanted = {hub.cache_folder(): needs.download + needs.networks, cache: needs.images}
+    wanted = {cache_folder(): needs.download + needs.networks, cache: needs.images}
     room = {path: hardware.free(path) for path in wanted}
-    if room[cache] == room[hub.cache_folder()]:  # one file system
+    if room[cache] == room[cache_folder()]:  # one file system
         wanted = {cache: sum(wanted.values())}
     return [
         f"disk: {bytes_ / GB:.0f} GB are needed at {path}, {room[path] / GB:.0f} GB are free; "
@@ -203,7 +203,7 @@ def _weights(settings: ContestantSettings) -> int | None:
     """Bytes of the networks of a base at its precision."""
     there = files.remote(settings.base)
     if there is not None:
-        return catalogue.size(there, settings.precision)
+        return hub.size(there, settings.precision)
     held = list(files.weights_path(settings.base).glob("*/*.safetensors"))
     return sum(path.stat().st_size for path in held) or None
 

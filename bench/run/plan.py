@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from bench import catalogue
+from bench import hub
 from bench.contestants import files
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
@@ -169,7 +169,7 @@ def _family(suite: Suite) -> str | None:
     if not suite.published:
         return None
     there = files.remote(suite.contestants[0].base)
-    return (catalogue.family(there.repo) if there else None) or "other"
+    return (hub.family(there.repo) if there else None) or "other"
 
 
 def _device(found: Needs) -> str:

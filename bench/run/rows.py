@@ -87,14 +87,14 @@ def train(plan: Plan, worker: Worker) -> float:
     """
     began = time.perf_counter()
     for planned in {p.training: p for p in plan.rows if not p.trained}.values():
-        from bench.contestants.trainings import Pinned
+        from bench.hub import HUB
         from hypersd import hub, loop, recipe
         from hypersd.quiet import quiet
 
         quiet()
         assert planned.training is not None
         lock = worker.store.lock("training", planned.training.name)
-        with lock, processes.alone(), hub.fetched_by(Pinned()):
+        with lock, processes.alone(), hub.using(HUB):
             loop.train(
                 recipe.load(planned.row.settings.weights),
                 planned.training,

@@ -9,7 +9,6 @@ from pathlib import Path
 from bench.contestants import identity
 from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
-from bench.hub import NotFetched
 from bench.results import keys
 from bench.results.entries import Arrays
 from bench.results.keys import Key
@@ -20,6 +19,7 @@ from bench.run.options import RunOptions
 from bench.suite.contestant import ANCHORS, Row
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
+from hypersd.hub import NotFetched
 
 SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import hub
 from bench.errors import UsageError
+from hypersd import hub
 from hypersd.whole_files import written_whole
 
 SHIPPED = Path(__file__).resolve().parents[2] / "suites" / "prompts"

@@ -151,7 +151,7 @@ def test_every_network_that_a_suite_fetches_is_counted_once(
 ) -> None:
     """`aesthetic` and a second `clip` on one network: one file, with its size."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("bench.hub.cached", lambda *words: None)
+    monkeypatch.setattr("hypersd.hub.Hub.cached", lambda *words: None)
     names = ("clip", "aesthetic", "hps", "image_reward", "pick", "diversity")
     settings = {"clip": {"model": "ViT-L-14"}}
     asked = replace(suite.read("s", yaml.safe_load(SUITE)), metrics=names, metric_settings=settings)

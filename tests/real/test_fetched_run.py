@@ -19,9 +19,10 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import sys
 from pathlib import Path
-from bench import hub_lock
+from bench import hub
+from hypersd.hub_lock import Lock
+hub.HUB = hub.Hub(Lock(Path("lock.json").absolute()))
 from bench.cli import main
-hub_lock.PATH = Path("lock.json").absolute()
 sys.exit(main(["suite=tiny.yaml", "device=cpu", *sys.argv[1:]]))
 """
 SUITE = """

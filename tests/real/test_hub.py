@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from hub_server import COMMIT, serving
 
-from bench import hub, hub_lock
-from bench.errors import UsageError
-from bench.hub import Reference
+from hypersd import reference
+from hypersd.errors import UsageError
 from hypersd.hub import pipeline_files
+from hypersd.hub_lock import Lock
+from hypersd.reference import Reference
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"weights of a student"
@@ -28,9 +29,11 @@ def python(code: str, home: Path, endpoint: str, **variables: str) -> str:
              "HF_HUB_DISABLE_TELEMETRY": "1", **variables}  # fmt: skip
     lines = f"""
 from pathlib import Path
-from bench import hub, hub_lock
-from bench.errors import UsageError
-hub_lock.PATH = Path({str(home / "lock.json")!r})
+from hypersd.errors import UsageError
+from hypersd.hub import Hub
+from hypersd.hub_lock import Lock
+from hypersd.reference import parse
+hub = Hub(Lock(Path({str(home / "lock.json")!r})))
 try:
     {code}
 except UsageError as error:
@@ -42,7 +45,7 @@ except UsageError as error:
 
 
 def test_the_first_fetch_records_and_a_change_is_refused(tmp_path: Path) -> None:
-    fetch = "print(hub.file('them/model', 'a.safetensors'))"
+    fetch = "print(hub.file(parse('hf://them/model/a.safetensors')))"
     with serving(REPOS) as (address, asked):
         path = Path(python(fetch, tmp_path, address))
         assert path.read_bytes() == CONTENT and tmp_path in path.parents
@@ -63,7 +66,7 @@ def test_the_first_fetch_records_and_a_change_is_refused(tmp_path: Path) -> None
 
 def test_a_change_at_the_hub_is_not_seen_and_other_bytes_are_refused(tmp_path: Path) -> None:
     """Pinned by commit; and where a commit gives other bytes all the same, they are refused."""
-    fetch = "print(hub.file('them/model', 'a.safetensors'))"
+    fetch = "print(hub.file(parse('hf://them/model/a.safetensors')))"
     with serving(REPOS) as (address, _):
         python(fetch, tmp_path, address)
     other = {"them/model": {"a.safetensors": CONTENT[::-1]}}
@@ -72,6 +75,16 @@ def test_a_change_at_the_hub_is_not_seen_and_other_bytes_are_refused(tmp_path: P
         assert any(f"resolve/{COMMIT}/a.safetensors" in line for line in asked)
         said = python(fetch, tmp_path, address, HF_HUB_CACHE=str(tmp_path / "third"))
     assert "UsageError" in said and "sha256" in said
+
+
+def test_a_training_by_itself_pins_what_it_fetches(tmp_path: Path) -> None:
+    fetch = "from hypersd.hub import local_file; print(local_file('hf://them/model/a.safetensors'))"
+    with serving(REPOS) as (address, _):
+        path = Path(python(fetch, tmp_path, address, HYPERSD_CACHE=str(tmp_path)))
+    assert path.read_bytes() == CONTENT
+    lock = json.loads((tmp_path / "hub.json").read_text())
+    assert lock["them/model"]["commit"] == COMMIT
+    assert lock["them/model"]["files"]["a.safetensors"]["size"] == len(CONTENT)
 
 
 @pytest.mark.parametrize(
@@ -88,18 +101,19 @@ def test_what_the_hub_refuses_is_said(
 ) -> None:
     repos = {**REPOS, "them/gated": REPOS["them/model"]}
     with serving(repos, gated={"them/gated"}) as (address, _):
-        words = python(f"print(hub.file({repo!r}, {name!r}))", tmp_path, address, HF_TOKEN=token)
+        fetch = f"print(hub.file(parse('hf://{repo}/{name}')))"
+        words = python(fetch, tmp_path, address, HF_TOKEN=token)
     assert said in words and "\n" not in words
 
 
 def test_without_a_network_it_ends_at_once(tmp_path: Path) -> None:
-    fetch = "hub.file('them/model', 'a.safetensors')"
+    fetch = "hub.file(parse('hf://them/model/a.safetensors'))"
     assert "Unreachable" in python(fetch, tmp_path, "http://127.0.0.1:9")
     assert "HF_HUB_OFFLINE is set" in python(fetch, tmp_path, "x", HF_HUB_OFFLINE="1")
 
 
 def test_references() -> None:
-    read = hub.reference
+    read = reference.reference
     assert read("hf://a/b/c/d.safetensors") == Reference("a/b", None, "c/d.safetensors")
     assert read("hf://a/b@main/d.bin") == Reference("a/b", "main", "d.bin")
     assert read("hf://a/b@0123") == Reference("a/b", "0123")
@@ -107,6 +121,28 @@ def test_references() -> None:
     assert [read(name) for name in ("a", "a/b.safetensors", "./a/b", "a/b/c", "/a/b", "../a")] == [
         None] * 6  # fmt: skip
     assert str(Reference("a/b", "main", "d.bin")) == "hf://a/b@main/d.bin"
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "path"),
+    [
+        ("hf://a/b@refs/pr/1", "refs/pr/1", ""),
+        ("hf://a/b@refs/pr/1/unet/c.safetensors", "refs/pr/1", "unet/c.safetensors"),
+        ("hf://a/b@refs/convert/parquet/c.json", "refs/convert/parquet", "c.json"),
+        ("hf://a/b@v1.0/unet/c.safetensors", "v1.0", "unet/c.safetensors"),
+        ("hf://a/b@refs", "refs", ""),
+    ],
+)
+def test_a_revision_of_the_hubs_own_holds_slashes(name: str, revision: str, path: str) -> None:
+    """Those of pull requests and of conversions: what `git ls-remote` of a repository lists."""
+    assert reference.parse(name) == reference.reference(name) == Reference("a/b", revision, path)
+    assert str(reference.parse(name)) == name
+
+
+@pytest.mark.parametrize("name", ["a/b", "hf://a", "hf://a/b@", "hf://a/b/c@main", "hf://../b@/c"])
+def test_what_is_no_reference_is_said(name: str) -> None:
+    with pytest.raises(UsageError, match=r"valid: hf://owner/name\[@revision\]\[/path\]"):
+        reference.parse(name)
 
 
 def test_a_pipelines_files_are_one_set_of_safetensors() -> None:
@@ -137,8 +173,12 @@ def test_shards_and_their_index() -> None:
     assert pipeline_files([*shards, index, *half], "fp16") == sorted(half)
 
 
-def test_a_damaged_lock_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.hub_lock.PATH", tmp_path / "lock.json")
+def test_a_part_in_half_precision_alone_is_taken_as_it_is() -> None:
+    names = ["unet/diffusion_pytorch_model.fp16.safetensors", "vae/model.safetensors"]
+    assert pipeline_files(names, None) == pipeline_files(names, "fp16") == names
+
+
+def test_a_damaged_lock_is_said(tmp_path: Path) -> None:
     (tmp_path / "lock.json").write_text("{")
     with pytest.raises(UsageError, match=r"lock\.json: cannot be read"):
-        hub_lock.commit("a/b")
+        Lock(tmp_path / "lock.json").commit(Reference("a/b"))

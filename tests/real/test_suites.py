@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import catalogue, cli, hub, hub_lock
+from bench import cli
 from bench.contestants import files
 from bench.errors import UsageError
+from bench.hub import HUB, PUBLISHED
 from bench.run import checklist, hardware, needs
 from bench.suite import suite
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.sampling import Sampling
+from hypersd.hub import Hub
 
-PUBLISHED = [name for name in suite.names() if name.startswith(("sdxl_", "sd15_"))]
+SUITES = [name for name in suite.names() if name.startswith(("sdxl_", "sd15_"))]
 
 
 def read(*words: str) -> suite.Suite:
@@ -28,9 +30,9 @@ def read(*words: str) -> suite.Suite:
 
 
 def test_every_file_has_a_line_in_the_catalogue_and_a_place_in_the_lock() -> None:
-    lock = json.loads(hub_lock.PATH.read_text())
-    published = yaml.safe_load(catalogue.PATH.read_text())
-    for name in PUBLISHED:
+    lock = json.loads(HUB.lock.path.read_text())
+    published = yaml.safe_load(PUBLISHED.read_text())
+    for name in SUITES:
         for one in read(f"suite={name}").contestants:
             for ref in files.references(one):
                 named = published[ref.repo]["gb"]
@@ -40,7 +42,7 @@ def test_every_file_has_a_line_in_the_catalogue_and_a_place_in_the_lock() -> Non
 
 
 def test_the_lock_holds_nothing_or_whole_hashes() -> None:
-    for repo, entry in json.loads(hub_lock.PATH.read_text()).items():
+    for repo, entry in json.loads(HUB.lock.path.read_text()).items():
         assert entry["commit"] is None or re.fullmatch(r"[0-9a-f]{40}", entry["commit"]), repo
         for facts in entry["files"].values():
             assert facts["sha256"] is None or re.fullmatch(r"[0-9a-f]{64}", facts["sha256"])
@@ -146,7 +148,7 @@ def test_the_metrics_networks_take_disk_too(
 ) -> None:
     """SDXL's 6.9 GB fit into 10, with 12 more of evaluators they do not."""
     monkeypatch.setattr(hardware, "free", lambda path: 10_000_000_000)
-    monkeypatch.setattr(hub, "cached", lambda *words: None)
+    monkeypatch.setattr(Hub, "cached", lambda *words: None)
     teacher = read("suite=sdxl_1step").contestants[:1]
     for networks, lacks in ((0, []), (12_000_000_000, ["disk: 19 GB are needed"])):
         found = needs.of(teacher, "cpu", tmp_path, 0, 1024, 1, networks=networks)

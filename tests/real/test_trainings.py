@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from bench import cli
 from bench.contestants import files, trainings
-from bench.hub import Reference
 from bench.run import needs
 from bench.suite.contestant import ContestantSettings
 from hypersd import base, hub
 from hypersd.errors import UsageError
+from hypersd.hub import Hub
+from hypersd.hub_lock import Lock
+from hypersd.reference import Reference
 
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
@@ -50,35 +53,35 @@ def test_networks_that_its_options_name_are_counted() -> None:
         assert Reference(repo, None, path) in found
 
 
-class Asked:
+class Asked(Hub):
     """Writes down what is fetched; there is nothing here."""
 
-    def __init__(self) -> None:
-        self.words: list[object] = []
+    words: ClassVar[list[object]] = []
 
-    def file(self, repo: str, revision: str | None, path: str) -> Path:
-        self.words.append((repo, revision, path))
-        return Path(path)
+    def file(self, ref: Reference) -> Path:
+        self.words.append(ref)
+        return Path(ref.path)
 
-    def folder(self, repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
-        self.words.append((repo, revision))
-        return Path(repo)
+    def folder(self, ref: Reference, patterns: Sequence[str] = ()) -> Path:
+        self.words.append(ref)
+        return Path(ref.repo)
 
-    def pipeline(self, repo: str, revision: str | None, variant: str | None) -> Path:
-        self.words.append((repo, revision, variant))
-        raise OSError("gone\nfor good")
+    def pipeline(self, ref: Reference, variant: str | None = None) -> Path:
+        self.words.append((ref, variant))
+        raise UsageError(f"{ref}: gone")
 
 
-def test_a_training_fetches_through_whom_it_is_told_to() -> None:
-    asked = Asked()
-    with hub.fetched_by(asked):
+def test_a_training_fetches_through_whom_it_is_told_to(tmp_path: Path) -> None:
+    asked = Asked(Lock(tmp_path / "lock.json"))
+    with hub.using(asked):
         assert hub.local_file("hf://a/b@main/c/d.pt") == Path("c/d.pt")
         assert hub.local_folder("hf://a/b") == Path("a/b")
         for precision in ("bf16", "fp32"):
             with pytest.raises(UsageError, match=r"hf://a/b: gone$"):
                 base.base_folder("hf://a/b", precision)
         assert base.base_folder("here/it/is", "bf16") == Path("here/it/is")
+    whole = Reference("a/b")
     assert asked.words == [
-        ("a/b", "main", "c/d.pt"), ("a/b", None), ("a/b", None, "fp16"), ("a/b", None, None),
+        Reference("a/b", "main", "c/d.pt"), whole, (whole, "fp16"), (whole, None),
     ]  # fmt: skip
-    assert not isinstance(hub._fetcher(), Asked)
+    assert not isinstance(hub._hub(), Asked)
