@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer
 
 from hypersd.loop import Task
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import clip, corruptions, nets
 from hypersd.shapes.pictures import pictures, texts
@@ -50,7 +51,7 @@ class RobustClipTask(Task):
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rows = torch.randint(len(self.data.ids), (self.recipe.batch,), generator=rng)
-        clean = nets.as_input(self.data.pictures[rows.numpy()], self.device)
+        clean = to_unit(self.data.pictures[rows.numpy()], self.device)
         plain = (~self.data.styled[rows]).nonzero()[:, 0].to(self.device)
         with torch.autocast(self.device.type, enabled=False):
             x = torch.cat([clean, corruptions.corrupted(clean[plain], rng)])
@@ -103,7 +104,7 @@ class RobustClipTask(Task):
             return float((torch.cat(parts) * text.roll(further, 0)).sum(1).mean())
 
         shown = pictures("validation", 0, 1000)[:count]
-        return lost(score, nets.as_input(shown, self.device))
+        return lost(score, to_unit(shown, self.device))
 
 
 def scores_loss(corrupted: Tensor, clean: Tensor, text: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from hypersd.loop import build
+from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
-from hypersd.shapes import captions, clip, nets
+from hypersd.shapes import captions, clip
 from hypersd.shapes.clip_robust import RobustClipTask, lost, scores_loss
 from hypersd.shapes.teacher import END, build_tokenizer
 
@@ -52,7 +53,7 @@ def test_pictures_without_words_of_style_are_seen_twice(task: RobustClipTask) ->
     shown: list[Tensor] = []
     task.model.visual.register_forward_hook(lambda module, given, found: shown.append(given[0]))
     rows = torch.randint(24, (16,), generator=torch.Generator().manual_seed(0))
-    clean = nets.as_input(task.data.pictures[rows.numpy()])
+    clean = to_unit(task.data.pictures[rows.numpy()])
     again = clean[~task.data.styled[rows]]
     loss, scalars = task.loss(0, torch.Generator().manual_seed(0))
     torch.testing.assert_close(shown[0][:16], clean)

@@ -12,7 +12,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from hypersd.shapes import corruptions, nets
+from hypersd.pictures import to_unit
+from hypersd.shapes import corruptions
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
 
@@ -33,12 +34,12 @@ def levels(x: Tensor) -> Any:
 def test_jpeg_is_pillows(quality: int) -> None:
     """But for libjpeg's integer arithmetic: a level on average, where JPEG costs several."""
     expected = np.stack([through_pillow(image, quality) for image in PICTURES])
-    found = levels(corruptions.jpeg(nets.as_input(PICTURES), torch.full((8,), float(quality))))
+    found = levels(corruptions.jpeg(to_unit(PICTURES), torch.full((8,), float(quality))))
     assert np.abs(found - expected).mean() < 1.0 < np.abs(expected - PICTURES).mean() / 2.5
 
 
 def test_each_picture_has_a_quality_of_its_own() -> None:
-    x = nets.as_input(PICTURES[:2])
+    x = to_unit(PICTURES[:2])
     both = corruptions.jpeg(x, torch.tensor([10.0, 95.0]))
     for i, quality in enumerate((10.0, 95.0)):
         alone = corruptions.jpeg(x[i : i + 1], torch.tensor([quality]))
@@ -46,7 +47,7 @@ def test_each_picture_has_a_quality_of_its_own() -> None:
 
 
 def test_blur_is_scipys_away_from_the_border() -> None:
-    x = nets.as_input(PICTURES[:2])
+    x = to_unit(PICTURES[:2])
     found = corruptions.blurred(x, torch.tensor([0.0, 1.5]))
     expected = gaussian_filter(x[1].double().numpy(), (0, 1.5, 1.5), truncate=8.0)
     torch.testing.assert_close(found[0], x[0])
@@ -62,7 +63,7 @@ def test_noise_has_its_deviation() -> None:
 
 
 def test_all_draws_are_the_generators() -> None:
-    x = nets.as_input(PICTURES)
+    x = to_unit(PICTURES)
     twice = [corruptions.corrupted(x, torch.Generator().manual_seed(3)) for _ in range(2)]
     torch.testing.assert_close(*twice, rtol=0, atol=0)
     assert twice[0].abs().max() <= 1 and (twice[0] != x).flatten(1).any(dim=1).all()
