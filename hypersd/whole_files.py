@@ -54,7 +54,7 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
 
 def _beside(path: Path) -> Path:
     """This process's own name beside `path`."""
-    _clear(path.parent)
+    _clear(path.parent.absolute())
     return path.with_name(f".{path.name}.{os.getpid()}{BEGUN}")
 
 

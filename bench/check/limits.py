@@ -8,6 +8,7 @@ precision and batch size are those of the baseline.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from bench.check.verdicts import Outcome, Verdict
 from bench.results.run_folder import RunFolder
@@ -32,20 +33,20 @@ def limit_verdicts(
             why = "in the baseline, but not in this run; write the baseline anew if that is meant"
             found.append(Verdict(before.name, "contestant", "inconclusive", why))
             continue
-        elsewhere = _elsewhere(run, base)
-        found += _speed(before, after, chosen["seconds"], elsewhere)
-        found += _memory(before, after, chosen["memory"], elsewhere)
+        skipped = _other_machine(run, base)
+        found += _speed(before, after, chosen["seconds"], skipped)
+        found += _memory(before, after, chosen["memory"], skipped)
         found += _broken(run, base, before, after)
     return found
 
 
 def added(run: RunFolder, base: RunFolder) -> list[str]:
-    """Contestants of the run that the baseline does not have; they are judged by nobody."""
+    """Contestants of the run that the baseline does not have; they are not judged."""
     known = {c.name for c in base.summary.contestants}
     return [c.name for c in run.summary.contestants if c.name not in known]
 
 
-def _elsewhere(run: RunFolder, base: RunFolder) -> str:
+def _other_machine(run: RunFolder, base: RunFolder) -> str:
     """What of the machine differs, in words; empty where nothing does."""
     mine, theirs = run.summary.environment, base.summary.environment
     other = [key for key in SAME_MACHINE if mine.get(key) != theirs.get(key)]
@@ -53,37 +54,37 @@ def _elsewhere(run: RunFolder, base: RunFolder) -> str:
 
 
 def _speed(
-    before: Contestant, after: Contestant, limit: Margin | None, elsewhere: str
+    before: Contestant, after: Contestant, limit: Margin | None, skipped: str
 ) -> list[Verdict]:
     old, new = before.seconds_per_image, after.seconds_per_image
     if old is None or new is None or limit is None:
         return []
-    if not elsewhere and old.batch != new.batch:
-        elsewhere = f"not compared: {old.batch} -> {new.batch} images at once"
-    row = _limited("seconds per image", before.name, old.median, new.median, limit, elsewhere)
+    if not skipped and old.batch != new.batch:
+        skipped = f"not compared: {old.batch} -> {new.batch} images at once"
+    row = _limited("seconds per image", before.name, old.median, new.median, limit, skipped)
     if row.outcome == "regress" and new.median <= old.p90:
-        return [Verdict(**{**vars(row), "outcome": "pass", "why": "within the baseline's p90"})]
+        return [replace(row, outcome="pass", why="within the baseline's p90")]
     return [row]
 
 
 def _memory(
-    before: Contestant, after: Contestant, limit: Margin | None, elsewhere: str
+    before: Contestant, after: Contestant, limit: Margin | None, skipped: str
 ) -> list[Verdict]:
     old, new = before.peak_memory_bytes, after.peak_memory_bytes
     if old is None or new is None or limit is None:
         return []
-    return [_limited("memory", before.name, old, new, limit, elsewhere)]
+    return [_limited("memory", before.name, old, new, limit, skipped)]
 
 
 def _limited(
-    subject: str, name: str, old: float, new: float, limit: Margin, elsewhere: str
+    subject: str, name: str, old: float, new: float, limit: Margin, skipped: str
 ) -> Verdict:
     allowed = margins.size(limit, old)
     ratio = f"{100 * (new / old - 1):+.0f} %" if old else "from nothing"
     outcome: Outcome = "regress" if new - old > allowed else "pass"
     why = f"{ratio}, limit +{limit}"
-    if elsewhere:
-        outcome, why = "skipped", elsewhere
+    if skipped:
+        outcome, why = "skipped", skipped
     return Verdict(name, subject, outcome, why, old, new, new - old, loss=new - old, margin=allowed)
 
 

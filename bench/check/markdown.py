@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.check.pictures import Worst
 from bench.check.verdicts import OUTCOMES, Verdict
+from bench.check.worst_prompts import Worst
 
 SIGNS = {"regress": "❌ regress", "inconclusive": "❔ inconclusive", "pass": "✅ pass",
          "skipped": "not compared"}  # fmt: skip

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.check import baseline, junit, limits, markdown, pictures, protocol, verdicts
+from bench.check import baseline, junit, limits, markdown, protocol, verdicts, worst_prompts
 from bench.check.markdown import Page
 from bench.check.verdicts import Verdict, metric_verdicts
 from bench.errors import UsageError
@@ -80,7 +80,7 @@ def judged(run: RunFolder, base: RunFolder, name: str, bounds: Bounds) -> Page:
         *limits.limit_verdicts(run, base, bounds.get("limits") or {}),
     ]
     changed = {
-        c.name: protocol.changes(run, base, c.name) or _silent(run, base, c.name)
+        c.name: protocol.changes(run, base, c.name) or _unexplained(run, base, c.name)
         for c in base.summary.contestants
         if c.name in names
     }
@@ -92,11 +92,11 @@ def judged(run: RunFolder, base: RunFolder, name: str, bounds: Bounds) -> Page:
         changed={key: clauses for key, clauses in changed.items() if clauses},
         environment=protocol.environment(run, base),
         added=limits.added(run, base),
-        worst=pictures.worst(rows, run, base, run.path / "check" / "pictures"),
+        worst=worst_prompts.worst(rows, run, base, run.path / "check" / "pictures"),
     )
 
 
-def _silent(run: RunFolder, base: RunFolder, name: str) -> list[str]:
+def _unexplained(run: RunFolder, base: RunFolder, name: str) -> list[str]:
     """A clause where an unchanged contestant drew other pictures than the baseline's."""
     mine, theirs = run.features(name), base.features(name)
     if not (mine.keys() & theirs.keys()) - {"index", "seed"}:
@@ -135,14 +135,14 @@ def _write(page: Page, out: Path, published: str | None) -> None:
     published: the address at which `out`/pictures will be found.
     """
     out.mkdir(parents=True, exist_ok=True)
-    _whole(out / "junit.xml", junit.xml(page.suite, page.verdicts))
+    _save(out / "junit.xml", junit.xml(page.suite, page.verdicts))
     beside = markdown.render(page, lambda path: path.relative_to(out).as_posix())
-    _whole(out / "summary.md", beside.encode())
+    _save(out / "summary.md", beside.encode())
     rows = [{k: v for k, v in dataclasses.asdict(row).items() if k != "losses"}
             for row in page.verdicts]  # fmt: skip
     told = {"outcome": page.outcome, "suite": page.suite, "baseline": page.baseline,
             "changed": page.changed, "environment": page.environment, "verdicts": rows}  # fmt: skip
-    _whole(out / "check.json", (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+    _save(out / "check.json", (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
     place = os.environ.get(STEP_SUMMARY)
     if place:
         text = markdown.render(page, _published(out, published)).encode()
@@ -161,7 +161,7 @@ def _published(out: Path, address: str | None) -> Callable[[Path], str] | None:
     return lambda path: f"{address.rstrip('/')}/{path.relative_to(out / 'pictures').as_posix()}"
 
 
-def _whole(path: Path, content: bytes) -> None:
+def _save(path: Path, content: bytes) -> None:
     with written_whole(path) as beside:
         beside.write_bytes(content)
 

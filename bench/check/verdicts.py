@@ -143,11 +143,11 @@ def renumbered(results: Mapping[str, Result], places: Mapping[int, int]) -> dict
     for metric, result in results.items():
         ids = np.array([places[int(index)] for index in result.prompts], np.int64)
         order = np.argsort(ids)
-        parts = {
-            part: None if values is None else values[order]
-            for part, values in (("per_prompt", result.per_prompt), ("influence", result.influence))
-        }
-        found[metric] = Result(**{**vars(result), "prompts": ids[order], **parts})
+        scores, influence = (
+            None if values is None else values[order]
+            for values in (result.per_prompt, result.influence)
+        )
+        found[metric] = replace(result, prompts=ids[order], per_prompt=scores, influence=influence)
     return found
 
 

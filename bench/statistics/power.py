@@ -35,8 +35,7 @@ def prompts_for(error: float, prompts: int, difference: float, *, tests: int = 1
     """
     if not difference > 0:
         return None
-    needed = prompts * (detectable(error, tests=tests) / difference) ** 2
-    return max(2, math.ceil(needed * (1 - 1e-12))) if needed < MOST else None
+    return _whole(prompts * (detectable(error, tests=tests) / difference) ** 2)
 
 
 def prompts_to_rule_out(error: float, prompts: int, distance: float) -> int | None:
@@ -47,5 +46,8 @@ def prompts_to_rule_out(error: float, prompts: int, distance: float) -> int | No
     if not distance > 0:
         return None
     z = NormalDist()
-    needed = prompts * ((z.inv_cdf(1 - ALPHA) + z.inv_cdf(POWER)) * error / distance) ** 2
-    return max(2, math.ceil(needed * (1 - 1e-12))) if needed < MOST else None
+    return _whole(prompts * ((z.inv_cdf(1 - ALPHA) + z.inv_cdf(POWER)) * error / distance) ** 2)
+
+
+def _whole(prompts: float) -> int | None:
+    return max(2, math.ceil(prompts * (1 - 1e-12))) if prompts < MOST else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -102,12 +103,13 @@ def test_a_disk_that_is_full_while_the_check_is_written(
 ) -> None:
     base, run = write_run("base", made), write_run("run", made)
 
-    def full(*_: object) -> None:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bench.check.task._whole", full)
+    monkeypatch.setattr(os, "fsync", full)
     refused(check(run, base), "No space left on device")
     assert (run / "result.json").is_file()
+    assert list((run / "check").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -33,20 +33,20 @@ class Worst:
 def worst(verdicts: Sequence[Verdict], run: RunFolder, base: RunFolder, out: Path) -> list[Worst]:
     """The worst prompts of every contestant that did not pass, pictures copied below `out`.
 
-    One metric speaks for a contestant: of those that regressed (else: are undecided) the one with
+    They are those of one metric: of those that regressed (else: are undecided) the one with
     the largest loss in margins, a metric with scores before a distance.  Prompts with pictures on
     both sides come first; without any, the worst prompts are told in words.
     """
     found = []
     shutil.rmtree(out, ignore_errors=True)  # those of an earlier check
     for name in dict.fromkeys(v.contestant for v in verdicts):
-        told = _speaker([v for v in verdicts if v.contestant == name], base)
-        if told is not None:
-            found += _of(told, run, base, out)
+        verdict = _worst_metric([v for v in verdicts if v.contestant == name], base)
+        if verdict is not None:
+            found += _of(verdict, run, base, out)
     return found
 
 
-def _speaker(verdicts: Sequence[Verdict], base: RunFolder) -> Verdict | None:
+def _worst_metric(verdicts: Sequence[Verdict], base: RunFolder) -> Verdict | None:
     for outcome in ("regress", "inconclusive"):
         rows = [v for v in verdicts if v.outcome == outcome and any(v.losses.values())]
         rows = [v for v in rows if outcome == "regress" or (v.loss or 0.0) > 0]
