@@ -23,6 +23,8 @@ from bench.metrics.networks.base import Network
 from bench.statistics.metrics import METRICS, Maker
 from bench.statistics.result import Result
 
+Make = Callable[[str, Network, Mapping[str, str]], Metric]
+
 __all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "metric", "network_of"]
 
 
@@ -36,11 +38,9 @@ def metric(
     Raises UsageError: unknown metric or setting, missing weights or reference, a reference of
     another network (`hypersd.hub.NotFetched` for weights that a run would fetch first).
     """
-    given = settings or {}
-    make: Callable[[str, Network, Mapping[str, str]], Metric]
-    network = network_of(name, given, published=published)
-    make = _found(_maker(name, published).make)
-    return make(name, network, given)
+    network = network_of(name, settings, published=published)
+    make: Make = _named(_maker(name, published).make)
+    return make(name, network, settings or {})
 
 
 def network_of(
@@ -48,13 +48,15 @@ def network_of(
 ) -> Network:
     """The network under a metric, by name and settings. Raises UsageError as `metric`."""
     maker = _maker(name, published)
-    make: Callable[..., Network] = _found(maker.network)
+    make: Callable[..., Network] = _named(maker.network)
+    given = settings or {}
     of_network = tuple(inspect.signature(make).parameters)
     valid = (*of_network, *maker.keys)
-    for key in settings or {}:
+    for key in given:
         if key not in valid:
-            raise UsageError(f"metrics.{name}: no setting {key!r}; {nearest(key, valid)}")
-    return make(**{key: value for key, value in (settings or {}).items() if key in of_network})
+            hint = nearest(key, valid) if valid else "it has none on these networks"
+            raise UsageError(f"metrics.{name}: no setting {key!r}; {hint}")
+    return make(**{key: value for key, value in given.items() if key in of_network})
 
 
 def _maker(name: str, published: bool) -> Maker:
@@ -68,6 +70,6 @@ def _maker(name: str, published: bool) -> Maker:
     return found
 
 
-def _found(words: str) -> Any:
-    module, _, attribute = words.partition(":")
+def _named(place: str) -> Any:
+    module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)
