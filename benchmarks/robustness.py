@@ -22,18 +22,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bench.metrics import METRICS, PAIRED, extractor, metric
+from bench.metrics import extractor, metric
+from bench.statistics.metrics import METRICS
 from benchmarks.measure import machine
 from hypersd.shapes import captions
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import Scene, choose, generator, sample_scene
-from hypersd.shapes.weights import FOLDER, weights_path
+from hypersd.shapes.weights import weights_path
 
 Images = NDArray[np.uint8]  # [N, 64, 64, 3]
 Values = dict[str, float]  # by metric
 START = 50_000  # between the prompts and the references of the test split
 REPEATED = 50  # different pictures where pictures repeat; `diversity` compares those that would
 BATCH = 100
+WORLDS = [name for name, row in METRICS.items() if row.world is not None]
 ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
 
 
@@ -48,7 +50,7 @@ class Shown:
 def main(arguments: list[str]) -> None:
     """Print a Markdown table, write the values beside it."""
     given = dict(word.split("=", 1) for word in arguments)
-    n, names = int(given.get("n", 500)), given.get("metrics", ",".join(METRICS)).split(",")
+    n, names = int(given.get("n", 500)), given.get("metrics", ",".join(WORLDS)).split(",")
     scenes = [sample_scene("test", START + i) for i in range(n)]
     real = Shown(np.stack([render(s) for s in scenes]), [captions.caption(s) for s in scenes])
     found = {"real": values(names, real, real)}
@@ -66,17 +68,18 @@ def main(arguments: list[str]) -> None:
 def values(names: list[str], shown: Shown, real: Shown) -> Values:
     """Every metric's value; one that compares pictures with the teacher's is given the real ones in
     their place."""
-    references = {name: FOLDER / f"reference/{name}.safetensors" for name in ("real", "teacher")}
     found = {}
     for name in names:
-        judge = metric(name, {**references, "against": "real pictures"})
+        judge = metric(name, {"against": "real pictures"} if METRICS[name].paired else {})
         network = extractor(judge.extractor)
         features = np.concatenate([
-            network.between(shown.images[part], real.images[part]) if name in PAIRED
+            network.between(shown.images[part], real.images[part]) if METRICS[name].paired
             else network(shown.images[part], shown.prompts[part])
             for part in parts(len(shown.images))
         ])  # fmt: skip
-        clusters = np.arange(len(features)) % (REPEATED if name == "diversity" else len(features))
+        clusters = np.arange(len(features)) % (
+            REPEATED if METRICS[name].of_repeats else len(features)
+        )
         found[name] = judge.evaluate(features, shown.prompts, clusters.tolist()).value
     return found
 

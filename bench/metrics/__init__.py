@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import Any
+from pkgutil import resolve_name
 
 from bench.errors import UsageError, nearest
 from bench.metrics.base import Extractor, Metric
@@ -38,8 +37,9 @@ def metric(
     Raises UsageError: unknown metric or setting, missing weights or reference, a reference of
     another network (`hypersd.hub.NotFetched` for weights that a run would fetch first).
     """
+    maker = _maker(name, published)
     network = network_of(name, settings, published=published)
-    make: Make = _named(_maker(name, published).make)
+    make: Make = resolve_name(maker.make)
     return make(name, network, settings or {})
 
 
@@ -48,7 +48,7 @@ def network_of(
 ) -> Network:
     """The network under a metric, by name and settings. Raises UsageError as `metric`."""
     maker = _maker(name, published)
-    make: Callable[..., Network] = _named(maker.network)
+    make: Callable[..., Network] = resolve_name(maker.network)
     given = settings or {}
     of_network = tuple(inspect.signature(make).parameters)
     valid = (*of_network, *maker.keys)
@@ -68,8 +68,3 @@ def _maker(name: str, published: bool) -> Maker:
         valid = [known for known, maker in makers.items() if maker is not None]
         raise UsageError(f"no metric {name!r}{where}; {nearest(name, valid)}")
     return found
-
-
-def _named(place: str) -> Any:
-    module, _, attribute = place.partition(":")
-    return getattr(import_module(module), attribute)
