@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import UsageError, nearest
 from bench.run import processes
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from bench.study.task import StudyOptions
     from bench.suite.suite import Suite
 
-RUN = ("task", "limit", "device", "precomputed", "batch", "random_weights", "compile")
+T = TypeVar("T", bound="DataclassInstance")
+RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile")
 CHECK = ("baseline", "update", "pictures")
 STUDY = ("port", "host", "token", "votes", "simulate")
+WORDS = ("task", *RUN, *CHECK, *STUDY)  # keys beside those of a suite and of paths
 GOES_WITH = {
     "run": ("report", "check", "study"),
     "runs": ("report",),
@@ -59,8 +61,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
   batch=N|best        images at once; default by device; best: tried out for each contestant
   random_weights=true networks of the real shapes with random weights, to measure seconds and
                       memory without a download; every page says so
-  compile=true        run every UNet through torch.compile; minutes for each first, and images of
-                      their own, since rounding is another
+  compile=true        run every UNet through torch.compile; adds minutes per contestant, and
+                      images are cached separately (rounding differs)
   export=DIR          write this run's features as shipped ones (for maintainers)
 
 With task=check, and the suite's own words or run=DIR:
@@ -143,14 +145,14 @@ def read(words: list[str]) -> Command:
     """A command line, checked. Raises UsageError for anything that is not valid."""
     from bench.suite import compose, suite
 
-    paths, overrides = compose.split(words, (*RUN, *CHECK, *STUDY))
+    paths, overrides = compose.split(words, WORDS)
     name = paths.get("suite")
     if name is None and not {"run", "runs"} & paths.keys() and "task=study" not in overrides:
         raise UsageError(f"suite=NAME is missing; there are {', '.join(suite.names())}")
     values = compose.compose(name, overrides)
     keys = {compose.key(override) for override in overrides} | paths.keys()
-    task = _task(values.get("task", "run"), keys)
-    own = {key: values.pop(key) for key in (*RUN, *CHECK, *STUDY) if key in values}
+    task = _task(str(values.get("task", "run")), keys)
+    own = {key: values.pop(key) for key in WORDS if key in values}
     if name is None:
         for key in values:
             raise UsageError(f"{key}=...: is a key of a suite; give suite=NAME as well")
@@ -167,10 +169,10 @@ def read(words: list[str]) -> Command:
     )
 
 
-def _task(task: Any, keys: AbstractSet[str]) -> str:
+def _task(task: str, keys: AbstractSet[str]) -> str:
     """The task, where all keys go with it."""
     if task not in TASKS:
-        raise UsageError(f"task={task}: {nearest(str(task), TASKS)}")
+        raise UsageError(f"task={task}: {nearest(task, TASKS)}")
     for key in sorted(keys & GOES_WITH.keys()):
         if task not in GOES_WITH[key]:
             valid = " or ".join(f"task={name}" for name in GOES_WITH[key])
@@ -182,7 +184,7 @@ def _task(task: Any, keys: AbstractSet[str]) -> str:
 
         there = f"there are {', '.join(names())}, or" if names() else "there is none yet, but give"
         raise UsageError(f"baseline=NAME is missing; {there} a folder with a slash")
-    return str(task)
+    return task
 
 
 def _study_keys(keys: AbstractSet[str]) -> None:
@@ -199,13 +201,13 @@ def _study_keys(keys: AbstractSet[str]) -> None:
 def _run_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> RunOptions:
     from bench.run.options import RunOptions
 
-    given = {key: own[key] for key in RUN if key in own and key != "task"}
-    batch = given.get("batch")
+    batch, best = own.get("batch"), False
     if isinstance(batch, str):
         if batch not in BATCHES:
             raise UsageError(f"batch={batch}: {nearest(batch, BATCHES)}")
-        given |= {"batch": None, "best_batch": batch == "best"}
-    options = replace(validation.read(RunOptions, given), **_of(RunOptions, places))
+        batch, best = None, batch == "best"
+    options = _options(RunOptions, RUN, {**own, "batch": batch}, places)
+    options = replace(options, best_batch=best)
     if options.images is not None and not options.images.is_dir():
         raise UsageError(f"images={options.images}: no such folder")
     if options.export is not None and options.limit is not None:
@@ -216,20 +218,22 @@ def _run_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> RunOptio
 def _check_options(own: Mapping[str, Any]) -> CheckOptions:
     from bench.check.task import CheckOptions
 
-    return validation.read(CheckOptions, {key: own[key] for key in CHECK if key in own})
+    return _options(CheckOptions, CHECK, own, {})
 
 
 def _study_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> StudyOptions:
     from bench.study.task import StudyOptions
 
-    given = validation.read(StudyOptions, {key: own[key] for key in STUDY if key in own})
-    return replace(given, **_of(StudyOptions, places))
+    return _options(StudyOptions, STUDY, own, places)
 
 
-def _of(kind: type[DataclassInstance], places: Mapping[str, Path]) -> dict[str, Any]:
-    """The paths that are fields of these options, as they stand."""
+def _options(
+    kind: type[T], keys: Iterable[str], own: Mapping[str, Any], places: Mapping[str, Path]
+) -> T:
+    """The options among the words, and those of the paths that are fields of it as they stand."""
+    given = validation.read(kind, {key: own[key] for key in keys if key in own})
     names = {field.name for field in fields(kind)}
-    return {name: path for name, path in places.items() if name in names}
+    return replace(given, **{name: path for name, path in places.items() if name in names})
 
 
 def _suite(name: str, values: dict[str, Any], options: RunOptions) -> Suite:

@@ -149,40 +149,40 @@ def read(
                          "'.' and '-', at most 100")  # fmt: skip
     present = {name: value for name, value in values.items() if value is not None}
     given = validation.read(Given, present, where)
-    base = given.base or defaults.base or DEFAULT_BASE
-    if key in ANCHORS:
-        _only(where, present, ("base", "images"), f"{key!r} is an anchor and")
-        folder = given.images or ""
-        return ContestantSettings(
-            key, key, key, folder, base, (), Sampling(), precision=defaults.precision
-        )
     source, weights = _source(where, given)
-    method = given.method or key
-    if source == "images":
-        _only(where, present, ("images", "method"), "a folder of images")
-        return ContestantSettings(key, method, source, weights, base, (), Sampling())
-    settings = ContestantSettings(
+    plain = ContestantSettings(
         key=key,
-        method=method,
+        method=given.method or key,
         source=source,
         weights=weights,
-        base=weights if source == "pipeline" else base,
+        base=given.base or defaults.base or DEFAULT_BASE,
+        steps=(),
+        sampling=Sampling(),
+        precision=defaults.precision,
+    )
+    if key in ANCHORS:
+        _only(where, present, ("base", "images"), f"{key!r} is an anchor and")
+        return replace(plain, source=key)
+    if source == "images":
+        _only(where, present, ("images", "method"), "a folder of images")
+        return replace(plain, precision="fp32")
+    drawn = replace(
+        plain,
+        base=weights if source == "pipeline" else plain.base,
         steps=given.steps or steps,
         sampling=replace(_start(where, key, given, defaults.methods), **given.of_sampling),
         lora_scale=given.lora_scale,
-        precision=defaults.precision,
         size=given.size,
     )
-    _fits(where, settings)
-    return settings
+    _fits(where, drawn)
+    return drawn
 
 
 def _only(where: str, present: Values, valid: tuple[str, ...], what: str) -> None:
     for name in present:
         if name not in valid:
-            raise UsageError(
-                f"{where}: {what} takes no setting but {' and '.join(map(repr, valid))}"
-            )
+            but = " and ".join(map(repr, valid))
+            raise UsageError(f"{where}.{name}: {what} takes no setting but {but}")
 
 
 def _source(where: str, given: Given) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from bench import cli
+from bench.check.task import CheckOptions
 from bench.run import progress
+from bench.run.options import RunOptions
+from bench.study.task import StudyOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 Completed = subprocess.CompletedProcess[str]
@@ -49,6 +54,12 @@ def call(tmp_path: Path) -> Call:
         ("suite=shapes_1step metrics=[fdi]", "did you mean 'fid'?"),
         ("suite=shapes_1step margins.clip=wide", "margins.clip=wide: must be a number"),
         ("suite=shapes_1step task=rum", "did you mean 'run'?"),
+        ("suite=shapes_1step task=[run]", "task=['run']: did you mean 'run'?"),
+        (
+            "suite=shapes_1step margins.clpi=1",
+            "unknown key 'clpi' in margins; did you mean 'clip'?",
+        ),
+        ("suite=shapes_1step limits.seconds=2", "limits.seconds=2: must be a percentage"),
         ("suite=shapes_1step device=gpu", "did you mean 'cpu'?"),
         ("suite=shapes_1step limit=0", "limit=0"),
         ("suite=shapes_1step batch=0", "batch=0"),
@@ -108,6 +119,29 @@ def test_a_faulty_suite_file_is_refused(
 def test_help_names_the_suites(call: Call) -> None:
     done = call("--help")
     assert done.returncode == 0 and "shapes_1to8" in done.stdout and "task=plan" in done.stdout
+
+
+def test_the_package_is_the_same_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "suite=shapes_1stp"],
+        cwd=tmp_path, check=False, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    _refused(done, "did you mean 'shapes_1step'?")
+
+
+def test_each_task_gets_its_own_options() -> None:
+    run = cli.read(["suite=shapes_1step", "limit=10", "batch=best", "compile=true", "out=a=b"])
+    assert run.options == RunOptions(limit=10, best_batch=True, compiled=True, out=Path("a=b"))
+    assert run.suite is not None and run.suite.contestants[0].compiled
+    assert (run.check, run.study) == (None, None)
+    check = cli.read(["task=check", "run=x", "baseline=./y", "update=true"])
+    assert check.check == CheckOptions("./y", update=True)
+    assert (check.suite, check.finished) == (None, Path("x"))
+    study = cli.read(["task=study", "run=x", "votes=7", "import=v.json"])
+    assert study.study == StudyOptions(votes=7, imported=Path("v.json"))
+    together = cli.read(["task=report", "runs=[a,b]", "out=c"])
+    assert (together.together, together.options.out) == ((Path("a"), Path("b")), Path("c"))
 
 
 def test_no_torch_is_imported_for_a_plan() -> None:

@@ -172,3 +172,17 @@ def test_what_nests_too_deeply_is_refused() -> None:
         data = [data]
     with pytest.raises(UsageError, match="options"):
         read(Settings, data, "options")
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(UsageError, match="options is no plain data"):
+        read(Settings, {"title": "a\udcff"}, "options")
+
+
+def test_a_bound_is_said_with_all_its_digits() -> None:
+    @dataclass(frozen=True)
+    class Seeded:
+        seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+
+    with pytest.raises(UsageError, match=r"from 0 to 4294967295$"):
+        read(Seeded, {"seed": -1})
