@@ -94,10 +94,11 @@ def of_a_head(name: str, network: Network, settings: Mapping[str, str]) -> Aesth
         import torch
 
         from hypersd.rewards import affine
+        from hypersd.rewards.tensors import tensors
 
         path = weights.find(what, source)
         try:
-            head = affine.of_layers(weights.tensors(path))
+            head = affine.of_layers(tensors(path))
         except ValueError as error:
             raise UsageError(f"{path}: {error}") from None
         return head(torch.as_tensor(features)).numpy()

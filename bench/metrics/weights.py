@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from hypersd import hub
 from hypersd.reference import SCHEME, Reference, reference
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 _URL = re.compile(r"(?P<url>https://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0-9a-f]{8,64})")
 
@@ -163,35 +163,3 @@ def _sha256(path: Path, size: int, changed: int) -> str:
     del size, changed
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def tensors(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a .safetensors file, or of a pickle that may hold nothing but data.
-
-    A dict under `state_dict` or `model` is taken out of its wrapping.
-    Raises UsageError for a damaged file, or one that would run code.
-    """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            loaded: Mapping[str, Tensor] = load_file(path)
-            return loaded
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, SafetensorError, EOFError) as error:
-        raise UsageError(f"{path}: not readable as weights ({_first(error)})") from None
-    except Exception as error:  # pickle raises what it likes
-        raise UsageError(f"{path}: holds more than tensors ({_first(error)})") from None
-    for wrapping in ("state_dict", "model"):
-        if isinstance(held, dict) and isinstance(held.get(wrapping), dict):
-            held = held[wrapping]
-    if not isinstance(held, dict) or not all(isinstance(t, torch.Tensor) for t in held.values()):
-        raise UsageError(f"{path}: expected tensors by name")
-    return held
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:120]

@@ -5,8 +5,7 @@ Resizing is bicubic with antialiasing, as Pillow's but in floating point, so tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from hypersd.errors import UsageError
 from hypersd.hub import local_file, local_folder
 from hypersd.rewards import affine, blip
 from hypersd.rewards.options import Reward, RewardOptions
+from hypersd.rewards.tensors import tensors
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 
@@ -97,24 +97,6 @@ def prepared(images: Tensor, side: int) -> Tensor:
     top, left = (round((n - side) / 2) for n in size)
     x = (x[..., top : top + side, left : left + side] + 1) / 2
     return (x - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1)
-
-
-def tensors(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a .safetensors file, or of a pickle that may hold nothing but data.
-
-    Raises UsageError for a damaged file, or one that would run code.
-    """
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle raises what it likes
-        raise UsageError(f"reward {path}: {str(error).splitlines()[0]}") from None
-    if not isinstance(held, dict) or not all(isinstance(v, Tensor) for v in held.values()):
-        raise UsageError(f"reward {path}: expected tensors by name")
-    return held
 
 
 def _clip(name: str, device: torch.device) -> tuple[Any, Any]:

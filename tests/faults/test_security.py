@@ -64,7 +64,8 @@ def test_statistics_of_others_run_nothing(tmp_path: Path, bomb: Path) -> None:
     """Reference statistics as clean-fid and others publish them are npz, which may hold pickles."""
     import numpy as np
 
-    from bench.metrics import references, weights
+    from bench.metrics import references
+    from hypersd.rewards.tensors import tensors
 
     path = tmp_path / "stats.npz"
     np.savez(path, mu=np.array([Bomb(bomb)], dtype=object), sigma=np.zeros((1, 1)))
@@ -73,7 +74,7 @@ def test_statistics_of_others_run_nothing(tmp_path: Path, bomb: Path) -> None:
     path = tmp_path / "network.pt"
     path.write_bytes(pickle.dumps(Bomb(bomb)))
     with pytest.raises(UsageError, match="holds more than tensors"):
-        weights.tensors(path)
+        tensors(path)
 
 
 def edited(tiny_base: Path, folder: Path, part: str, library: str, name: str) -> Path:

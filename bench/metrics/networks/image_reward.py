@@ -62,9 +62,10 @@ class ImageRewardNetwork:
         from tokenizers import BertWordPieceTokenizer
 
         from hypersd.rewards import affine, blip
+        from hypersd.rewards.tensors import tensors
 
         self.device, path = device, network.path
-        state = weights.tensors(path)
+        state = tensors(path)
         try:
             self.head = affine.of_layers(blip.below("mlp.", state))
             self.vision = blip.vision(blip.below("blip.visual_encoder.", state)).to(device)

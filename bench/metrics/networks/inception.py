@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import UsageError, nearest
-from bench.metrics import resize, weights
+from bench.metrics import resize
 from bench.metrics.networks.base import Network
 
 if TYPE_CHECKING:
@@ -64,11 +64,13 @@ class InceptionNetwork:
     """A loaded Inception."""
 
     def __init__(self, network: Inception, device: str) -> None:
+        from hypersd.rewards.tensors import tensors
+
         self.prepare = RESIZES[network.resize]
         path = network.path
         model = architecture()
         try:
-            model.load_state_dict(weights.tensors(path))
+            model.load_state_dict(tensors(path))
         except (RuntimeError, KeyError) as error:
             words = " ".join(str(error).split())
             raise UsageError(f"{path}: not Inception's weights ({words[:120]})") from None

@@ -85,9 +85,11 @@ class LpipsNetwork:
 def _model(network: Lpips) -> Any:
     from torchmetrics.functional.image.lpips import _LPIPS
 
+    from hypersd.rewards.tensors import tensors
+
     path = network.path
     model = _LPIPS(net=network.net, pnet_rand=True)  # the heads' weights, not the backbone's
-    held = weights.tensors(path)
+    held = tensors(path)
     try:  # torchvision's features.0 is slice1.0 there, and so on
         named = {name: held[f"features.{name.split('.', 1)[1]}"] for name in model.net.state_dict()}
         model.net.load_state_dict(named)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.errors import UsageError
-from bench.metrics import resize, weights
+from bench.metrics import resize
 from bench.metrics.base import Features
 from bench.metrics.networks.base import FolderNetwork, TextNetwork
 from bench.metrics.networks.clip import MEAN, STD
@@ -83,10 +83,12 @@ class PickNetwork:
 def _model(folder: Path) -> Any:
     from transformers import CLIPConfig, CLIPModel
 
+    from hypersd.rewards.tensors import tensors
+
     path = folder / "model.safetensors"
     try:
         model = CLIPModel(CLIPConfig.from_json_file(folder / "config.json"))
-        missing, unexpected = model.load_state_dict(_plain(weights.tensors(path)), strict=False)
+        missing, unexpected = model.load_state_dict(_plain(tensors(path)), strict=False)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
         words = " ".join(str(error).split())
         raise UsageError(f"{path}: not PickScore's weights ({words[:120]})") from None
