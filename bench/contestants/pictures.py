@@ -58,4 +58,4 @@ def check_complete(folder: Path, indices: Sequence[int]) -> None:
         first = ", ".join(f"{index:05d}" for index in absent[:5])
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         raise UsageError(f"images={folder}: {len(absent)} of {len(indices)} images are missing: "
-                         f"{first}{more} (.png, .jpg or .webp)")  # fmt: skip
+                         f"{first}{more} (.png, .jpg, .jpeg or .webp)")  # fmt: skip

@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 from bench.errors import UsageError, nearest
 from bench.metrics import Network, extractor, network_of
 from bench.metrics.references import Sample, path_of
+from bench.results.pictures import IMAGE_SUFFIXES
 from bench.statistics.metrics import METRICS
 from bench.suite import protocols
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def images(folder: Path) -> list[Path]:
     """The pictures of a folder, by name. Raises UsageError for fewer than two."""
-    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in SUFFIXES)
+    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
     if len(found) < 2:
-        raise UsageError(f"{folder}: holds {len(found)} images ({', '.join(SUFFIXES)})")
+        raise UsageError(f"{folder}: holds {len(found)} images ({', '.join(IMAGE_SUFFIXES)})")
     return found
 
 
