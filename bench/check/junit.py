@@ -23,9 +23,12 @@ def xml(suite: str, verdicts: Sequence[Verdict]) -> bytes:
         rows = [v for v in verdicts if v.contestant == name]
         group = ElementTree.SubElement(root, "testsuite", {"name": _clean(name), **_counts(rows)})
         for row in rows:
-            place = f"{suite}.{name}"
             case = ElementTree.SubElement(
-                group, "testcase", classname=_clean(place), name=_clean(row.subject), time="0"
+                group,
+                "testcase",
+                classname=_clean(f"{suite}.{name}"),
+                name=_clean(row.subject),
+                time="0",
             )
             if row.outcome in TAGS:
                 said = {"message": _clean(row.why), "type": row.outcome}

@@ -67,7 +67,8 @@ def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> in
 
 
 def judged(run: RunFolder, base: RunFolder, name: str, bounds: Bounds) -> Page:
-    """Every verdict on `run`, and what else a summary tells; no pictures yet.
+    """Every verdict on `run`, what changed, and the worst prompts, whose pictures are copied into
+    the run's check/pictures.
 
     Raises UsageError where the two have no contestant in common, or something is missing.
     """
@@ -143,10 +144,10 @@ def _write(page: Page, out: Path, published: str | None) -> None:
     told = {"outcome": page.outcome, "suite": page.suite, "baseline": page.baseline,
             "changed": page.changed, "environment": page.environment, "verdicts": rows}  # fmt: skip
     _save(out / "check.json", (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
-    place = os.environ.get(STEP_SUMMARY)
-    if place:
+    github = os.environ.get(STEP_SUMMARY)
+    if github:
         text = markdown.render(page, _published(out, published)).encode()
-        with open(place, "ab") as file:
+        with open(github, "ab") as file:
             file.write(text[:STEP_LIMIT].decode(errors="ignore").encode() + b"\n")
 
 

@@ -18,7 +18,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Entry:
-    """What a slice holds: arrays by name, and a record of how they were made."""
+    """Arrays by name, and a record of how they were made."""
 
     arrays: Arrays
     record: dict[str, Any]

@@ -122,15 +122,15 @@ def flip_p(
     """
     p: list[float | None] = [None] * len(pairs)
     columns: dict[bytes, list[tuple[int, Array]]] = {}
-    for place, (a, b) in enumerate(pairs):
+    for number, (a, b) in enumerate(pairs):
         scores = shared(a, b)
         if scores is not None:
             ids, x, y = scores
-            columns.setdefault(ids.tobytes(), []).append((place, x - y))
+            columns.setdefault(ids.tobytes(), []).append((number, x - y))
     for same in columns.values():
         found = sign_flip_p(np.stack([d for _, d in same], axis=1), flips=flips, seed=seed)
-        for (place, _), value in zip(same, found, strict=True):
-            p[place] = float(value)
+        for (number, _), value in zip(same, found, strict=True):
+            p[number] = float(value)
     return p
 
 
