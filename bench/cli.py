@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(HELP.format(suites=", ".join(names())), end="")
         return 0
     try:
-        with processes.one_voice():
+        with processes.rank_zero_prints():
             return _dispatch(words)
     except (UsageError, OSError) as error:  # OSError: a full disk, a folder that is gone
         print(f"error: {_whose()}{' '.join(str(error).split())}", file=sys.stderr)
@@ -261,9 +261,10 @@ def _run(command: Command) -> int:
 
 
 def _plan(command: Command) -> int:
-    from bench.run.progress import show_plan
+    from bench.run.progress import console
+    from bench.run.show import show_plan
 
-    show_plan(_planned(command))
+    show_plan(_planned(command), console())
     return 0
 
 

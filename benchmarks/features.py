@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.contestants.pictures import Folder
+from bench.contestants.source import Folder
 from bench.metrics import extractor
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.inception import Inception, architecture

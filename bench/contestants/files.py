@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import UsageError
 from bench.hub import HUB
+from bench.results.pictures import image_file, read_picture
 from bench.suite.contestant import ContestantSettings
 from hypersd.hub import NotFetched
 from hypersd.reference import PICKLES, Reference, reference
@@ -140,3 +142,25 @@ def whole(path: Path) -> None:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     if not intact:
         raise UsageError(f"{path}: damaged, not a whole safetensors file")
+
+
+def check_folder(folder: Path, indices: Sequence[int], seeds: Sequence[int], size: int) -> None:
+    """Refuse a folder that lacks a picture or holds one that cannot be read. Raises UsageError."""
+    if len(seeds) > 1:
+        raise UsageError(f"images={folder}: a folder has one image per prompt, so give one seed")
+    check_complete(folder, indices)
+    for index in indices:
+        read_picture(folder, index, size)
+
+
+def check_complete(folder: Path, indices: Sequence[int]) -> None:
+    """Refuse a folder that lacks a picture, without reading those that are there.
+
+    Raises UsageError.
+    """
+    absent = [index for index in indices if image_file(folder, index) is None]
+    if absent:
+        first = ", ".join(f"{index:05d}" for index in absent[:5])
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        raise UsageError(f"images={folder}: {len(absent)} of {len(indices)} images are missing: "
+                         f"{first}{more} (.png, .jpg, .jpeg or .webp)")  # fmt: skip

@@ -6,12 +6,15 @@ no torch, so that a plan can say what is cached. A recipe stands for the weights
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from bench import hub
 from bench.contestants import files
-from bench.contestants.hashes import Hashes
 from bench.errors import UsageError
 from bench.hub import HUB
 from bench.results.keys import digest
@@ -19,6 +22,7 @@ from bench.results.pictures import image_files
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.prompts import PromptSet
 from hypersd.hub import NotFetched, pipeline_files
+from hypersd.whole_files import written_whole
 
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
@@ -168,3 +172,44 @@ def _world(prompts: PromptSet) -> list[object]:
     from hypersd.shapes.pictures import WORLD_VERSION
 
     return ["shapes", WORLD_VERSION, prompts.split]
+
+
+class Hashes:
+    """sha256 of files, remembered in one file by path, size and times of change (of the content,
+    which a copy can carry over from another file, and of the file itself, which it cannot)."""
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._new = False
+        self._known: dict[str, str] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            held = json.loads(memory.read_text())
+            if held["digest"] == digest(held["files"]):
+                self._known = held["files"]
+
+    def file(self, path: Path) -> str:
+        """The sha256 of a file's bytes. Raises UsageError where it cannot be read."""
+        try:
+            status = path.stat()
+            name = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
+            if name not in self._known:
+                with path.open("rb") as file:
+                    self._known[name] = hashlib.file_digest(file, "sha256").hexdigest()
+                self._new = True
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror or error}") from None
+        return self._known[name]
+
+    def files(self, paths: Iterable[Path], root: Path) -> str:
+        """One hash of several files' names (below root) and contents."""
+        return digest({str(path.relative_to(root)): self.file(path) for path in sorted(paths)})
+
+    def remember(self) -> None:
+        """Write what was learned, for the next run; a cache that cannot be written is no error."""
+        if not self._new:
+            return
+        with contextlib.suppress(OSError):
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            held = {"digest": digest(self._known), "files": self._known}
+            with written_whole(self._memory) as beside:
+                beside.write_text(json.dumps(held, indent=0))

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from bench.contestants import files, identity
-from bench.errors import UsageError
+from bench.contestants import files, identity, random_weights
+from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings
 from hypersd.quiet import quiet
 from hypersd.whole_files import written_whole
@@ -33,10 +33,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def device_of(name: str, place: int = 0) -> torch.device:
+def device_of(name: str, index: int = 0) -> torch.device:
     """The device of "auto", "cpu", "cuda" or "mps". Raises UsageError where it is not there.
 
-    place: of this process among those of the machine, each with a GPU of its own as far as there
+    index: of this process among those of the machine, each with a GPU of its own as far as there
     are so many.
     """
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -46,7 +46,25 @@ def device_of(name: str, place: int = 0) -> torch.device:
         raise UsageError(f"device={name}: not on this machine; there is device=cpu")
     if name != "cuda":
         return torch.device(name)
-    return torch.device("cuda", place % torch.cuda.device_count())
+    return torch.device("cuda", index % torch.cuda.device_count())
+
+
+def check_compiler(chosen: str) -> None:
+    """Compile one line with torch.compile, which needs a C++ compiler (CPU) or triton (GPU).
+
+    chosen: a device, as `device=` names it.  Raises UsageError where it fails.
+    """
+    device = device_of(chosen)
+    try:
+        torch.compile(_line)(torch.ones(8, device=device))
+    except Exception as error:  # each part of the compiler raises its own kinds
+        raise UsageError(
+            f"compile=true: torch.compile does not work on {device} here ({brief(error)})"
+        ) from None
+
+
+def _line(x: torch.Tensor) -> torch.Tensor:
+    return (2 * x + 1).relu()
 
 
 def base(folder: Path, device: torch.device, precision: str = "fp32") -> Any:
@@ -83,10 +101,17 @@ def _base(folder: Path, precision: str) -> Any:
 
 @lru_cache(maxsize=1)
 def _random(shape: str, precision: str, device: torch.device) -> Any:
-    from bench.contestants import random_weights
+    """A pipeline with random weights. shape: a family's name, or a pipeline folder."""
+    import diffusers
 
     quiet()
-    return random_weights.pipeline(shape, PRECISIONS[precision], device)
+    kind, parts = random_weights.components(shape, PRECISIONS[precision], device)
+    return getattr(diffusers, kind)(**parts, **_defaults(kind, parts))
+
+
+def _defaults(kind: str, parts: Iterable[str]) -> dict[str, Any]:
+    """What a kind of pipeline is to be told beside its parts."""
+    return {name: value for name, value in KINDS[kind].items() if name not in parts}
 
 
 def _ready(pipeline: Any, device: torch.device) -> Any:
@@ -171,7 +196,7 @@ def _beside(whole: Any, unet: Any, keys: Iterable[str]) -> Any:
     if any(key.startswith(("text_encoder", "lora_te")) for key in keys):
         names = [name for name in ("text_encoder", "text_encoder_2") if parts.get(name)]
         parts |= {name: copy.deepcopy(parts[name]) for name in names}
-    told = {k: v for k, v in KINDS[type(whole).__name__].items() if k not in parts}
+    told = _defaults(type(whole).__name__, parts)
     if "force_zeros_for_empty_prompt" in whole.config:
         told["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
     return type(whole)(**parts, **told)

@@ -62,33 +62,43 @@ def networks(family: str) -> dict[str, nn.Module]:
     return made
 
 
-def pipeline(shape: str, precision: torch.dtype, device: torch.device) -> Any:
-    """A pipeline of random weights. shape: a family's name, or a pipeline folder."""
-    import diffusers
+def components(
+    shape: str, precision: torch.dtype, device: torch.device
+) -> tuple[str, dict[str, Any]]:
+    """The class of a pipeline and its parts, their weights random.
 
-    if shape in FAMILIES:
-        made, kind = networks(shape), "StableDiffusionPipeline"
-        tokenizer = _vocabulary()
-        parts: dict[str, Any] = {**made, "tokenizer": tokenizer,
-                                 "scheduler": diffusers.DDIMScheduler(**NOISE)}  # fmt: skip
-        if shape == "sdxl":
-            kind = "StableDiffusionXLPipeline"
-            parts["tokenizer_2"] = tokenizer
-    else:
-        whole = diffusers.DiffusionPipeline.from_pretrained(shape, local_files_only=True)
-        parts, kind = whole.components, type(whole).__name__
+    shape: a family's name, or a pipeline folder.
+    """
+    kind, parts = _family(shape) if shape in FAMILIES else _like(shape)
     for name, network in parts.items():
         if isinstance(network, nn.Module):
-            fill(network.eval(), name, precision, device)
-    from bench.contestants.pipelines import KINDS
-
-    told = {key: value for key, value in KINDS[kind].items() if key not in parts}
+            fill_randomly(network.eval(), name, precision, device)
     if kind == "StableDiffusionPipeline":
         parts |= {"safety_checker": None, "feature_extractor": None}
-    return getattr(diffusers, kind)(**parts, **told)
+    return kind, parts
 
 
-def fill(network: nn.Module, name: str, precision: torch.dtype, device: torch.device) -> None:
+def _family(family: str) -> tuple[str, dict[str, Any]]:
+    import diffusers
+
+    tokenizer = _vocabulary()
+    parts: dict[str, Any] = {**networks(family), "tokenizer": tokenizer,
+                             "scheduler": diffusers.DDIMScheduler(**NOISE)}  # fmt: skip
+    if family == "sdxl":
+        return "StableDiffusionXLPipeline", {**parts, "tokenizer_2": tokenizer}
+    return "StableDiffusionPipeline", parts
+
+
+def _like(folder: str) -> tuple[str, dict[str, Any]]:
+    import diffusers
+
+    whole = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    return type(whole).__name__, dict(whole.components)
+
+
+def fill_randomly(
+    network: nn.Module, name: str, precision: torch.dtype, device: torch.device
+) -> None:
     """Give every weight a random value of the size that keeps activations as they are; norms 1,
     biases 0. The same for the same name, whatever else is filled."""
     from accelerate.utils import set_module_tensor_to_device

@@ -13,6 +13,7 @@ import hashlib
 import inspect
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.contestants.pictures import Batch
 from bench.contestants.text import Conditioning, Reader
 from bench.errors import UsageError
 from bench.results.keys import Key
@@ -35,6 +35,20 @@ SCHEDULERS = {
     "lcm": "LCMScheduler",
     "tcd": "TCDScheduler",
 }
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images [B, H, W, 3] uint8, seconds per stage for the whole batch, and what went wrong.
+
+    broken: positions whose decoded image was not finite (drawn black).  truncated: positions
+    whose prompt the text encoder did not read to its end.
+    """
+
+    images: NDArray[np.uint8]
+    seconds: dict[str, float] = field(default_factory=dict)
+    broken: list[int] = field(default_factory=list)
+    truncated: list[int] = field(default_factory=list)
 
 
 def generator(key: Key) -> torch.Generator:

@@ -1,151 +1,122 @@
-"""A contestant -> what makes its images, and what is known of it (licence, cost of training)."""
+"""A contestant -> what gives its images: a sampler, a folder of pictures, or an anchor.
+
+Anchors give the scale. `real`: renders of the very scenes whose captions are the prompts, or the
+photographs that the captions were written for. `vae_round_trip`: those, encoded and decoded, the
+best that a latent model could do. `shuffled_captions`: those pictures in an order in which no
+picture meets its own prompt.
+"""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench import hub
-from bench.contestants import files
-from bench.errors import UsageError
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.contestants import files, pipelines
+from bench.contestants.sampler import Batch, Sampler, to_uint8
 from bench.results.keys import Key
-from bench.results.summary import Training
+from bench.results.pictures import photographs, read_picture
 from bench.suite.contestant import ANCHORS, ContestantSettings, Row
-from hypersd.reference import Reference
+from bench.suite.prompts import PromptSet
 
-if TYPE_CHECKING:
-    import torch
-
-    from bench.contestants.pictures import Batch
-    from bench.suite.prompts import PromptSet
-
-Source = Callable[[Sequence[Key]], "Batch"]
-OWN_LICENCE = "Apache-2.0"  # of everything that the world itself draws
+Source = Callable[[Sequence[Key]], Batch]
+Pictures = Callable[[Sequence[int]], NDArray[np.uint8]]
+"""Prompt numbers -> real pictures [B, H, W, 3] uint8."""
 
 
-def source(
-    row: Row, prompts: PromptSet, size: int, trained: Path | None, device: torch.device
+def load(
+    row: Row, prompts: PromptSet, size: int, weights: Path | None, device: torch.device
 ) -> Source:
-    """What makes a row's images: keys -> Batch.
+    """What gives a row's images.
 
-    trained: the weights that a recipe gave.  Raises UsageError for files that cannot be loaded.
+    weights: those that a recipe gave.  Raises UsageError for files that cannot be loaded.
     """
-    from bench.contestants import anchors, pictures, pipelines
-    from bench.contestants.sampler import Sampler
-
     settings = row.settings
     if settings.source in ANCHORS:
-        draw = anchors.drawing(prompts.split, settings.weights, size)
-        if settings.source == "vae_round_trip":
-            folder = files.base_folder(f"contestants.{settings.key}", settings)
-            vae = pipelines.base(folder, device, settings.precision).vae
-            return anchors.RoundTrip(draw, vae)
-        shuffled = settings.source == "shuffled_captions"
-        order = anchors.without_fixed_points(len(prompts.texts)) if shuffled else None
-        return anchors.Real(draw, order)
+        return _anchor(settings, prompts, size, device)
     if settings.source == "images":
-        return pictures.Folder(Path(settings.weights), size)
+        return Folder(Path(settings.weights), size)
     assert row.steps is not None
-    weights = trained
-    if settings.source in ("lora", "unet"):
+    if settings.source in files.WEIGHT_FILES:
         weights = files.weight_file(f"contestants.{settings.key}", settings)
     pipeline = pipelines.pipeline(settings, weights, device)
     return Sampler(pipeline, settings.sampling, row.steps, size, compiled=settings.compiled)
 
 
-def trained_weights(folder: Path) -> Path:
-    """The weights in what a training exported. Raises UsageError where there are none."""
-    for name in (files.LORA_FILE, "diffusion_pytorch_model.safetensors"):
-        if (folder / name).is_file():
-            return folder / name
-    raise UsageError(f"{folder}: the training left no {files.LORA_FILE}")
+class Folder:
+    """Pictures made elsewhere, `<prompt index:05d>.png|jpg|jpeg|webp`."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.folder, self.size = folder, size
+
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One picture per key. Raises UsageError for one that is missing or unreadable."""
+        return Batch(np.stack([read_picture(self.folder, key.index, self.size) for key in keys]))
 
 
-def card_folder(settings: ContestantSettings, trained: Path | None) -> Path | None:
-    """The folder whose README.md and training.json speak for a contestant's weights."""
-    if settings.source in ("real", "shuffled_captions", "images", "random"):
-        return None
-    if settings.source == "recipe":
-        return trained.parent if trained else None
-    if settings.source in ("lora", "unet"):
-        path = files.weights_path(settings.weights)
-        return path if path.is_dir() else path.parent
-    return files.weights_path(settings.base)
+def _anchor(
+    settings: ContestantSettings, prompts: PromptSet, size: int, device: torch.device
+) -> Source:
+    pictures = _real_pictures(prompts.split, settings.weights, size)
+    if settings.source == "vae_round_trip":
+        folder = files.base_folder(f"contestants.{settings.key}", settings)
+        return RoundTrip(pictures, pipelines.base(folder, device, settings.precision).vae)
+    shuffled = settings.source == "shuffled_captions"
+    return Real(pictures, without_fixed_points(len(prompts.texts)) if shuffled else None)
 
 
-def licence(settings: ContestantSettings, trained: Path | None) -> str:
-    """The licence that the weights' model card names ("license: x"), or "unknown"; and that of the
-    base, where it is the hub's and has another one."""
-    if settings.source in ("real", "shuffled_captions", "random"):
-        return "unknown" if settings.weights else OWN_LICENCE
-    own = _own_licence(settings, trained)
-    base = files.remote(settings.base)
-    if base is None or settings.source not in ("lora", "unet", "recipe"):
-        return own
-    under = published_licence(base)
-    return own if own == under else f"{own}, on a base of {under}"
+def _real_pictures(split: str | None, folder: str, size: int) -> Pictures:
+    """From a folder of photographs where one is named, else the scenes of a split of the world."""
+    if folder:
+        return partial(photographs, Path(folder), size)
+    assert split is not None
+    return partial(renders, split)
 
 
-def _own_licence(settings: ContestantSettings, trained: Path | None) -> str:
-    """The licence of a contestant's weights, whatever they stand on."""
-    own = {"lora": settings.weights, "unet": settings.weights, "recipe": "", "images": ""}
-    name = own.get(settings.source, settings.base)
-    there = files.remote(name) if name else None
-    return published_licence(there) if there else _card_licence(settings, trained)
+def renders(split: str, indices: Sequence[int]) -> NDArray[np.uint8]:
+    """The pictures of scenes: [B, 64, 64, 3] uint8."""
+    from hypersd.shapes.render import render
+    from hypersd.shapes.scenes import sample_scene
+
+    return np.stack([render(sample_scene(split, index)) for index in indices])
 
 
-def published_licence(reference: Reference) -> str:
-    """The licence of a repository of the hub, or "unknown" before it was asked."""
-    return hub.licence(reference) or "unknown"
+def without_fixed_points(n: int, seed: int = 0) -> NDArray[np.int64]:
+    """A permutation of n >= 2 items that moves each of them: one cycle in a random order."""
+    order = np.random.default_rng(seed).permutation(n)
+    moved = np.empty(n, np.int64)
+    moved[order] = np.roll(order, -1)
+    return moved
 
 
-def _card_licence(settings: ContestantSettings, trained: Path | None) -> str:
-    folder = card_folder(settings, trained)
-    try:
-        card = (folder / "README.md").read_text(encoding="utf-8") if folder else ""
-    except (OSError, UnicodeDecodeError):
-        return "unknown"
-    found = re.search(r"^licen[cs]e:[ ]*([\w.+-]*\w)", card, re.IGNORECASE | re.MULTILINE)
-    return _spelt(found[1]) if found else "unknown"
+class Real:
+    """Pictures of the prompts' own scenes, or of others' where `order` says whose."""
+
+    def __init__(self, pictures: Pictures, order: NDArray[np.int64] | None = None) -> None:
+        self.pictures, self.order = pictures, order
+
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One picture per key."""
+        indices = [key.index if self.order is None else int(self.order[key.index]) for key in keys]
+        return Batch(self.pictures(indices))
 
 
-def _spelt(licence: str) -> str:
-    """Model cards write SPDX names in lower case."""
-    return OWN_LICENCE if licence.lower() == OWN_LICENCE.lower() else licence
+class RoundTrip:
+    """Pictures that went through a VAE: the mode of its encoding, decoded."""
 
+    def __init__(self, pictures: Pictures, vae: Any) -> None:
+        self.pictures, self.vae = pictures, vae
 
-def training(settings: ContestantSettings, trained: Path | None) -> Training | None:
-    """What the weights' training cost, with what it began with (a chain's earlier parts), where a
-    training.json says so."""
-    facts = card_facts(settings, trained)
-    if "images_seen" not in facts or "seconds" not in facts:
-        return None
-
-    def whole(name: str) -> float:
-        return float(facts.get(name, 0)) + float(facts.get(f"{name}_before", 0))
-
-    return Training(
-        images_seen=int(whole("images_seen")),
-        unet_forwards=int(whole("unet_forwards")),
-        unet_backwards=int(whole("unet_backwards")),
-        seconds=whole("seconds"),
-        hardware=str(facts.get("hardware", "unknown")),
-    )
-
-
-def card_facts(settings: ContestantSettings, trained: Path | None) -> dict[str, Any]:
-    """The training.json of a contestant's weights; empty where there is none."""
-    folder = card_folder(settings, trained)
-    try:
-        found = json.loads((folder / "training.json").read_text()) if folder else {}
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def is_rewarded(settings: ContestantSettings, trained: Path | None) -> bool:
-    """Whether the weights' card says that rewards were asked of their pictures."""
-    return bool(card_facts(settings, trained).get("rewards"))
+    @torch.inference_mode()
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One picture per key."""
+        pictures = self.pictures([key.index for key in keys])
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(self.vae.device).float() / 127.5 - 1
+        latents = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()
+        images, broken = to_uint8(self.vae.decode(latents, return_dict=False)[0])
+        return Batch(images, broken=broken)

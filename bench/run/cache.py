@@ -19,7 +19,7 @@ from bench.results.entries import Arrays, Entry, read_entry, write_entry
 
 
 @dataclass
-class Store:
+class Cache:
     """A cache folder. `damaged`: entries found broken by this run, named for the ledger."""
 
     root: Path

@@ -7,6 +7,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from bench import hub
+from bench.contestants import files
+from bench.suite.suite import Suite
+
 # Of the world, on two CPU cores.
 WORLD = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
 # Of one picture of a megapixel of SDXL on a GPU of a data centre, fp16, no compilation. `unet`:
@@ -18,32 +22,45 @@ LIGHTER = {"sd15": {"unet": 1 / 8}}
 CPU = 1000.0  # a CPU of a few cores takes about so many times as long; a guess
 
 
-def place(family: str | None, size: int, device: str) -> str:
-    """What costs are kept under: "" for the world, else what they depend on."""
-    return "" if family is None else f"@{family}/{size}/{device}"
+def expected(suite: Suite, device: str, cache: Path) -> dict[str, float]:
+    """Seconds by stage: as earlier runs of this kind measured them, the others guessed.
+
+    device: "cuda", "mps" or "cpu".
+    """
+    found, key = _read(cache), cost_key(suite, device)
+    found, key = _read(cache), cost_key(suite, device)
+    guessed = _guessed(suite, device)
+    return {stage: found.get(f"{stage}{key}", seconds) for stage, seconds in guessed.items()}
 
 
-def guessed(family: str | None, size: int, device: str) -> dict[str, float]:
-    """Seconds by stage before anything was measured. family: None for the world."""
-    if family is None:
-        return dict(WORLD)
-    scale = size**2 / 2**20 * (CPU if device == "cpu" else 1.0)
-    lighter = LIGHTER.get(family, {})
-    return {name: value * scale * lighter.get(name, 1.0) for name, value in MEGAPIXEL.items()}
+def cost_key(suite: Suite, device: str) -> str:
+    """What measured seconds depend on, as the end of their names: "" for the world."""
+    family = _family(suite)
+    return "" if family is None else f"@{family}/{suite.size}/{device}"
 
 
-def measured(cache: Path, where: str) -> dict[str, float]:
-    """What earlier runs measured at a `place`."""
-    found = _read(cache)
-    names = {name: f"{name}{where}" for name in WORLD}
-    return {name: found[key] for name, key in names.items() if key in found}
-
-
-def remember(cache: Path, where: str, costs: Mapping[str, float]) -> None:
+def remember(cache: Path, key: str, costs: Mapping[str, float]) -> None:
     """Keep what was measured, for the next plan; a cache that cannot be written is no error."""
     with contextlib.suppress(OSError):
-        known = _read(cache) | {f"{name}{where}": value for name, value in costs.items()}
+        known = _read(cache) | {f"{name}{key}": value for name, value in costs.items()}
         (cache / "costs.json").write_text(json.dumps(known))
+
+
+def _family(suite: Suite) -> str | None:
+    """The shape of the networks that take most of the time; None for the world's."""
+    if not suite.published:
+        return None
+    there = files.remote(suite.contestants[0].base)
+    return (hub.family(there.repo) if there else None) or "other"
+
+
+def _guessed(suite: Suite, device: str) -> dict[str, float]:
+    family = _family(suite)
+    if family is None:
+        return dict(WORLD)
+    scale = suite.size**2 / 2**20 * (CPU if device == "cpu" else 1.0)
+    lighter = LIGHTER.get(family, {})
+    return {name: value * scale * lighter.get(name, 1.0) for name, value in MEGAPIXEL.items()}
 
 
 def _read(cache: Path) -> dict[str, float]:

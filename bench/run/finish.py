@@ -1,71 +1,109 @@
-"""What a run's records say: contestants, speed, and what went wrong."""
+"""Rows that are done -> the summary of a run: scores, speed, comparisons, claims, ledger."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.contestants import source
+from bench.metrics.base import Metric
 from bench.results.keys import Key
-from bench.results.summary import Contestant, SecondsPerImage, TriedBatch
-from bench.run.cache import Store
+from bench.results.pictures import image_files
+from bench.results.summary import Contestant, SecondsPerImage, Summary, TriedBatch
+from bench.run import environment, kept, processes
+from bench.run.folder import write_features, write_scores
+from bench.run.metric_identities import metric_of
 from bench.run.plan import Plan
-from bench.run.rows_left import Planned
+from bench.run.rows import Outcome
+from bench.run.scoring import scored
+from bench.run.worker import Record, Worker
+from bench.statistics.claims import claim_verdicts
+from bench.statistics.comparisons import Scored, compare, refused, sensitivity
+from bench.statistics.result import to_arrays
 
-Records = Sequence[tuple[tuple[Key, ...], Mapping[str, Any]]]
+NAMED = 20  # prompts named one by one
 
 
-def contestant(plan: Plan, planned: Planned, records: Records) -> Contestant:
+def summarise(
+    plan: Plan, outcomes: Sequence[Outcome], worker: Worker, train_seconds: float, folder: Path
+) -> Summary:
+    """The result of a run; scores and features of its rows are written into its folder."""
+    began = time.perf_counter()
+    metrics = [metric_of(plan.suite, name) for name in plan.metrics]
+    rows = [_scored(plan, outcome, metrics, folder) for outcome in outcomes]
+    comparisons = compare(rows, plan.suite.margins)
+    others = kept.find(plan, rows, metrics)
+    seconds = {"train": train_seconds, **worker.seconds}
+    seconds["score"] += time.perf_counter() - began
+    return Summary(
+        suite=plan.suite.name,
+        protocol=plan.protocol,
+        environment=_environment(plan, worker),
+        seconds={name: round(value, 2) for name, value in seconds.items()},
+        contestants=[one.contestant for one in rows],
+        comparisons=comparisons,
+        claims=claim_verdicts(plan.suite.claims, [*rows, *others.trainings], plan.suite.margins),
+        ledger={
+            **_faults(plan, outcomes),
+            "damaged_and_made_again": worker.cache.damaged,
+            "left_out": plan.notes,
+            "not_compared": [*refused(rows), *others.refused],
+            "not_scored": [
+                *(why for outcome in outcomes for why in outcome.not_scored),
+                *(why for row in rows for why in row.failed),
+            ],
+            "out_of_memory": worker.halved,
+            "truncated_by_metric": truncated(metrics, plan.keys),
+            "by_contestant": {o.planned.name: _counts(plan.keys, o) for o in outcomes},
+        },
+        title=plan.suite.title,
+        limit=plan.options.limit,
+        sensitivity=sensitivity(comparisons),
+        conditions=_conditions(plan),
+    )
+
+
+def _scored(plan: Plan, outcome: Outcome, metrics: Sequence[Metric], folder: Path) -> Scored:
+    """A row with its metrics, whose scores and features for distances lie in the run folder."""
+    row = scored(plan, outcome, _contestant(plan, outcome), metrics)
+    write_scores(folder, row.contestant.name, to_arrays(row.results))
+    seen = {m.extractor for m in metrics
+            if m.name in row.results and row.results[m.name].kind == "distance"}  # fmt: skip
+    distances = {name: outcome.features[name] for name in sorted(seen)}
+    write_features(folder, row.contestant.name, distances, plan.keys)
+    return row
+
+
+def _contestant(plan: Plan, outcome: Outcome) -> Contestant:
     """A row of the result, its metrics still to come."""
-    row, settings = planned.row, planned.row.settings
-    trained = _trained(planned)
-    peaks = [record["peak_bytes"] for _, record in records if record.get("timings")]
+    planned, records = outcome.planned, [record for _, record in outcome.records]
+    row, card = planned.row, planned.card
+    peaks = [record["peak_bytes"] for record in records if record.get("timings")]
     return Contestant(
         name=row.name,
-        method=settings.method,
+        method=row.settings.method,
         steps=row.steps,
         nfe=row.nfe,
         identity=planned.identity,
         n=len(plan.keys),
         seeds=list(plan.suite.seeds),
-        licence=source.licence(settings, trained),
-        seconds_per_image=speed([r for _, r in records]),
+        licence=card.licence,
+        seconds_per_image=speed(records),
         peak_memory_bytes=max((peak for peak in peaks if peak), default=None),
-        training=source.training(settings, trained),
+        training=card.training,
         precomputed=planned.shipped is not None,
-        seconds_alone=speed([{"timings": record.get("alone", ())} for _, record in records]),
+        seconds_alone=speed([{"timings": record.get("alone", ())} for record in records]),
         tried_batches=_tried(records),
     )
 
 
-def _tried(records: Records) -> list[TriedBatch]:
+def _tried(records: Sequence[Record]) -> list[TriedBatch]:
     """What the first slice that was drawn with `batch=best` remembers."""
-    found = (record["tried"] for _, record in records if record.get("tried"))
+    found = (record["tried"] for record in records if record.get("tried"))
     return [TriedBatch(**one) for one in next(found, [])]
-
-
-def _trained(planned: Planned) -> Path | None:
-    if planned.training is None:
-        return None
-    return source.trained_weights(planned.training / "final")
-
-
-def conditions(plan: Plan) -> dict[str, Any]:
-    """What of the protocol a published table can be held against."""
-    suite = plan.suite
-    return {
-        "base": suite.contestants[0].base,
-        "prompts": plan.prompts.name,
-        "prompts_revision": plan.prompts.revision,
-        "n": len({key.index for key in plan.keys}),
-        "seeds": list(suite.seeds),
-        "size": suite.size,
-        "sizes": {row.name: row.settings.size for row in suite.rows if row.settings.size},
-        "preset": suite.preset or None,
-    }
 
 
 def speed(records: Sequence[Mapping[str, Any]]) -> SecondsPerImage | None:
@@ -91,35 +129,119 @@ def speed(records: Sequence[Mapping[str, Any]]) -> SecondsPerImage | None:
     )
 
 
-def costs(rows: Sequence[tuple[Planned, Records]]) -> dict[str, float]:
-    """Seconds per network evaluation and per decoded image, as measured."""
+def costs(outcomes: Sequence[Outcome], worker: Worker) -> dict[str, float]:
+    """Seconds per network evaluation, decoded image and scored image, as measured."""
     unet, vae = [], []
-    for planned, records in rows:
-        found = speed([record for _, record in records])
-        if found is not None and planned.row.nfe:
-            unet.append(found.unet / planned.row.nfe)
+    for outcome in outcomes:
+        found, nfe = speed([record for _, record in outcome.records]), outcome.planned.row.nfe
+        if found is not None and nfe:
+            unet.append(found.unet / nfe)
             vae.append(found.vae + found.text + found.rest)
-    if not unet:
-        return {}
-    return {"unet": float(np.median(unet)), "vae": float(np.median(vae))}
+    measured = {"unet": float(np.median(unet)), "vae": float(np.median(vae))} if unet else {}
+    if worker.scored:
+        measured["score"] = worker.seconds["score"] / worker.scored * len(worker.extractors)
+    return measured
 
 
-def ledger(plan: Plan, rows: Sequence[tuple[Planned, Records]], store: Store) -> dict[str, Any]:
-    """What went wrong or was left out; an empty list means that nothing of the kind happened."""
+def _environment(plan: Plan, worker: Worker) -> dict[str, Any]:
+    batch = "best" if plan.options.best_batch else worker.batch
+    return {
+        **environment.describe(worker.device, batch),
+        "precision": plan.suite.contestants[0].precision,
+        "compiled": plan.options.compiled,
+        "processes": processes.here().count,
+    }
+
+
+def _conditions(plan: Plan) -> dict[str, Any]:
+    """What of the protocol a published table can be held against."""
+    suite = plan.suite
+    return {
+        "base": suite.contestants[0].base,
+        "prompts": plan.prompts.name,
+        "prompts_revision": plan.prompts.revision,
+        "n": len({key.index for key in plan.keys}),
+        "seeds": list(suite.seeds),
+        "size": suite.size,
+        "sizes": {row.name: row.settings.size for row in suite.rows if row.settings.size},
+        "preset": suite.preset or None,
+    }
+
+
+def _faults(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
+    """The images that are not finite, black, or of a prompt that the base cuts, one by one."""
     wanted = set(plan.keys)
-    found: dict[str, Any] = {
-        "not_finite": [], "black": [], "truncated_prompts": [],
-        "damaged_and_made_again": store.damaged, "left_out": plan.notes,
-    }  # fmt: skip
-    words = {"broken": "not_finite", "black": "black", "truncated": "truncated_prompts"}
-    for planned, records in rows:
-        for keys, record in records:
-            for word, place in words.items():
-                named = [keys[i] for i in record.get(word, ()) if keys[i] in wanted]
-                found[place] += [_named(planned, key) for key in named]
+    names = {"not_finite": "broken", "black": "black", "truncated_prompts": "truncated"}
+    found = {
+        name: [
+            f"{outcome.planned.name}: prompt {key.index}, seed {key.seed}"
+            for outcome in outcomes
+            for key in _marked(outcome, mark)
+            if key in wanted
+        ]
+        for name, mark in names.items()
+    }
     found["black"] = [name for name in found["black"] if name not in found["not_finite"]]
     return found
 
 
-def _named(planned: Planned, key: Key) -> str:
-    return f"{planned.row.name}: prompt {key.index}, seed {key.seed}"
+def _marked(outcome: Outcome, mark: str) -> Iterator[Key]:
+    """The images that records mark as "broken", "black" or "truncated", slice by slice."""
+    for keys, record in outcome.records:
+        yield from (keys[i] for i in record.get(mark, ()))
+
+
+def truncated(metrics: Iterable[Metric], keys: Sequence[Key]) -> dict[str, str]:
+    """By metric: how many prompts its network cuts, of how many, and which.
+
+    Metrics that read no prompt, cut none, or cannot say are left out. A network's own limit
+    counts: 77 tokens of CLIP, 35 of ImageReward, 36 of the world's CLIP.
+    """
+    prompts = {key.index: key.prompt for key in keys}
+    found = {}
+    for metric in metrics:
+        says = getattr(metric, "truncated", None)
+        cut = None if says is None else says(list(prompts.values()))
+        if cut and any(cut):
+            which = [index for index, is_cut in zip(prompts, cut, strict=True) if is_cut]
+            found[metric.name] = _words(which, len(prompts))
+    return found
+
+
+def _counts(keys: Sequence[Key], outcome: Outcome) -> dict[str, int]:
+    """How many images of a contestant: were asked for (`images`); lack a score, since a metric
+    failed (`not_scored`); are in its folder, but of no prompt of the run (`dropped`); are `black`
+    or `not_finite`; were drawn from prompts that the base cuts (`prompts_cut`); went into the run
+    folder (`pictures`, so that a report can say how many files are missing).
+
+    Of a row of shipped features the images that are drawn all the same count, no others.
+    """
+    wanted = set(keys)
+    broken, black, cut = (
+        wanted.intersection(_marked(outcome, mark)) for mark in ("broken", "black", "truncated")
+    )
+    return {
+        "images": len(keys),
+        "not_scored": len(keys) if outcome.not_scored else 0,
+        "dropped": _dropped(outcome, keys),
+        "black": len(black - broken),
+        "not_finite": len(broken),
+        "prompts_cut": len(cut),
+        "pictures": outcome.pictures,
+    }
+
+
+def _dropped(outcome: Outcome, keys: Sequence[Key]) -> int:
+    """Pictures of a folder that no prompt of the run asks for."""
+    settings = outcome.planned.row.settings
+    if settings.source != "images":
+        return 0
+    asked = {key.index for key in keys}
+    return sum(int(path.stem) not in asked for path in image_files(Path(settings.weights)))
+
+
+def _words(which: Sequence[int], of: int) -> str:
+    share = 100 * len(which) / of
+    named = ", ".join(map(str, which[:NAMED]))
+    more = f" and {len(which) - NAMED:,} more" if len(which) > NAMED else ""
+    return f"{len(which):,} of {of:,} prompts ({share:.1f} %): {named}{more}"

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bench.contestants import identity
-from bench.contestants.hashes import Hashes
+from bench.contestants.identity import Hashes
 from bench.errors import UsageError
 from bench.results.entries import Entry, write_entry
 from bench.results.keys import Key

@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.contestants import files, identity, source
-from bench.contestants.hashes import Hashes
+from bench.contestants import files, identity
+from bench.contestants.card import Card
+from bench.contestants.identity import Hashes
 from bench.errors import UsageError, nearest
 from bench.metrics.base import Metric
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
@@ -159,7 +160,7 @@ def _refusal(record: Mapping[str, Any], plan: Plan, planned: Planned, hashes: Ha
         return "is of another size or other seeds"
     if not same_prompts(dict(record), plan.prompts, plan.keys):
         return "is of other prompts"
-    card, training = source.card_facts(settings, None), record["training"]
+    card, training = Card(settings).facts, record["training"]
     is_ended = ENDED in card or ENDED in training
     for key in ("recipe",) if is_ended else TRAINED:
         if card.get(key) != training[key]:

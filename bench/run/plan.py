@@ -7,21 +7,24 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from bench import hub
-from bench.contestants import files
-from bench.contestants.hashes import Hashes
+from bench.contestants.identity import Hashes
 from bench.errors import UsageError
 from bench.results import keys, places
 from bench.results.keys import Key, digest
-from bench.run import costs, evaluators, judges, needs
-from bench.run.cache import Store
-from bench.run.needs import Needs
+from bench.run import costs, downloads, hardware, metric_identities
+from bench.run.cache import Cache
+from bench.run.downloads import Downloads
+from bench.run.hardware import Disk, Fit, Machine
+from bench.run.metric_identities import Evaluator
 from bench.run.options import RunOptions
-from bench.run.rows_left import Planned, Work
+from bench.run.rows_left import Planned, RowPlanner
 from bench.suite import prompts
 from bench.suite.contestant import ANCHORS
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
+from hypersd import recipe
+from hypersd.hub import cache_folder
+from hypersd.shapes.captions import parse
 
 PNG = 0.35  # of a picture's bytes, in the run folder beside the cache; measured at 1024 px
 
@@ -33,8 +36,8 @@ class Plan:
     keys: the scored keys.  repeats: those that `diversity` is of, where it is not of all of them.
     extractors, metrics: identities by name, as far as they could be read.
     missing: what a run lacks, a clause each.  notes: what was left out of the suite, and why.
-    needs: downloads, memory and more of a suite on published checkpoints.  evaluators: what the
-    metrics will fetch.
+    costs: seconds by stage, as expected.  fit: how a suite on published checkpoints fits the
+    machine.
     """
 
     suite: Suite
@@ -47,19 +50,19 @@ class Plan:
     missing: list[str]
     notes: list[str]
     costs: Mapping[str, float]
-    needs: Needs = field(default_factory=Needs)
-    evaluators: tuple[str, ...] = ()
+    downloads: Downloads = field(default_factory=Downloads)
+    fit: Fit = field(default_factory=Fit)
     repeats: tuple[Key, ...] = ()
 
     @property
     def is_known(self) -> bool:
         """Whether nothing must be fetched before it is known which images and scores it makes."""
-        return not self.needs.to_fetch and not self.evaluators
+        return not self.downloads.to_fetch and not self.downloads.evaluators
 
     @property
-    def place(self) -> str:
-        """What its measured seconds are kept under."""
-        return _place(self.suite, self.needs)
+    def cost_key(self) -> str:
+        """What its measured seconds are remembered under."""
+        return costs.cost_key(self.suite, _kind(self.fit))
 
     @cached_property
     def protocol(self) -> str:
@@ -89,42 +92,72 @@ class Plan:
             model = planned.row.settings.source not in (*ANCHORS, "images")
             per_image += self.costs["vae"] if model else self.costs["render"]
             per_image *= (planned.row.size(self.suite.size) / self.suite.size) ** 2
-            total += planned.images * per_image + _count(planned.score) * self.costs["score"]
+            total += planned.images * per_image + planned.to_score * self.costs["score"]
             total += _training_seconds(planned, self.costs["train"])
         return total
 
 
-def make(suite: Suite, options: RunOptions) -> Plan:
+def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) -> Plan:
     """The plan of a suite. Raises UsageError for prompts that cannot be read."""
     chosen, missing = _prompts(suite)
     suite, notes = _fitting(suite, chosen)
     notes += [f"{key} has nothing at these numbers of steps" for key in suite.absent]
     hashes = Hashes(options.cache / "hashes.json")
-    suite = judges.with_teacher(suite, chosen, hashes)
-    judging = judges.of(suite)
-    missing += judging.missing
-    everything = keys.ordered(chosen.texts, suite.seeds)
+    suite = metric_identities.with_teacher(suite, chosen, hashes)
+    metrics = metric_identities.identities(suite)
+    missing += metrics.missing
     limit = options.limit if (options.limit or 0) < len(chosen.texts) else None
     options = replace(options, limit=limit)
-    scored = [key for key in everything if limit is None or key.index < limit]
-    pieces = keys.needed(keys.slices(everything), limit)
-    repeats = _repeats(suite, chosen.texts)
-    beside = set(repeats) - set(everything)
-    more = keys.needed(keys.slices([key for key in repeats if key in beside]), limit)
-    store, rows = Store(options.cache), []
-    work = Work(suite, options, chosen, scored, judging.extractors, store, hashes, more)
+    planner = _planner(suite, options, chosen, metrics.extractors, hashes)
+    rows = []
     for row in suite.rows:
-        planned, lacks = work.row(row, pieces)
+        planned, lacks = planner.row(row)
         missing += [clause for clause in lacks if clause not in missing]
         rows.append(planned)
     hashes.remember()
-    found = _needs(suite, options, rows)
-    place = _place(suite, found)
-    seconds = {**_guessed(suite, found), **costs.measured(options.cache, place)}
-    missing += found.missing
-    return Plan(suite, options, chosen, scored, rows, judging.extractors, judging.metrics, missing,
-                [*notes, *found.notes], seconds, found, judging.to_fetch,
-                tuple(key for key in repeats if limit is None or key.index < limit))  # fmt: skip
+    wanted, fit = _fetched(suite, rows, metrics.to_fetch), Fit()
+    if suite.published:
+        fit = _fit(suite, options, machine, rows, wanted)
+    return Plan(
+        suite=suite,
+        options=options,
+        prompts=chosen,
+        keys=planner.keys,
+        rows=rows,
+        extractors=metrics.extractors,
+        metrics=metrics.metrics,
+        missing=[*missing, *wanted.missing, *fit.missing],
+        notes=[*notes, *fit.notes],
+        costs=costs.expected(suite, _kind(fit), options.cache),
+        downloads=wanted,
+        fit=fit,
+        repeats=tuple(_below(limit, _repeats(suite, chosen.texts))),
+    )
+
+
+def _planner(
+    suite: Suite, options: RunOptions, chosen: PromptSet, extractors: Mapping[str, str],
+    hashes: Hashes,
+) -> RowPlanner:  # fmt: skip
+    """A limit leaves slices as they are, so that a whole run finds them in the cache."""
+    everything, limit = keys.ordered(chosen.texts, suite.seeds), options.limit
+    known = set(everything)
+    beside = [key for key in _repeats(suite, chosen.texts) if key not in known]
+    return RowPlanner(
+        suite=suite,
+        options=options,
+        prompts=chosen,
+        keys=_below(limit, everything),
+        pieces=keys.needed(keys.slices(everything), limit),
+        repeats=keys.needed(keys.slices(beside), limit),
+        extractors=extractors,
+        cache=Cache(options.cache),
+        hashes=hashes,
+    )
+
+
+def _below(limit: int | None, some: Sequence[Key]) -> list[Key]:
+    return [key for key in some if limit is None or key.index < limit]
 
 
 def _repeats(suite: Suite, texts: Sequence[str]) -> list[Key]:
@@ -146,50 +179,34 @@ def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:
         ]
 
 
-def _needs(suite: Suite, options: RunOptions, rows: list[Planned]) -> Needs:
-    """What a suite on published checkpoints needs; the world's need nothing."""
-    if not suite.published:
-        return Needs()
+def _fetched(suite: Suite, rows: Sequence[Planned], evaluators: Sequence[Evaluator]) -> Downloads:
+    """What a run fetches; nothing for contestants of the world."""
+    contestants = suite.contestants if suite.published else ()
+    untrained = [planned.row.settings for planned in rows if not planned.trained]
+    return downloads.listed(contestants, untrained if suite.published else (), tuple(evaluators))
+
+
+def _fit(
+    suite: Suite, options: RunOptions, machine: Machine, rows: Sequence[Planned], wanted: Downloads
+) -> Fit:
     pixels = sum(planned.images * planned.row.size(suite.size) ** 2 for planned in rows)
-    kept = 3 * pixels * (1 + PNG / len(suite.seeds))
-    return needs.of(
-        suite.contestants,
-        options.device,
-        options.cache,
-        round(kept),
-        suite.size,
-        1 if options.best_batch else options.batch,
-        [planned.row.settings for planned in rows if not planned.trained],
-        sum(one.size or 0 for one in evaluators.to_fetch(suite)),
-    )
+    kept = round(3 * pixels * (1 + PNG / len(suite.seeds)))
+    disks = [
+        Disk(cache_folder(), wanted.bytes, "HF_HOME"),
+        Disk(options.cache, kept, "cache=DIR"),
+    ]
+    batch = 1 if options.best_batch else options.batch
+    return hardware.fit(machine, suite.contestants, options.device, suite.size, batch, disks)
 
 
-def _family(suite: Suite) -> str | None:
-    """The shape of the networks that most of the time goes into; None for the world's."""
-    if not suite.published:
-        return None
-    there = files.remote(suite.contestants[0].base)
-    return (hub.family(there.repo) if there else None) or "other"
-
-
-def _device(found: Needs) -> str:
-    return found.device.kind if found.device else "cpu"
-
-
-def _place(suite: Suite, found: Needs) -> str:
-    return costs.place(_family(suite), suite.size, _device(found))
-
-
-def _guessed(suite: Suite, found: Needs) -> dict[str, float]:
-    return costs.guessed(_family(suite), suite.size, _device(found))
+def _kind(fit: Fit) -> str:
+    return fit.device.kind if fit.device else "cpu"
 
 
 def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
     """The suite without what prompts from a file cannot have, and a note for each of it."""
     if chosen.split is not None:
         return suite, []
-    from hypersd.shapes.captions import parse
-
     notes = []
     kept = tuple(c for c in suite.contestants if c.source not in ANCHORS or c.weights)
     for gone in (c.key for c in suite.contestants if c not in kept):
@@ -207,10 +224,4 @@ def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
 def _training_seconds(planned: Planned, per_image: float) -> float:
     if planned.trained:
         return 0.0
-    from hypersd import recipe
-
     return recipe.load(planned.row.settings.weights).images_seen * per_image
-
-
-def _count(pieces: list[tuple[Key, ...]]) -> int:
-    return sum(map(len, pieces))

@@ -2,7 +2,7 @@
 
 RANK, WORLD_SIZE and LOCAL_RANK say so, as torchrun sets them. Processes share the cache folder and
 nothing else: no rendezvous, no message. A slice belongs to whoever holds its lock, and the system
-lets go of a dead process's locks, so none is waited for in vain (`bench.run.sharing`).
+lets go of a dead process's locks, so none is waited for in vain (`bench.run.rows`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAMES = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # and what they are
 
 
 @dataclass(frozen=True)
-class Ranks:
+class Process:
     """rank: of `count` processes.  local: of those on this machine; says which GPU."""
 
     rank: int = 0
@@ -31,23 +31,23 @@ class Ranks:
         return self.rank == 0
 
 
-def here() -> Ranks:
-    """This process's place; rank 0 of 1 where nobody says otherwise. Raises UsageError."""
+def here() -> Process:
+    """This process; rank 0 of 1 where nobody says otherwise. Raises UsageError."""
     given = {
         name: os.environ.get(name, default) for name, default in zip(NAMES, "010", strict=True)
     }
     said = " ".join(f"{name}={value}" for name, value in given.items())
     if not all(value.isdecimal() for value in given.values()):
         raise UsageError(f"{said}: must be whole numbers, as torchrun sets them")
-    found = Ranks(*map(int, given.values()))
+    found = Process(*map(int, given.values()))
     if found.rank >= found.count:
         raise UsageError(f"{said}: RANK must be below WORLD_SIZE")
     return found
 
 
 @contextlib.contextmanager
-def one_voice() -> Iterator[None]:
-    """Standard output of rank 0 alone; errors stay audible."""
+def rank_zero_prints() -> Iterator[None]:
+    """Standard output of rank 0 alone; every process writes its errors."""
     if here().leads:
         yield
         return
@@ -56,7 +56,7 @@ def one_voice() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
+def as_the_only_one() -> Iterator[None]:
     """What is started within (accelerate) takes itself for the only process there is."""
     kept = {name: os.environ.pop(name) for name in NAMES if name in os.environ}
     try:

@@ -1,20 +1,13 @@
-"""What a person sees of a run: the plan, bars with rate and remaining time, or plain lines."""
+"""Progress of a run: bars with rate and remaining time, or plain lines."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-if TYPE_CHECKING:
-    from bench.run.plan import Plan
-    from bench.run.rows_left import Planned
 
 EVERY = 10.0  # seconds between plain lines
 Advance = Callable[[int], None]
@@ -87,60 +80,3 @@ class _Lines:
             f"{self.name}: {self.done}/{self.total} images, {rate:.1f} images/s, {left:.0f} s left",
             highlight=False,
         )
-
-
-def show_plan(plan: Plan, out: Console | None = None) -> None:
-    """Print what a run will do, what it will cost, and what it lacks."""
-    out = out or console()
-    out.print(_table(plan))
-    from bench.run import checklist
-
-    total = sum(planned.evaluations for planned in plan.rows)
-    images = sum(planned.images for planned in plan.rows)
-    disk = sum(row.images * row.row.size(plan.suite.size) ** 2 * 3 for row in plan.rows)
-    out.print(
-        f"{images:,} images to make, {total:,} network evaluations, "
-        f"about {_duration(plan.seconds)}, {disk / 1e6:.0f} MB of cache",
-        highlight=False,
-    )
-    for line in checklist.lines(plan):
-        out.print(line, highlight=False, soft_wrap=True, markup=False)
-    folder = plan.out if plan.is_known else "named once all of it is here"
-    out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-    for note in plan.notes:
-        out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
-    for clause in plan.missing:
-        out.print(f"missing: {clause}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _table(plan: Plan) -> Table:
-    suite, limit = plan.suite, plan.options.limit
-    quick = f", limit={limit}: a quick run" if limit else ""
-    table = Table(title=f"{escape(suite.title)}: {len(plan.keys)} images per contestant{quick}",
-                  title_justify="left")  # fmt: skip
-    table.add_column("contestant")
-    for name in ("to make", "cached", "shipped", "evaluations"):
-        table.add_column(name, justify="right")
-    table.add_column("first")
-    for planned in plan.rows:
-        table.add_row(planned.row.name, *_cells(planned, len(plan.keys)))
-    return table
-
-
-def _cells(planned: Planned, scored: int) -> tuple[str, ...]:
-    if not planned.identity and not planned.make:
-        return ("", "", "", "", "something is missing")
-    shipped = scored if planned.shipped is not None else 0
-    cached = sum(map(len, planned.pieces)) - planned.images if not shipped else 0
-    first = "" if planned.trained else f"train {planned.row.settings.weights}"
-    first = first if planned.identity else "fetch"
-    numbers = (planned.images, cached, shipped, planned.evaluations)
-    return (*(f"{n:,}" if n else "" for n in numbers), first)
-
-
-def _duration(seconds: float) -> str:
-    units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
-    unit = next((one for one in units if seconds >= 2 * one[1]), None)
-    if unit is None and seconds >= 60:
-        unit = units[-1]
-    return f"{seconds / unit[1]:.1f} {unit[0]}" if unit else f"{max(1, round(seconds))} seconds"

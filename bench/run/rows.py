@@ -1,31 +1,43 @@
-"""One row of a run: what makes its images, its slices made and scored, its features in order."""
+"""The rows of a run: what draws each, its slices made and scored, its features in order.
+
+Many processes make the slices of one run: each takes what nobody has made and nobody holds. Every
+process walks over the same rows and slices, from a place of its own on, and passes those by that
+lie in the cache or are held by another. Rank 0 then reads all of it in order, and makes itself what
+a process that died left behind. Which process makes a slice changes nothing in it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import Timeout
 from numpy.typing import NDArray
 
+from bench import metrics
+from bench.contestants import source
+from bench.contestants.pipelines import device_of
+from bench.contestants.sampler import Batch, Sampler
+from bench.hub import HUB
 from bench.results import summary
 from bench.results.entries import Arrays
-from bench.results.keys import Key, slice_key
+from bench.results.keys import Key
 from bench.run import processes
-from bench.run.cache import Store
+from bench.run.cache import Cache
 from bench.run.folder import write_images
+from bench.run.hardware import pictures_at_once
 from bench.run.plan import Plan
+from bench.run.processes import Process
 from bench.run.progress import Advance, Reporter
-from bench.run.rows_left import Planned, is_repeated
-
-if TYPE_CHECKING:
-    from bench.contestants.sampler import Sampler
-    from bench.contestants.source import Source
-    from bench.run.worker import Done, Worker
+from bench.run.rows_left import Planned, Slice, is_repeated
+from bench.run.worker import Done, Record, Worker, try_batches
+from hypersd import hub, loop, recipe
+from hypersd.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,7 @@ class Outcome:
 
     planned: Planned
     features: Arrays
-    records: list[tuple[tuple[Key, ...], dict[str, Any]]]
+    records: list[tuple[tuple[Key, ...], Record]]
     not_scored: list[str] = field(default_factory=list)
     pictures: int = 0
     repeated: Arrays = field(default_factory=dict)
@@ -47,18 +59,13 @@ class Outcome:
 
 def worker(plan: Plan) -> Worker:
     """What all rows of a run share: cache, device, batch, networks of the metrics."""
-    from bench.contestants.pipelines import device_of
-    from bench.metrics import extractor
-    from bench.run.needs import pictures_at_once
-    from bench.run.worker import Worker
-
     device = device_of(plan.options.device, processes.here().local)
     made = Worker(
-        store=Store(plan.options.cache),
+        cache=Cache(plan.options.cache),
         size=plan.suite.size,
         batch=plan.options.batch or pictures_at_once(device.type, plan.suite.size),
         device=device,
-        extractors={name: extractor(name, str(device)) for name in plan.extractors},
+        extractors={name: metrics.extractor(name, str(device)) for name in plan.extractors},
     )
     made.teacher = partial(_teachers, plan, made)
     return made
@@ -68,15 +75,13 @@ def _teachers(plan: Plan, worker: Worker, keys: Sequence[Key]) -> NDArray[np.uin
     """The teacher's own images of some keys, from the cache or made now."""
     planned = next(one for one in plan.rows if one.row.settings.method == "teacher")
     wanted, found = set(keys), dict[Key, NDArray[np.uint8]]()
-    for number in range(len(planned.pieces)):
-        part = planned.pieces[number]
-        if wanted.intersection(part):
-            # Loaded anew where need be: since it was, another contestant may have taken its place.
-            make = source(plan, planned, worker, search=False)
-            done = worker.slice(planned.identity, part, make, lambda count: None, show=True,
-                                size=planned.row.size(plan.suite.size), score=False)  # fmt: skip
-            assert done.images is not None
-            found |= zip(part, done.images, strict=True)
+    for part in planned.slices:
+        if wanted.intersection(part.keys):
+            # Loaded anew where need be: since it was, another contestant's UNet was on the device.
+            drawer = RowSource(plan, planned, worker, search=False)
+            images = worker.images(part, drawer, _uncounted).images
+            assert images is not None
+            found |= zip(part.keys, images, strict=True)
     return np.stack([found[key] for key in keys])
 
 
@@ -87,14 +92,10 @@ def train(plan: Plan, worker: Worker) -> float:
     """
     began = time.perf_counter()
     for planned in {p.training: p for p in plan.rows if not p.trained}.values():
-        from bench.hub import HUB
-        from hypersd import hub, loop, recipe
-        from hypersd.quiet import quiet
-
         quiet()
         assert planned.training is not None
-        lock = worker.store.lock("training", planned.training.name)
-        with lock, processes.alone(), hub.using(HUB):
+        lock = worker.cache.lock("training", planned.training.name)
+        with lock, processes.as_the_only_one(), hub.using(HUB):
             loop.train(
                 recipe.load(planned.row.settings.weights),
                 planned.training,
@@ -103,129 +104,157 @@ def train(plan: Plan, worker: Worker) -> float:
     return time.perf_counter() - began
 
 
+class RowSource:
+    """What draws a row's images: loaded and warmed up when the first one is to be made.
+
+    search: for the row's best batch, where the command line asks for it.
+    """
+
+    def __init__(
+        self, plan: Plan, planned: Planned, worker: Worker, *, search: bool = True
+    ) -> None:
+        self.plan, self.planned, self.worker = plan, planned, worker
+        self._search = search and plan.options.best_batch
+        self._loaded: source.Source | None = None
+
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One image per key."""
+        self.load()
+        assert self._loaded is not None
+        return self._loaded(keys)
+
+    def load(self) -> None:
+        """Load it, where it is not yet, and let the worker find a batch that memory holds."""
+        if self._loaded is not None:
+            return
+        row, worker = self.planned.row, self.worker
+        size = row.size(self.plan.suite.size)
+        found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.device)
+        if isinstance(found, Sampler):
+            if self._search:
+                self._find_batch(found)
+            worker.warm_up(found.warm_up, max(map(len, self.planned.slices)))
+            if row.settings.compiled:
+                found.warm_up(1)  # a batch of another size is compiled anew
+        self._loaded = found
+
+    def _find_batch(self, sampler: Sampler) -> None:
+        """Let the worker go on with the row's best batch, tried once in a run.
+
+        Only CUDA tells that its memory ran out, another system may end the process: elsewhere
+        nothing larger than the device's default is tried.
+        """
+        worker, name = self.worker, self.planned.identity
+        if name not in worker.tried:
+            worker.batch = 1
+            worker.warm_up(sampler.warm_up, 1)  # refuses where not even one image fits
+            largest, kind = max(self.planned.slices, key=len), worker.device.type
+            most = len(largest) if kind == "cuda" else pictures_at_once(kind, largest.size)
+            worker.tried[name] = try_batches(sampler, largest.keys, most)
+        worker.batch = summary.best_batch(worker.tried[name])
+        sizes = ", ".join(str(one.batch) for one in worker.tried[name])
+        print(f"{self.planned.name}: tried {sizes} images at once, going on with {worker.batch}")
+
+
+def share(plan: Plan, worker: Worker, reporter: Reporter, process: Process) -> Plan:
+    """Make this process's part of all rows. The plan as it is then: nothing left to make, but for
+    slices that others are still at, or died with."""
+    with reporter.live():
+        for planned in plan.rows:
+            _share_row(plan, planned, worker, reporter, process)
+    return replace(plan, rows=[_made(planned) for planned in plan.rows])
+
+
+def _share_row(
+    plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, process: Process
+) -> None:
+    drawer = RowSource(plan, planned, worker)
+    left = [part for part in planned.slices if part.make or part.score]
+    with reporter.bar(planned.name, planned.images) as advance:
+        for part in _from_own_place(left, process):
+            with contextlib.suppress(Timeout):
+                _do(planned, part, worker, drawer, _uncounted, timeout=0)
+            advance(len(part) if part.make else 0)
+
+
+def _uncounted(count: int) -> None:
+    """A slice counts when it is done, whoever did it."""
+
+
+def _from_own_place(left: Sequence[Slice], process: Process) -> Iterator[Slice]:
+    """All of them, from this process's part on."""
+    start = process.rank * len(left) // process.count
+    yield from left[start:]
+    yield from left[:start]
+
+
+def _made(planned: Planned) -> Planned:
+    slices = [replace(part, make=False, score=False) for part in planned.slices]
+    return replace(planned, slices=slices)
+
+
 def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder: Path) -> Outcome:
     """Make and score what is left of one row, and put pictures into the run folder."""
-    shipped, name = planned.shipped, planned.row.name
-    make = source(plan, planned, worker)
+    drawer = RowSource(plan, planned, worker)
     if planned.images:
         began = time.perf_counter()
-        make()  # loads before the clock of the bar starts
+        drawer.load()  # before the clock of the bar starts
         worker.seconds["generate"] += time.perf_counter() - began
     done: list[tuple[tuple[Key, ...], Done]] = []
     pictures = 0
-    with reporter.bar(name, planned.images) as advance:
-        for number, keys in enumerate(planned.pieces):
-            one = piece(plan, planned, number, worker, make, advance)
+    with reporter.bar(planned.name, planned.images) as advance:
+        for part in planned.slices:
+            one = _do(planned, part, worker, drawer, advance)
             if one.images is not None:
-                shown = _shown(plan, keys, one.images)
+                shown = _shown(plan, part.keys, one.images)
                 pictures += len(shown)
-                worker.store.damaged += write_images(folder, name, shown)
-            done.append((keys, one))
-    features = shipped if shipped is not None else _scored(plan, done, plan.keys)
-    repeated = _scored(plan, done, plan.repeats) if is_repeated(planned.row) else {}
-    failed = [f"{name}: {why}" for _, one in done for why in one.failed.values()]
+                worker.cache.damaged += write_images(folder, planned.name, shown)
+            done.append((part.keys, one))
+    shipped = planned.shipped
+    features = shipped if shipped is not None else _in_order(plan, done, plan.keys)
+    repeated = _in_order(plan, done, plan.repeats) if is_repeated(planned.row) else {}
+    failed = [f"{planned.name}: {why}" for _, one in done for why in one.failed.values()]
     records = [(keys, one.record) for keys, one in done]
     return Outcome(planned, features, records, failed, pictures, repeated)
 
 
-def piece(
-    plan: Plan,
+def _do(
     planned: Planned,
-    number: int,
+    part: Slice,
     worker: Worker,
-    make: Callable[[], Source],
+    drawer: RowSource,
     advance: Advance,
     *,
     timeout: float = -1,
 ) -> Done:
-    """One slice of a row, from the cache or made now. Raises filelock.Timeout where another
-    process is at it for longer than `timeout` seconds; below 0 it is waited for."""
-    size = planned.row.size(plan.suite.size)
-    return worker.slice(
-        planned.identity,
-        planned.pieces[number],
-        make,
-        advance,
-        show=_wanted(planned, number, worker, size),
-        size=size,
-        score=planned.shipped is None,
-        keep=planned.row.settings.source != "images",
-        timeout=timeout,
-    )
+    """One slice of a row, from the cache or made now.
 
-
-def _wanted(planned: Planned, number: int, worker: Worker, size: int) -> bool:
-    """Whether a slice's pictures go into the run folder: the first ones, and all that are there
-    anyway. Those that only the cache of features remembers are not drawn again for it."""
-    keys = planned.pieces[number]
-    there = worker.store.has("images", slice_key(planned.identity, keys, size))
-    return number == 0 or there or keys in planned.make
+    Its pictures go into the run folder if it is the first, and wherever they are there anyway;
+    those of which only features are left in the cache are not drawn again for it.
+    Raises filelock.Timeout where another process is at it for longer than `timeout` seconds; below
+    0 it is waited for.
+    """
+    if planned.shipped is not None:
+        return worker.images(part, drawer, advance, timeout=timeout)
+    show = part is planned.slices[0] or part.make or worker.cache.has("images", part.key)
+    return worker.features(part, drawer, advance, show=show, timeout=timeout)
 
 
 def _shown(
-    plan: Plan, piece: tuple[Key, ...], images: NDArray[np.uint8]
+    plan: Plan, keys: tuple[Key, ...], images: NDArray[np.uint8]
 ) -> dict[int, NDArray[np.uint8]]:
     """The pictures that a report may show, by prompt: scored ones of the first seed."""
     first, limit = plan.suite.seeds[0], plan.options.limit or len(plan.prompts.texts)
-    pairs = zip(piece, images, strict=True)
+    pairs = zip(keys, images, strict=True)
     return {k.index: image for k, image in pairs if k.seed == first and k.index < limit}
 
 
-def source(
-    plan: Plan, planned: Planned, worker: Worker, *, search: bool = True
-) -> Callable[[], Source]:
-    """What makes the row's images, loaded at the first call and warmed up.
-
-    search: for the row's best batch, where the command line asks for it.
-    """
-    from bench.contestants import source
-    from bench.contestants.sampler import Sampler
-
-    @cache
-    def load() -> Source:
-        trained = None
-        if planned.training is not None:
-            trained = source.trained_weights(planned.training / "final")
-        found = source.source(
-            planned.row, plan.prompts, planned.row.size(plan.suite.size), trained, worker.device
-        )
-        if isinstance(found, Sampler):
-            if search and plan.options.best_batch:
-                _find_batch(plan, planned, worker, found)
-            worker.warm_up(found.warm_up, max(map(len, planned.pieces)))
-            if planned.row.settings.compiled:
-                found.warm_up(1)  # a batch of another size is compiled anew
-        return found
-
-    return load
-
-
-def _find_batch(plan: Plan, planned: Planned, worker: Worker, sampler: Sampler) -> None:
-    """Let the worker go on with the row's best batch, tried once in a run.
-
-    Only CUDA tells that its memory ran out, another system may end the process: elsewhere nothing
-    larger than the device's default is tried.
-    """
-    from bench.run import best_batch
-    from bench.run.needs import pictures_at_once
-
-    if planned.identity not in worker.tried:
-        worker.batch = 1
-        worker.warm_up(sampler.warm_up, 1)  # refuses where not even one image fits
-        keys, kind = max(planned.pieces, key=len), worker.device.type
-        size = planned.row.size(plan.suite.size)
-        most = len(keys) if kind == "cuda" else pictures_at_once(kind, size)
-        worker.tried[planned.identity] = best_batch.tried(sampler, keys, most)
-    tried = worker.tried[planned.identity]
-    worker.batch = summary.best_batch(tried)
-    sizes = ", ".join(str(one.batch) for one in tried)
-    print(f"{planned.row.name}: tried {sizes} images at once, going on with {worker.batch}")
-
-
-def _scored(plan: Plan, done: list[tuple[tuple[Key, ...], Done]], wanted: Sequence[Key]) -> Arrays:
+def _in_order(
+    plan: Plan, done: list[tuple[tuple[Key, ...], Done]], wanted: Sequence[Key]
+) -> Arrays:
     """Features of exactly these keys, in their order, by extractors that had no failure; empty
     where no key is wanted."""
-    places = {key: i for i, key in enumerate(key for piece, _ in done for key in piece)}
+    places = {key: i for i, key in enumerate(key for keys, _ in done for key in keys)}
     rows = [places[key] for key in wanted]
     return {
         name: np.concatenate([one.features[name] for _, one in done])[rows]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.contestants import source
 from bench.errors import brief
 from bench.metrics.base import Features, Metric, rewarded
 from bench.results.entries import Arrays
@@ -22,20 +21,17 @@ from bench.statistics.result import Result
 
 
 def scored(
-    plan: Plan, outcome: Outcome, contestant: Contestant, judges: Sequence[Metric]
+    plan: Plan, outcome: Outcome, contestant: Contestant, metrics: Sequence[Metric]
 ) -> Scored:
     """A row with all its metrics. Anchors, which nothing draws anew, have no diversity there."""
-    planned = outcome.planned
-    final = None if planned.training is None else planned.training / "final"
-    weights = None if final is None else source.trained_weights(final)
-    rewarded = source.is_rewarded(planned.row.settings, weights)
+    is_rewarded = outcome.planned.card.is_rewarded
 
     def entry(features: Arrays, keys: Sequence[Key]) -> Entry:
         prompts, clusters = [key.prompt for key in keys], [key.index for key in keys]
-        return Entry(contestant, features, prompts, clusters, rewarded)
+        return Entry(contestant, features, prompts, clusters, is_rewarded)
 
-    apart = [judge for judge in judges if spec(judge.name).of_repeats and plan.suite.repeats]
-    rest = [judge for judge in judges if judge not in apart]
+    apart = [metric for metric in metrics if spec(metric.name).of_repeats and plan.suite.repeats]
+    rest = [metric for metric in metrics if metric not in apart]
     found = score(entry(outcome.features, plan.keys), rest)
     return joined(found, score(entry(outcome.repeated, plan.repeats), apart)) if apart else found
 

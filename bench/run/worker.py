@@ -7,27 +7,41 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.contestants.pictures import Batch
-from bench.contestants.source import Source
+from bench.contestants.sampler import Batch, Sampler
 from bench.errors import UsageError, brief
 from bench.metrics.base import Extractor
 from bench.results.entries import Arrays
-from bench.results.keys import Key, slice_key
+from bench.results.keys import Key
 from bench.results.summary import TriedBatch
 from bench.run import environment
-from bench.run.cache import Store
-from bench.run.judges import AGAINST, feature_key, judged
+from bench.run.cache import Cache
+from bench.run.metric_identities import AGAINST, extractors_of, feature_key
 from bench.run.progress import Advance
+from bench.run.rows_left import Slice
 
 T = TypeVar("T")
+Images = NDArray[np.uint8]
+Record = dict[str, Any]  # how images were made
 ALONE = 3  # images of a contestant that are drawn once more, one by one, for their seconds
 DARKEST = 2  # a picture with no brighter value (of 255) counts as black
+GAIN = 1.05  # a batch must draw so many times the images per second of all smaller ones
+TIMES = 2  # batches that are timed of each size, the faster of which counts
+
+
+class Source(Protocol):
+    """What draws a row's images."""
+
+    def load(self) -> None:
+        """Make it ready to draw, where it is not yet."""
+
+    def __call__(self, keys: Sequence[Key]) -> Batch:
+        """One image per key."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +52,8 @@ class Done:
     """
 
     features: Arrays
-    record: dict[str, Any]
-    images: NDArray[np.uint8] | None
+    record: Record
+    images: Images | None
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -49,14 +63,15 @@ class NotScored(Exception):
 
 @dataclass
 class Worker:
-    """What all slices of a run share. seconds: spent per stage, for the result.
+    """What all slices of a run share. size: of images, in pixels, for messages.
 
-    scored: images that were.  teacher: the teacher's own images of some keys, for extractors that
-    hold a contestant's against them.  halved: each time that a batch was too large for the device.
-    tried: batches that were, by a contestant's identity, where the best was searched for.
+    seconds: spent per stage, for the result.  scored: images that were.  teacher: the teacher's own
+    images of some keys, for extractors that hold a contestant's against them.  halved: each time
+    that a batch was too large for the device.  tried: batches that were, by a contestant's
+    identity, where the best was searched for.
     """
 
-    store: Store
+    cache: Cache
     size: int
     batch: int
     device: torch.device
@@ -65,7 +80,7 @@ class Worker:
     scored: int = 0
     halved: list[str] = field(default_factory=list)
     tried: dict[str, list[TriedBatch]] = field(default_factory=dict)
-    teacher: Callable[[Sequence[Key]], NDArray[np.uint8]] | None = None
+    teacher: Callable[[Sequence[Key]], Images] | None = None
 
     def warm_up(self, run: Callable[[int], None], most: int) -> None:
         """Let a sampler run once on a batch, of at most so many, that the device's memory holds."""
@@ -74,83 +89,75 @@ class Worker:
             count = min(self.batch, most)
             done = self._fits("draw", count, partial(_after, run, count))
 
-    def slice(
-        self,
-        identity: str,
-        keys: Sequence[Key],
-        source: Callable[[], Source],
-        advance: Advance,
-        *,
-        show: bool,
-        size: int | None = None,
-        score: bool = True,
-        keep: bool = True,
-        timeout: float = -1,
-    ) -> Done:
-        """Images and features of a slice; what is missing is made, by this process alone.
+    def images(self, part: Slice, source: Source, advance: Advance, *, timeout: float = -1) -> Done:
+        """A slice's images; what is missing is made, by this process alone.
 
-        source: called only where an image must be made.  show: the images are wanted as well.
-        size: of an image, where it is not the usual one.
-        score: the features are wanted.  keep: the images go into the cache.  timeout: seconds to
-        wait for another process that is at it; below 0 for ever.  Raises filelock.Timeout.
+        timeout: seconds to wait for another process that is at it; below 0 for ever.  Raises
+        filelock.Timeout.
         """
-        name = slice_key(identity, keys, size or self.size)
-        with self.store.lock("slice", name).acquire(timeout=timeout):
-            features, record = self._cached_features(name) if score else ({}, None)
-            wanted = judged(self.extractors, identity) if score else []
-            absent = [e for e in wanted if e not in features]
+        with self.cache.lock("slice", part.key).acquire(timeout=timeout):
+            images, record = self._images(part, source, advance)
+        return Done({}, record, images)
+
+    def features(
+        self, part: Slice, source: Source, advance: Advance, *, show: bool, timeout: float = -1
+    ) -> Done:
+        """A slice's features, and its images where `show` asks for them or they must be read.
+
+        Otherwise as `images`.
+        """
+        with self.cache.lock("slice", part.key).acquire(timeout=timeout):
+            features, record = self._cached_features(part)
+            seen_by = extractors_of(self.extractors, part.contestant)
+            absent = [name for name in seen_by if name not in features]
             images, failed = None, {}
             if absent or show or record is None:
-                alone = score and keys[0].index == 0
-                images, record = self._images(name, identity, keys, source, advance, keep, alone)
-            for extractor in absent:
+                alone = part.keys[: ALONE if part.keys[0].index == 0 else 0]
+                images, record = self._images(part, source, advance, alone)
+            for name in absent:
                 assert images is not None
                 try:
-                    features[extractor] = self._score(extractor, images, keys)
+                    features[name] = self._score(name, images, part.keys)
                 except NotScored as error:
-                    failed[extractor] = str(error)
+                    failed[name] = str(error)
                     continue
-                arrays = {"features": features[extractor]}
-                key = feature_key(name, self.extractors[extractor].identity)
-                self.store.write("features", key, arrays, record)
+                key = feature_key(part.key, self.extractors[name].identity)
+                self.cache.write("features", key, {"features": features[name]}, record)
         return Done(features, record, images, failed)
 
-    def _cached_features(self, name: str) -> tuple[Arrays, dict[str, Any] | None]:
+    def _cached_features(self, part: Slice) -> tuple[Arrays, Record | None]:
         features, record = {}, None
-        for extractor, network in self.extractors.items():
-            entry = self.store.read("features", feature_key(name, network.identity))
+        for name, extractor in self.extractors.items():
+            entry = self.cache.read("features", feature_key(part.key, extractor.identity))
             if entry is not None:
-                features[extractor], record = entry.arrays["features"], entry.record
+                features[name], record = entry.arrays["features"], entry.record
         return features, record
 
     def _images(
-        self, name: str, identity: str, keys: Sequence[Key], source: Callable[[], Source],
-        advance: Advance, keep: bool, alone: bool,
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:  # fmt: skip
-        entry = self.store.read("images", name) if keep else None
+        self, part: Slice, source: Source, advance: Advance, alone: Sequence[Key] = ()
+    ) -> tuple[Images, Record]:
+        """alone: keys that are drawn once more, one by one."""
+        entry = self.cache.read("images", part.key) if part.is_cached else None
         if entry is not None:
             return entry.arrays["images"], entry.record
         began = time.perf_counter()
-        made = source()
-        images, record = self._make(keys, made, advance)
+        source.load()
+        images, record = self._make(part.keys, source, advance)
         if alone and record["timings"] and self.batch > 1:
-            parts = [made([key]) for key in keys[:ALONE]]
-            record["alone"] = [{"n": 1, **part.seconds} for part in parts]
-        if identity in self.tried:
-            record["tried"] = [asdict(one) for one in self.tried[identity]]
-        if keep:
-            self.store.write("images", name, {"images": images}, record)
+            record["alone"] = [{"n": 1, **source([key]).seconds} for key in alone]
+        if part.contestant in self.tried:
+            record["tried"] = [asdict(one) for one in self.tried[part.contestant]]
+        if part.is_cached:
+            self.cache.write("images", part.key, {"images": images}, record)
         self.seconds["generate"] += time.perf_counter() - began
         return images, record
 
-    def _make(
-        self, keys: Sequence[Key], source: Source, advance: Advance
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    def _make(self, keys: Sequence[Key], source: Source, advance: Advance) -> tuple[Images, Record]:
         environment.reset_peak(self.device)
         began = time.perf_counter()
 
         def draw(start: int, stop: int) -> Batch | None:
-            drawn = self._fits("draw", stop - start, lambda: _drawn(source, keys[start:stop]))
+            drawn = self._fits("draw", stop - start, lambda: draw_batch(source, keys[start:stop]))
             if drawn is not None:
                 advance(stop - start)
             return drawn
@@ -169,9 +176,7 @@ class Worker:
         }
         return images, record
 
-    def _score(
-        self, name: str, images: NDArray[np.uint8], keys: Sequence[Key]
-    ) -> NDArray[np.float32]:
+    def _score(self, name: str, images: Images, keys: Sequence[Key]) -> NDArray[np.float32]:
         look, beside = self._look(name, keys)
         began = time.perf_counter()
 
@@ -196,11 +201,11 @@ class Worker:
     def _look(self, name: str, keys: Sequence[Key]) -> tuple[Callable[..., Any], Any]:
         """What an extractor does with images, and what they are seen beside: their prompts, or the
         teacher's own images of them."""
-        network: Any = self.extractors[name]
+        extractor: Any = self.extractors[name]
         if AGAINST not in name:
-            return network, [key.prompt for key in keys]
+            return extractor, [key.prompt for key in keys]
         assert self.teacher is not None
-        return network.between, self.teacher(keys)
+        return extractor.between, self.teacher(keys)
 
     def _in_batches(
         self, count: int, make: Callable[[int, int], T | None]
@@ -227,11 +232,15 @@ class Worker:
             raise UsageError(f"out of memory on {self.device}: it cannot {what} a single image of "
                              f"{self.size} px; try a smaller size=, or device=cpu")  # fmt: skip
         self.batch = count // 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        _free(self.device)
         self.halved.append(f"{what}: {count} images at once, then {self.batch}")
         print(f"out of memory with {count} images at once; going on with {self.batch}")
         return None
+
+
+def draw_batch(source: Source, keys: Sequence[Key]) -> Batch:
+    """The images of a run, batch by batch; those for warming up and timing aside."""
+    return source(keys)
 
 
 def _after(run: Callable[[int], None], count: int) -> bool:
@@ -239,12 +248,40 @@ def _after(run: Callable[[int], None], count: int) -> bool:
     return True
 
 
-def _usable(network: Extractor, found: NDArray[np.float32]) -> bool:
+def _usable(extractor: Extractor, found: NDArray[np.float32]) -> bool:
     """Whether features are finite, as far as they have to be."""
-    asked = found[:, :1] if network.partial else found
+    asked = found[:, :1] if extractor.partial else found
     return bool(np.isfinite(asked).all() and not np.isinf(found).any())
 
 
-def _drawn(source: Source, keys: Sequence[Key]) -> Batch:
-    """A batch of images."""
-    return source(keys)
+def _free(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def try_batches(sampler: Sampler, keys: Sequence[Key], most: int) -> list[TriedBatch]:
+    """Images per second at 1, 2, 4, ... images at once, up to the first size that memory does not
+    hold or that draws at most 5 % more per second than the best so far.
+
+    keys: what is drawn, the first of them at every size; no picture is kept.  most: images at once.
+    """
+    found: list[TriedBatch] = []
+    best, size = 0.0, 1
+    while size <= min(most, len(keys)):
+        rate = _images_per_second(sampler, keys[:size])
+        found.append(TriedBatch(size, rate))
+        if rate is None or rate <= GAIN * best:
+            break
+        best, size = rate, 2 * size
+    return found
+
+
+def _images_per_second(sampler: Sampler, keys: Sequence[Key]) -> float | None:
+    """After a warm-up at this size, by the sampler's clock, which waits for the device; None where
+    memory ran out."""
+    with contextlib.suppress(torch.OutOfMemoryError):
+        sampler.warm_up(len(keys))
+        seconds = min(sum(sampler(keys).seconds.values()) for _ in range(TIMES))
+        return len(keys) / seconds
+    _free(sampler.device)
+    return None

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.contestants.pictures import Batch
-from bench.contestants.sampler import Sampler
+from bench.contestants.sampler import Batch, Sampler
 from bench.results.entries import read_entry
 from bench.results.keys import Key
 from bench.results.summary import best_batch
-from bench.run.best_batch import tried
+from bench.run.worker import try_batches
 
 KEYS = [Key(index, f"prompt {index}", 0) for index in range(20)]
 RATES = {1: 1.0, 2: 1.9, 4: 3.0, 8: 3.1, 16: 9.0}  # images per second; 8 gains 3.3 %
@@ -47,7 +46,7 @@ class Fake:
 
 
 def sizes(sampler: Any, keys: Sequence[Key] = KEYS, most: int = 100) -> dict[int, float | None]:
-    found = tried(sampler, keys, most)
+    found = try_batches(sampler, keys, most)
     return {one.batch: one.images_per_second for one in found}
 
 
@@ -55,13 +54,13 @@ def test_it_ends_where_a_larger_batch_gains_little() -> None:
     one: Any = Fake()
     assert sizes(one) == pytest.approx({size: RATES[size] for size in (1, 2, 4, 8)})
     assert one.warmed == [1, 2, 4, 8] and one.calls == [1, 1, 2, 2, 4, 4, 8, 8]
-    assert best_batch(tried(one, KEYS, 100)) == 8
+    assert best_batch(try_batches(one, KEYS, 100)) == 8
 
 
 def test_it_ends_where_memory_does() -> None:
     one: Any = Fake(holds=2)
     assert sizes(one) == {1: pytest.approx(1.0), 2: pytest.approx(1.9), 4: None}
-    assert best_batch(tried(one, KEYS, 100)) == 2
+    assert best_batch(try_batches(one, KEYS, 100)) == 2
 
 
 def test_it_ends_where_images_or_the_limit_do() -> None:
@@ -117,7 +116,7 @@ def test_the_same_command_remembers_it_and_tries_nothing(
 ) -> None:
     assert bench("out=run", "batch=best") == 0
     first = result(world / "run")
-    monkeypatch.setattr("bench.run.best_batch.tried", None)  # a call would fail
+    monkeypatch.setattr("bench.run.rows.try_batches", None)  # a call would fail
     assert bench("out=run", "batch=best") == 0
     assert [c["tried_batches"] for c in result(world / "run")] == [
         c["tried_batches"] for c in first]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench.contestants import source
+from bench.contestants.card import Card
 from bench.errors import UsageError
 from bench.suite import contestant
 from bench.suite.contestant import ContestantSettings
@@ -78,11 +78,11 @@ def carded(folder: Path, **facts: Any) -> ContestantSettings:
 
 def test_a_row_counts_the_whole_chain(tmp_path: Path) -> None:
     before = {"images_seen_before": 90, "unet_forwards_before": 7, "seconds_before": 5.5}
-    found = source.training(carded(tmp_path, unet_forwards=3, **before), None)
+    found = Card(carded(tmp_path, unet_forwards=3, **before)).training
     assert found is not None
     assert (found.images_seen, found.unet_forwards, found.seconds) == (100, 10, 7.5)
 
 
 def test_a_card_that_names_rewards_is_of_a_rewarded_model(tmp_path: Path) -> None:
-    assert not source.is_rewarded(carded(tmp_path), None)
-    assert source.is_rewarded(carded(tmp_path, rewards="aesthetic to 8"), None)
+    assert not Card(carded(tmp_path)).is_rewarded
+    assert Card(carded(tmp_path, rewards="aesthetic to 8")).is_rewarded

@@ -78,7 +78,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 ) -> None:
     """Stopped in the middle of the second contestant's slice, after batches of 7."""
     assert bench("cache=whole", "out=a", "batch=7") == 0
-    drawn, calls = worker._drawn, []
+    drawn, calls = worker.draw_batch, []
 
     def stopped(source: Any, keys: Any) -> Any:
         calls.append(len(keys))
@@ -86,7 +86,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
             raise KeyboardInterrupt
         return drawn(source, keys)
 
-    monkeypatch.setattr("bench.run.worker._drawn", stopped)
+    monkeypatch.setattr("bench.run.worker.draw_batch", stopped)
     assert bench("cache=pieces", "out=b", "batch=7") == 130
     assert len(pixels(world / "pieces")) == 2
     assert bench("cache=pieces", "out=b", "batch=7") == 0

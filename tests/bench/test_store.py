@@ -10,48 +10,48 @@ import pytest
 
 from bench.errors import UsageError
 from bench.results.keys import Key, needed, ordered, slice_key, slices
-from bench.run.cache import Store
+from bench.run.cache import Cache
 
 IMAGES = {"images": np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)}
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.write("images", "abc", IMAGES, {"batch": 2})
-    entry = store.read("images", "abc")
+    cache = Cache(tmp_path)
+    cache.write("images", "abc", IMAGES, {"batch": 2})
+    entry = cache.read("images", "abc")
     assert entry is not None and entry.record == {"batch": 2}
     np.testing.assert_array_equal(entry.arrays["images"], IMAGES["images"])
-    assert store.read("images", "other") is None and store.damaged == []
+    assert cache.read("images", "other") is None and cache.damaged == []
 
 
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    store.write("images", "abc", IMAGES, {"batch": 2})
-    path = store.path("images", "abc")
+    cache = Cache(tmp_path)
+    cache.write("images", "abc", IMAGES, {"batch": 2})
+    path = cache.path("images", "abc")
     whole = path.read_bytes()
     for place in range(8, len(whole), 29):
         damaged = bytearray(whole)
         damaged[place] ^= 4
         path.write_bytes(bytes(damaged))
-        assert store.read("images", "abc") is None, f"byte {place}"
+        assert cache.read("images", "abc") is None, f"byte {place}"
         assert not path.exists()
     path.write_bytes(whole[:-1])
-    assert store.read("images", "abc") is None
-    assert all(name.startswith("images/abc.safetensors") for name in store.damaged)
+    assert cache.read("images", "abc") is None
+    assert all(name.startswith("images/abc.safetensors") for name in cache.damaged)
 
 
 def test_a_write_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader sees the old entry until the new one is whole on the disk."""
-    store = Store(tmp_path)
-    store.write("images", "abc", IMAGES, {"batch": 1})
+    cache = Cache(tmp_path)
+    cache.write("images", "abc", IMAGES, {"batch": 1})
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UsageError, match="No space left"):
-        store.write("images", "abc", IMAGES, {"batch": 2})
-    entry = store.read("images", "abc")
+        cache.write("images", "abc", IMAGES, {"batch": 2})
+    entry = cache.read("images", "abc")
     assert entry is not None and entry.record == {"batch": 1}
     assert len(list(tmp_path.rglob("*writing*"))) == 0
 
@@ -59,7 +59,7 @@ def test_a_write_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_cache_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cache="):
-        Store(tmp_path / "file").write("images", "abc", IMAGES, {})
+        Cache(tmp_path / "file").write("images", "abc", IMAGES, {})
 
 
 def test_slices_do_not_depend_on_the_limit() -> None:

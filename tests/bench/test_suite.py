@@ -12,8 +12,8 @@ import pytest
 
 from bench import cli
 from bench.contestants import files, identity
-from bench.contestants.anchors import without_fixed_points
-from bench.contestants.hashes import Hashes
+from bench.contestants.identity import Hashes
+from bench.contestants.source import without_fixed_points
 from bench.errors import UsageError
 from bench.suite import contestant, prompts, suite
 from bench.suite.contestant import Row

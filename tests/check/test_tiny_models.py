@@ -36,7 +36,7 @@ limits: {seconds: null, memory: null}
 
 @cache
 def renders() -> np.ndarray:
-    from bench.contestants.anchors import renders as drawn
+    from bench.contestants.source import renders as drawn
 
     return drawn("test", range(N))
 

@@ -120,7 +120,7 @@ def test_a_clock_that_goes_backwards(
     monkeypatch.setattr(time, "time", lambda: now - 10**8 - next(falling))
     for number, path in enumerate(sorted((world / "runs").rglob("*"))):
         os.utime(path, (now + 10**7 - number, now + 10**7 - number))
-    monkeypatch.setattr("bench.run.worker._drawn", None)
+    monkeypatch.setattr("bench.run.worker.draw_batch", None)
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Unused())
     assert bench(*WORDS) == 0
     assert victims.outcome(world) == before

@@ -32,8 +32,8 @@ PRELOADED = (
     "diffusers.loaders.lora_pipeline",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "diffusers.schedulers.scheduling_lcm", "transformers.models.clip.modeling_clip",
-    "transformers.models.clip.tokenization_clip", "bench.contestants.anchors",
-    "bench.run.checklist", "hydra", "bench.report.terminal", "matplotlib.backends.backend_svg",
+    "transformers.models.clip.tokenization_clip",
+    "bench.run.rows", "hydra", "bench.report.terminal", "matplotlib.backends.backend_svg",
     "antlr4", "diffusers.guiders",
 )  # fmt: skip
 SUITE = """
@@ -157,7 +157,7 @@ def _run(folder: Path, words: Sequence[str], most_bytes: int | None, slowly: flo
     out = open("said.txt", "a", buffering=1)  # noqa: SIM115 - until the process ends
     os.dup2(out.fileno(), 1), os.dup2(out.fileno(), 2)
     cheap_judges()
-    drawn = worker._drawn
+    drawn = worker.draw_batch
 
     def draw(source: Any, keys: Any) -> Any:
         time.sleep(slowly)
@@ -165,7 +165,7 @@ def _run(folder: Path, words: Sequence[str], most_bytes: int | None, slowly: flo
             log.write(f"{len(keys)}\n")
         return drawn(source, keys)
 
-    worker._drawn = draw
+    worker.draw_batch = draw
     if most_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     code = main([*suite_words(words), *words])

@@ -87,7 +87,6 @@ def _plan(words: tuple[str, ...], folder: Path) -> Any:
 
 def _parts(planned: Any, plan: Any, folder: Path) -> dict[str, str]:
     from bench.contestants import identity
-    from bench.contestants.hashes import Hashes
     from bench.results.keys import digest
 
     if not planned.identity:
@@ -95,7 +94,9 @@ def _parts(planned: Any, plan: Any, folder: Path) -> dict[str, str]:
         return {
             name: str(getattr(given, name)) for name in ("base", "source", "weights", "lora_scale")
         }
-    parts = identity.parts(planned.row, plan.prompts, Hashes(folder / "cache" / "hashes.json"))
+    parts = identity.parts(
+        planned.row, plan.prompts, identity.Hashes(folder / "cache" / "hashes.json")
+    )
     named = parts if isinstance(parts, dict) else {str(i): part for i, part in enumerate(parts)}
     return {name: digest(part)[:16] for name, part in named.items()}
 
@@ -106,12 +107,12 @@ def write_pictures(folder: Path) -> None:
     import torch
     from PIL import Image
 
-    from bench.contestants.source import source
+    from bench.contestants import source
 
     (folder / "pictures").mkdir()
     plan = _plan((f"suite={HERE / 'pictures.yaml'}",), folder)
     for row in (planned.row for planned in plan.rows):
-        draw = source(row, plan.prompts, plan.suite.size, None, torch.device("cpu"))
+        draw = source.load(row, plan.prompts, plan.suite.size, None, torch.device("cpu"))
         sheet = np.concatenate(list(draw(plan.keys).images), axis=1)
         Image.fromarray(sheet).save(folder / "pictures" / f"{row.name}.png", optimize=True)
 

@@ -24,7 +24,7 @@ from bench.metrics.frechet import frechet
 from bench.metrics.networks.inception import Inception
 from bench.metrics.references import Reference, Sample
 from bench.results.keys import Key
-from bench.run import evaluators, ledger, real_references
+from bench.run import finish, metric_identities, real_references
 from bench.suite import protocols, suite
 
 CONFIG = {
@@ -98,8 +98,8 @@ def test_aesthetic_shares_the_tower_and_is_w_x_plus_b(clip: Path, tmp_path: Path
 def test_prompts_that_a_network_cuts_are_in_the_ledger(clip: Path) -> None:
     metric = metrics.metric("clip", {"model": f"local-dir:{clip}"}, published=True)
     keys = [Key(i, text, seed) for seed in (0, 1) for i, text in enumerate(PROMPTS)]
-    assert ledger.truncated([metric], keys) == {"clip": "1 of 4 prompts (25.0 %): 3"}
-    assert ledger.truncated([metric], keys[:3]) == {}
+    assert finish.truncated([metric], keys) == {"clip": "1 of 4 prompts (25.0 %): 3"}
+    assert finish.truncated([metric], keys[:3]) == {}
 
 
 def test_a_wrong_setting_is_one_line() -> None:
@@ -155,7 +155,7 @@ def test_every_network_that_a_suite_fetches_is_counted_once(
     names = ("clip", "aesthetic", "hps", "image_reward", "pick", "diversity")
     settings = {"clip": {"model": "ViT-L-14"}}
     asked = replace(suite.read("s", yaml.safe_load(SUITE)), metrics=names, metric_settings=settings)
-    found = {one.source: one for one in evaluators.to_fetch(asked)}
+    found = {one.source: one for one in metric_identities.identities(asked).to_fetch}
     assert all(one.size is not None for one in found.values())
     large = found["hf://timm/vit_large_patch14_clip_224.openai/open_clip_model.safetensors"]
     assert large.metrics == ("clip", "aesthetic") and large.size == 1_710_000_000

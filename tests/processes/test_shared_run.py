@@ -30,14 +30,14 @@ def drawn(by: Path) -> Callable[[int], None]:
     """Has each process write down the slices' parts that it draws."""
 
     def note(rank: int) -> None:
-        draw = worker._drawn
+        draw = worker.draw_batch
 
         def noted(source: Any, keys: Any) -> Any:
             with open(by / f"drawn.{rank}", "a") as file:
                 file.write(f"{len(keys)}\n")
             return draw(source, keys)
 
-        worker._drawn = noted
+        worker.draw_batch = noted
 
     return note
 
@@ -61,7 +61,7 @@ def test_a_process_that_is_killed_is_stood_in_for(alone: Path, together: Togethe
     """While it draws its second slice, whose lock it holds."""
 
     def dies(rank: int) -> None:
-        draw, calls = worker._drawn, []
+        draw, calls = worker.draw_batch, []
 
         def killed(source: Any, keys: Any) -> Any:
             calls.append(keys)
@@ -69,7 +69,7 @@ def test_a_process_that_is_killed_is_stood_in_for(alone: Path, together: Togethe
                 os.kill(os.getpid(), signal.SIGKILL)
             return draw(source, keys)
 
-        worker._drawn = killed
+        worker.draw_batch = killed
 
     assert together(2, "cache=shared", "out=run", inside=dies) == [0, -signal.SIGKILL]
     assert pixels(alone / "shared") == pixels(alone / "cache_alone")
@@ -80,7 +80,7 @@ def test_three_go_on_where_two_were_killed(alone: Path, together: Together) -> N
     """What they had finished is not made again; the first of all writes the result."""
 
     def dies(rank: int) -> None:
-        draw, calls = worker._drawn, []
+        draw, calls = worker.draw_batch, []
 
         def killed(source: Any, keys: Any) -> Any:
             calls.append(keys)
@@ -88,7 +88,7 @@ def test_three_go_on_where_two_were_killed(alone: Path, together: Together) -> N
                 os.kill(os.getpid(), signal.SIGKILL)
             return draw(source, keys)
 
-        worker._drawn = killed
+        worker.draw_batch = killed
 
     assert together(2, "cache=shared", "out=run", inside=dies) == [-signal.SIGKILL] * 2
     assert not (alone / "run/result.json").exists()
@@ -119,7 +119,7 @@ def test_a_place_that_cannot_be(place: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_training_does_not_see_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(processes.NAMES, "132", strict=True):
         monkeypatch.setenv(name, value)
-    assert processes.here() == processes.Ranks(1, 3, 2)
-    with processes.alone():
-        assert processes.here() == processes.Ranks()
-    assert processes.here() == processes.Ranks(1, 3, 2)
+    assert processes.here() == processes.Process(1, 3, 2)
+    with processes.as_the_only_one():
+        assert processes.here() == processes.Process()
+    assert processes.here() == processes.Process(1, 3, 2)

@@ -35,10 +35,10 @@ def test_the_vocabulary_is_clips() -> None:
 
 def test_random_weights_keep_the_size_of_activations() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.LayerNorm(256))
-    random_weights.fill(network, "x", torch.float32, torch.device("cpu"))
+    random_weights.fill_randomly(network, "x", torch.float32, torch.device("cpu"))
     x = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
     assert abs(float(network[0](x).detach().std()) - 1) < 0.1
     assert float(network[0].bias.detach().abs().max()) == 0
     first = network[0].weight.clone()
-    random_weights.fill(network, "x", torch.float32, torch.device("cpu"))
+    random_weights.fill_randomly(network, "x", torch.float32, torch.device("cpu"))
     assert torch.equal(network[0].weight, first)

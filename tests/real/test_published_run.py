@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench import cli
 from bench.cli import main
-from bench.run import hardware
+from bench.errors import UsageError
+from bench.run.hardware import Machine
+from bench.run.plan import make
+from bench.run.progress import console
+from bench.run.run import run
+from bench.run.show import show_plan
 
 
 @pytest.fixture
@@ -72,16 +78,18 @@ def test_random_weights_are_marked_and_not_judged(folder: Path) -> None:
         assert one["metrics"] == {} and one["seconds_per_image"]["unet"] > 0
 
 
-def test_all_that_is_missing_is_listed_at_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr(hardware, "_nvidia", lambda: None)
-    monkeypatch.setattr(hardware, "free", lambda path: 1000)
+def test_all_that_is_missing_is_listed_at_once(folder: Path, capsys: Any) -> None:
     words = ["suite=tiny.yaml", "precision=fp16", "contestants.mine.lora=hf://them/none/x.bin"]
-    assert main([*words, "task=plan"]) == 0
+    command, bare = cli.read(words), Machine(gpu=lambda: None, free=lambda path: 1000)
+    assert command.suite is not None
+    plan = make(command.suite, command.options, bare)
+    show_plan(plan, console())
     planned = capsys.readouterr().out
     for said in ("missing: a GPU", "missing: disk", "missing: 1 downloads", "HF_HOME"):
         assert said in planned
+    with pytest.raises(UsageError, match="of what this run needs is missing"):
+        run(plan, console(), lambda *_: None)
+    assert "missing: a GPU" in capsys.readouterr().out
     assert main(words) == 2
     done = capsys.readouterr()
-    assert "missing: a GPU" in done.out and done.err.count("\n") == 1
+    assert "missing: 1 downloads" in done.out and done.err.count("\n") == 1

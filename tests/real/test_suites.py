@@ -14,7 +14,9 @@ from bench import cli
 from bench.contestants import files
 from bench.errors import UsageError
 from bench.hub import HUB, PUBLISHED
-from bench.run import checklist, hardware, needs
+from bench.run import downloads, hardware, show
+from bench.run.hardware import Disk
+from bench.run.metric_identities import Evaluator
 from bench.suite import suite
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.sampling import Sampling
@@ -138,20 +140,23 @@ def test_a_contestant_of_a_size_of_its_own_is_another_one(tmp_path: Path) -> Non
 
 
 def test_days_of_a_cpu_are_advised_against() -> None:
-    (line,) = checklist._patience(40 * 86_400)
+    (line,) = show._patience(40 * 86_400)
     assert line.startswith("hint: about 40 days on a CPU")
-    assert not list(checklist._patience(3600))
+    assert not list(show._patience(3600))
 
 
 def test_the_metrics_networks_take_disk_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SDXL's 6.9 GB fit into 10, with 12 more of evaluators they do not."""
-    monkeypatch.setattr(hardware, "free", lambda path: 10_000_000_000)
     monkeypatch.setattr(Hub, "cached", lambda *words: None)
     teacher = read("suite=sdxl_1step").contestants[:1]
+    machine = hardware.Machine(free=lambda path: 10_000_000_000)
     for networks, lacks in ((0, []), (12_000_000_000, ["disk: 19 GB are needed"])):
-        found = needs.of(teacher, "cpu", tmp_path, 0, 1024, 1, networks=networks)
+        evaluators = (Evaluator("x", ("clip",), networks, "unknown"),)
+        wanted = downloads.listed(teacher, (), evaluators)
+        disks = [Disk(tmp_path / "hub", wanted.bytes, "HF_HOME"), Disk(tmp_path, 0, "cache=DIR")]
+        found = hardware.fit(machine, teacher, "cpu", 1024, 1, disks)
         assert [said[:22] for said in found.missing if said.startswith("disk")] == lacks
 
 

@@ -9,8 +9,7 @@ from typing import ClassVar
 import pytest
 
 from bench import cli
-from bench.contestants import files, trainings
-from bench.run import needs
+from bench.run import downloads
 from bench.suite.contestant import ContestantSettings
 from hypersd import base, hub
 from hypersd.errors import UsageError
@@ -30,20 +29,22 @@ def candidate(*words: str) -> ContestantSettings:
 def test_it_stands_on_the_files_that_the_run_fetches() -> None:
     """Both in half precision: not 13.9 GB once more."""
     one = candidate()
-    assert trainings.references(one) == [(Reference(SDXL), "fp16")]
-    wanted = [(ref, one.precision) for ref in files.references(one)] + trainings.references(one)
-    assert needs._once(wanted) == [(Reference(SDXL), "fp16")]
+    assert downloads.training_references(one) == [(Reference(SDXL), "fp16")]
+    assert downloads.references([one], [one]) == [(Reference(SDXL), "fp16")]
 
 
 def test_another_precision_is_another_download(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: sdxl_lcm_lora\nbase_precision: fp32\n")
     one = candidate(f"contestants.candidate.recipe={tmp_path}/mine.yaml")
-    wanted = [(ref, one.precision) for ref in files.references(one)] + trainings.references(one)
-    assert needs._once(wanted) == [(Reference(SDXL), "fp16"), (Reference(SDXL), "fp32")]
+    assert downloads.references([one], [one]) == [
+        (Reference(SDXL), "fp16"),
+        (Reference(SDXL), "fp32"),
+    ]
 
 
 def test_networks_that_its_options_name_are_counted() -> None:
-    found = dict(trainings.references(candidate("contestants.candidate.recipe=sdxl_feedback_lora")))
+    one = candidate("contestants.candidate.recipe=sdxl_feedback_lora")
+    found = dict(downloads.training_references(one))
     for repo, path in (
         ("THUDM/ImageReward", "ImageReward.pt"),
         ("google-bert/bert-base-uncased", "vocab.txt"),

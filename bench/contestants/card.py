@@ -1,0 +1,119 @@
+"""The model card of a contestant's weights: their licence, and what their training cost."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench import hub
+from bench.contestants import files
+from bench.errors import UsageError
+from bench.results.summary import Training
+from bench.suite.contestant import ContestantSettings
+from hypersd.reference import Reference
+
+OWN_LICENCE = "Apache-2.0"  # of everything that the world itself draws
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of a contestant's weights. trained: those that its recipe gave."""
+
+    settings: ContestantSettings
+    trained: Path | None = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of README.md and training.json; None where a contestant has no weights."""
+        source, weights = self.settings.source, self.settings.weights
+        if source in ("real", "shuffled_captions", "images", "random"):
+            return None
+        if source == "recipe":
+            return self.trained.parent if self.trained else None
+        if source in files.WEIGHT_FILES:
+            path = files.weights_path(weights)
+            return path if path.is_dir() else path.parent
+        return files.weights_path(self.settings.base)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What training.json holds; empty where there is none."""
+        try:
+            found = json.loads((self.folder / "training.json").read_text()) if self.folder else {}
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def training(self) -> Training | None:
+        """The cost of the training and of those it started from; None where it is not stated."""
+        if "images_seen" not in self.facts or "seconds" not in self.facts:
+            return None
+        return Training(
+            images_seen=int(self._total("images_seen")),
+            unet_forwards=int(self._total("unet_forwards")),
+            unet_backwards=int(self._total("unet_backwards")),
+            seconds=self._total("seconds"),
+            hardware=str(self.facts.get("hardware", "unknown")),
+        )
+
+    def _total(self, name: str) -> float:
+        return float(self.facts.get(name, 0)) + float(self.facts.get(f"{name}_before", 0))
+
+    @property
+    def is_rewarded(self) -> bool:
+        """Whether the training maximised rewards of the pictures."""
+        return bool(self.facts.get("rewards"))
+
+    @property
+    def licence(self) -> str:
+        """The licence that the model card names ("license: x"), or "unknown"; and that of the base,
+        where it is the hub's and has another one."""
+        settings = self.settings
+        if settings.source in ("real", "shuffled_captions", "random"):
+            return "unknown" if settings.weights else OWN_LICENCE
+        base = files.remote(settings.base)
+        if base is None or settings.source not in (*files.WEIGHT_FILES, "recipe"):
+            return self._own_licence
+        own, under = self._own_licence, published_licence(base)
+        return own if own == under else f"{own}, on a base of {under}"
+
+    @property
+    def _own_licence(self) -> str:
+        """The licence of the weights, whatever they stand on."""
+        settings = self.settings
+        own = {"lora": settings.weights, "unet": settings.weights, "recipe": "", "images": ""}
+        name = own.get(settings.source, settings.base)
+        there = files.remote(name) if name else None
+        return published_licence(there) if there else self._licence_here
+
+    @property
+    def _licence_here(self) -> str:
+        try:
+            text = (self.folder / "README.md").read_text(encoding="utf-8") if self.folder else ""
+        except (OSError, UnicodeDecodeError):
+            return "unknown"
+        found = re.search(r"^licen[cs]e:[ ]*([\w.+-]*\w)", text, re.IGNORECASE | re.MULTILINE)
+        return _spelt(found[1]) if found else "unknown"
+
+
+def _spelt(licence: str) -> str:
+    """Model cards write SPDX names in lower case."""
+    return OWN_LICENCE if licence.lower() == OWN_LICENCE.lower() else licence
+
+
+def published_licence(reference: Reference) -> str:
+    """The licence of a repository of the hub, or "unknown" before it was asked."""
+    return hub.licence(reference) or "unknown"
+
+
+def trained_weights(folder: Path) -> Path:
+    """The weights in what a training exported. Raises UsageError where there are none."""
+    for name in files.WEIGHT_FILES.values():
+        if (folder / name).is_file():
+            return folder / name
+    raise UsageError(f"{folder}: the training left no {files.LORA_FILE}")

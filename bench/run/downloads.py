@@ -1,0 +1,182 @@
+"""What a run fetches before it starts: checkpoints and the networks of its metrics.
+
+The hub is asked for sizes only where files are not on this machine, and only once where it does
+not answer. A recipe's training gets its files from here too, at the commits that the lock file
+pins, so that base and contestants stand on the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from bench import hub
+from bench.contestants import files
+from bench.errors import UsageError
+from bench.hub import HUB
+from bench.metrics.weights import NotHere
+from bench.run.hardware import GB
+from bench.run.metric_identities import Evaluator, metric_of
+from bench.suite.contestant import ContestantSettings
+from bench.suite.suite import Suite
+from hypersd.hub import Unreachable, pipeline_files
+from hypersd.reference import SCHEME, Reference, reference
+
+WEIGHTS = "model.safetensors"  # of a model's folder; the few small files beside it do not count
+
+
+@dataclass(frozen=True)
+class Download:
+    """Files of one reference. size: bytes that are not on this machine yet, None where not known.
+
+    is_here: all of it is on this machine.  licence: as the card says, or "unknown".
+    """
+
+    reference: Reference
+    precision: str
+    licence: str
+    size: int | None
+    is_here: bool
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """models: of contestants and trainings.  evaluators: of metrics, not on this machine.
+    missing: why some cannot be had, a clause each."""
+
+    models: tuple[Download, ...] = ()
+    evaluators: tuple[Evaluator, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def to_fetch(self) -> list[Download]:
+        """The models that are not on this machine."""
+        return [one for one in self.models if not one.is_here]
+
+    @property
+    def bytes(self) -> int:
+        """To download, as far as sizes are known."""
+        return known_bytes([*self.to_fetch, *self.evaluators])
+
+
+def known_bytes(some: Sequence[Download | Evaluator]) -> int:
+    """The sum of the sizes that are known."""
+    return sum(one.size or 0 for one in some)
+
+
+def listed(
+    contestants: Sequence[ContestantSettings],
+    untrained: Sequence[ContestantSettings],
+    evaluators: tuple[Evaluator, ...],
+) -> Downloads:
+    """Every reference of contestants, and of the trainings of the untrained ones, each once."""
+    found: list[Download] = []
+    missing: list[str] = []
+    unreachable = ""
+    for ref, precision in references(contestants, untrained):
+        licence = hub.licence(ref)
+        size, is_here = hub.size(ref, precision), _is_here(ref, precision)
+        if not is_here and not unreachable:
+            try:
+                there = HUB.listing(ref)
+                size, licence = _size(ref, precision, there.sizes), licence or there.licence
+            except Unreachable as error:
+                unreachable = str(error).split(": ", 1)[-1]
+            except UsageError as error:
+                missing.append(str(error))
+        found.append(Download(ref, precision, licence or "unknown", size, is_here))
+    if unreachable:
+        missing.append(_unreachable(found, unreachable))
+    return Downloads(tuple(found), evaluators, tuple(dict.fromkeys(missing)))
+
+
+def training_references(settings: ContestantSettings) -> list[tuple[Reference, str]]:
+    """The base of a contestant's recipe, and the networks that its options name: each with the
+    precision that decides on its files. Raises UsageError for a recipe that cannot be read."""
+    from hypersd import recipe
+
+    plan = recipe.load(settings.weights)
+    base = files.remote(plan.base) if "/" in plan.base else None
+    found = [] if base is None else [(base, "fp16" if plan.base_precision == "bf16" else "fp32")]
+    for name in dict.fromkeys(_named(plan.options)):
+        one = reference(name)
+        if one is not None:
+            found.append((one.file(one.path or WEIGHTS), "fp32"))
+    return found
+
+
+def _named(options: Any) -> Iterator[str]:
+    """Every reference to the hub in a recipe's options."""
+    if isinstance(options, str) and options.startswith(SCHEME):
+        yield options
+    elif isinstance(options, dict | list):
+        for value in options.values() if isinstance(options, dict) else options:
+            yield from _named(value)
+
+
+def references(
+    contestants: Sequence[ContestantSettings], untrained: Sequence[ContestantSettings]
+) -> list[tuple[Reference, str]]:
+    """What contestants and trainings take from the hub, with the precision that decides on files.
+
+    Each set of files once: precision chooses those of a pipeline, and of nothing else.
+    """
+    wanted = [(ref, one.precision) for one in contestants for ref in files.references(one)]
+    wanted += [each for one in untrained for each in training_references(one)]
+    kinds = {(ref, "" if ref.path else str(files.wanted_variant(p))): (ref, p) for ref, p in wanted}
+    return list(kinds.values())
+
+
+def _is_here(ref: Reference, precision: str) -> bool:
+    if ref.path:
+        return HUB.cached(ref) is not None
+    return HUB.cached_pipeline(ref, files.wanted_variant(precision)) is not None
+
+
+def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
+    """Bytes of a reference by the hub's own word. Raises UsageError where it has no such file."""
+    variant = files.wanted_variant(precision)
+    names = [ref.path] if ref.path else pipeline_files(sizes, variant)
+    if not set(names) <= set(sizes) or (not ref.path and "model_index.json" not in names):
+        raise UsageError(f"{ref}: the repository has no {ref.path or 'model_index.json'}")
+    return sum(sizes[name] for name in names)
+
+
+def _unreachable(found: Sequence[Download], why: str) -> str:
+    gone = [one for one in found if not one.is_here]
+    return (
+        f"{len(gone)} downloads of about {known_bytes(gone) / GB:.1f} GB: {why}. "
+        "Fetch them where there is a network (the same command, or `hf download`) and bring "
+        "$HF_HOME here, or name local files: base=DIR contestants.NAME.lora=FILE"
+    )
+
+
+def fetch(downloads: Downloads, suite: Suite, out: Console) -> None:
+    """Fetch what is not here, file by file. Raises UsageError where something cannot be had."""
+    for one in downloads.to_fetch:
+        ref = one.reference
+        out.print(f"fetching {ref}", highlight=False, soft_wrap=True)
+        if ref.path:
+            HUB.file(ref)
+        else:
+            HUB.pipeline(ref, files.wanted_variant(one.precision))
+    for name in suite.metrics:
+        _fetch_evaluator(suite, name, out)
+
+
+def _fetch_evaluator(suite: Suite, name: str, out: Console) -> None:
+    """Fetch what a metric needs, one file after the other, as each comes to be known."""
+    before = None
+    while True:
+        try:
+            metric_of(suite, name)
+            return
+        except NotHere as error:
+            if str(error) == before:
+                raise
+            before = str(error)
+            out.print(f"fetching {before}", highlight=False, soft_wrap=True)
+            error.fetch()

@@ -1,0 +1,113 @@
+"""The metrics of a suite, the networks under them, and what these fetch first."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from bench import hub, metrics
+from bench.contestants import identity
+from bench.contestants.identity import Hashes
+from bench.errors import UsageError
+from bench.metrics import Metric
+from bench.metrics.weights import NotHere
+from bench.results.keys import digest
+from bench.statistics.metrics import spec
+from bench.suite.prompts import PromptSet
+from bench.suite.suite import Suite
+
+AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """A file of the metrics' networks that is not on this machine.
+
+    metrics: that need it.  size: about how many bytes, None where not known.
+    """
+
+    source: str
+    metrics: tuple[str, ...]
+    size: int | None
+    licence: str
+
+
+@dataclass(frozen=True)
+class MetricIdentities:
+    """metrics, extractors: identities by name, as far as they could be read.  to_fetch: what a run
+    fetches for them first.  missing: what they lack, a clause each."""
+
+    metrics: Mapping[str, str]
+    extractors: Mapping[str, str]
+    to_fetch: tuple[Evaluator, ...]
+    missing: list[str]
+
+
+def identities(suite: Suite) -> MetricIdentities:
+    """Those of a suite's metrics. What is wrong with one is noted, and the others are read on."""
+    found: dict[str, str] = {}
+    extractors: dict[str, str] = {}
+    missing: dict[str, None] = {}
+    wanted: dict[str, list[str]] = {}
+    for name in suite.metrics:
+        try:
+            metric = metric_of(suite, name)
+            extractors[metric.extractor] = metrics.extractor(metric.extractor, "cpu").identity
+            found[name] = metric.identity
+        except NotHere as error:
+            for sources in error.files:
+                wanted.setdefault(sources[0].split("#")[0], []).append(name)
+        except UsageError as error:
+            missing[str(error)] = None
+    return MetricIdentities(found, extractors, _evaluators(wanted), list(missing))
+
+
+def _evaluators(wanted: Mapping[str, Sequence[str]]) -> tuple[Evaluator, ...]:
+    """wanted: names of metrics by the address of a file."""
+    return tuple(
+        Evaluator(source, tuple(names), *hub.of_source(source)) for source, names in wanted.items()
+    )
+
+
+def metric_of(suite: Suite, name: str) -> Metric:
+    """A metric of a suite: on the world's networks, or on published ones with its settings.
+
+    Raises UsageError for missing weights or references, NotHere for what a run would fetch.
+    """
+    settings = suite.metric_settings.get(name, {})
+    found = metrics.metric(name, settings, published=suite.published)
+    if spec(name).of_repeats and suite.repeats is not None:
+        made: Metric = replace(cast(Any, found), over=suite.repeats.words)
+        return made
+    return found
+
+
+def with_teacher(suite: Suite, prompts: PromptSet, hashes: Hashes) -> Suite:
+    """The suite whose metrics against the teacher's own images know the teacher's identity.
+
+    Raises UsageError where it has no such contestant, or several.
+    """
+    paired = [name for name in suite.metrics if spec(name).paired]
+    if not paired:
+        return suite
+    teachers = [row for row in suite.rows if row.settings.method == "teacher"]
+    if len(teachers) != 1:
+        raise UsageError(f"metric {paired[0]!r}: needs one row of method teacher to hold images "
+                         f"against; there are {len(teachers)}")  # fmt: skip
+    with contextlib.suppress(UsageError):  # what its row lacks, the row's planning says
+        teacher = {"against": identity.contestant(teachers[0], prompts, hashes)}
+        settings = {name: {**suite.metric_settings.get(name, {}), **teacher} for name in paired}
+        return replace(suite, metric_settings={**suite.metric_settings, **settings})
+    return suite
+
+
+def extractors_of(extractors: Iterable[str], identity: str) -> list[str]:
+    """The extractors that see a contestant's images: none for the teacher that compares with it."""
+    return [name for name in extractors if not name.endswith(f"{AGAINST}{identity}")]
+
+
+def feature_key(slice_key: str, extractor: str) -> str:
+    """The cache key of a slice's features."""
+    return digest([slice_key, extractor])

@@ -1,0 +1,139 @@
+"""A plan in words and a table: what a run will do, fetch and take, and what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bench.run import costs
+from bench.run.downloads import Download, Downloads, known_bytes
+from bench.run.hardware import GB, Fit
+from bench.run.metric_identities import Evaluator
+from bench.run.plan import Plan
+from bench.run.rows_left import Planned
+
+DAY = 86_400.0  # seconds
+LONG = 2 * DAY
+
+
+def show_plan(plan: Plan, out: Console) -> None:
+    """Print what a run will do, what it will cost, and what it lacks."""
+    out.print(_table(plan))
+    total = sum(planned.evaluations for planned in plan.rows)
+    images = sum(planned.images for planned in plan.rows)
+    disk = sum(row.images * row.row.size(plan.suite.size) ** 2 * 3 for row in plan.rows)
+    out.print(
+        f"{images:,} images to make, {total:,} network evaluations, "
+        f"about {_duration(plan.seconds)}, {disk / 1e6:.0f} MB of cache",
+        highlight=False,
+    )
+    for line in _checklist(plan):
+        out.print(line, highlight=False, soft_wrap=True, markup=False)
+    folder = plan.out if plan.is_known else "named once all of it is here"
+    out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    for note in plan.notes:
+        out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    for clause in plan.missing:
+        out.print(f"missing: {clause}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _table(plan: Plan) -> Table:
+    suite, limit = plan.suite, plan.options.limit
+    quick = f", limit={limit}: a quick run" if limit else ""
+    table = Table(title=f"{escape(suite.title)}: {len(plan.keys)} images per contestant{quick}",
+                  title_justify="left")  # fmt: skip
+    table.add_column("contestant")
+    for name in ("to make", "cached", "shipped", "evaluations"):
+        table.add_column(name, justify="right")
+    table.add_column("first")
+    for planned in plan.rows:
+        table.add_row(planned.row.name, *_cells(planned, len(plan.keys)))
+    return table
+
+
+def _cells(planned: Planned, scored: int) -> tuple[str, ...]:
+    if not planned.identity and not planned.images:
+        return ("", "", "", "", "something is missing")
+    shipped = scored if planned.shipped is not None else 0
+    cached = sum(map(len, planned.slices)) - planned.images if not shipped else 0
+    first = "" if planned.trained else f"train {planned.row.settings.weights}"
+    first = first if planned.identity else "fetch"
+    numbers = (planned.images, cached, shipped, planned.evaluations)
+    return (*(f"{n:,}" if n else "" for n in numbers), first)
+
+
+def _duration(seconds: float) -> str:
+    units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
+    unit = next((one for one in units if seconds >= 2 * one[1]), None)
+    if unit is None and seconds >= 60:
+        unit = units[-1]
+    return f"{seconds / unit[1]:.1f} {unit[0]}" if unit else f"{max(1, round(seconds))} seconds"
+
+
+def _checklist(plan: Plan) -> Iterator[str]:
+    """Downloads, licences, disk and memory of a suite on published checkpoints, line by line."""
+    if not plan.suite.published:
+        return
+    found, fit = plan.downloads, plan.fit
+    yield from _models(found)
+    yield from _evaluators(found.evaluators)
+    licences = sorted({m.licence for m in found.models} | {e.licence for e in found.evaluators})
+    yield f"licences: {', '.join(licences) or 'none are asked for'}"
+    yield f"disk: {fit.disk / GB:.1f} GB"
+    yield _memory(fit)
+    if fit.device is not None and fit.device.kind == "cpu":
+        yield from _patience(plan.seconds)
+
+
+def _models(downloads: Downloads) -> Iterator[str]:
+    to_fetch = downloads.to_fetch
+    here = len(downloads.models) - len(to_fetch)
+    yield (
+        f"to download from the hub: {len(to_fetch)} of {len(downloads.models)}, "
+        f"{_size_of(to_fetch)} ({here} here already)"
+    )
+    for one in downloads.models:
+        yield f"  {one.reference}: {'here' if one.is_here else _size(one)}, {one.licence}"
+
+
+def _evaluators(some: Sequence[Evaluator]) -> Iterator[str]:
+    """What the metrics fetch."""
+    if not some:
+        return
+    yield f"to download for the metrics: {len(some)} files, {_size_of(some)}"
+    for one in some:
+        yield f"  {one.source}: {_size(one)}, {one.licence} ({', '.join(one.metrics)})"
+
+
+def _size(one: Download | Evaluator) -> str:
+    return "?" if one.size is None else f"{one.size / GB:.2f} GB"
+
+
+def _size_of(some: Sequence[Download | Evaluator]) -> str:
+    unknown = sum(one.size is None for one in some)
+    more = f" and {unknown} of unknown size" if unknown else ""
+    return f"about {known_bytes(some) / GB:.1f} GB{more}"
+
+
+def _patience(seconds: float) -> Iterator[str]:
+    """What to do instead of waiting for a CPU for days."""
+    if seconds > LONG:
+        yield (
+            f"hint: about {seconds / DAY:,.0f} days on a CPU, an hour of a GPU for each "
+            f"{costs.CPU / 24:.0f} of them; limit=4 steps=[1] is a try"
+        )
+
+
+def _memory(fit: Fit) -> str:
+    """Of models and a batch, the metrics' networks not counted."""
+    there = "no device"
+    if fit.device is not None:
+        name = "this machine" if fit.device.kind == "cpu" else fit.device.name
+        there = f"{name} has {fit.device.memory / GB:.0f} GB"
+    if fit.memory is None:
+        return f"memory: not known; {there}"
+    pictures = f"{fit.batch} pictures at once" if fit.batch > 1 else "one picture at once"
+    return f"memory: about {fit.memory / GB:.0f} GB with {pictures}; {there}"
