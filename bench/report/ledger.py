@@ -9,7 +9,7 @@ from bench.report import view
 from bench.report.runfiles import RunFiles
 from bench.results.summary import Summary
 
-COUNTS = "by_contestant"  # of `bench.run.ledger.images`
+COUNTS = "by_contestant"  # of `bench.run.finish`
 COLUMNS = {
     "images": "images",
     "not_scored": "not scored",
