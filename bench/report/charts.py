@@ -1,198 +1,281 @@
-"""The figures of the PDF, drawn by matplotlib as vectors; the same data and colours as the page."""
+"""The figures of a report, drawn by matplotlib: each once, as an SVG for the page and the PDF."""
 
 from __future__ import annotations
 
-import math
-import re
+import io
 from collections.abc import Callable, Sequence
-from functools import cache
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.report import figures
-from bench.report.figures import milliseconds
-from bench.report.plots import colour_class
+from markupsafe import Markup
+
+from bench.report import figures, svg
+from bench.report.figures import colour_class, milliseconds
 from bench.report.words import decimals, groups, metric_words, number
-from bench.results.summary import Contestant, Summary
+from bench.results.summary import Contestant, MetricValue, Summary
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-INCH = 6.7  # width of the text on the PDF's page
-STYLE: Any = {
-    "font.family": "STIXGeneral", "mathtext.fontset": "stix", "font.size": 8.5,
-    "axes.titlesize": 9, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
-    "axes.edgecolor": "#6b675f", "axes.labelcolor": "#3b3833",
-    "xtick.color": "#3b3833", "ytick.color": "#3b3833", "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
-    "axes.grid": True, "grid.color": "#dedad1", "grid.linewidth": 0.5, "axes.axisbelow": True,
-    "pdf.fonttype": 42, "lines.linewidth": 1.2, "lines.markersize": 3.6,
-    "savefig.facecolor": "none",
-    "figure.facecolor": "none", "axes.facecolor": "none", "axes.unicode_minus": True,
-}  # fmt: skip
-Drawer = Callable[["Axes", Summary, str], None]
+Box = tuple[int, int, int, int]  # margins around the axes: left, right, top, bottom
+WIDTH, LABELS, ROW, GAP, FOOT = 360, 122, 20, 7, 30  # of intervals; units are 1/72 inch
+SMALL, HEIGHT = 264, 184  # of steps and speed
+MARGINS: Box = (40, 10, 12, 32)
+NAME_MOST = 20  # characters of a contestant's name beside its interval
+TICKS = [1, 2, 2.5, 5, 10]
+INK, SOFT, LINE = "ink", "soft", "line"
 
 
-def draw(summary: Summary, folder: Path) -> dict[str, str]:
-    """Write intervals.pdf, steps.pdf and speed.pdf into `folder`, as far as there is data.
+@dataclass(frozen=True)
+class Chart:
+    """A figure of one metric.  svg: in the page's light colours."""
 
-    Returns file names by figure. Raises OSError where the folder cannot be written.
-    """
+    metric: str
+    svg: str
+
+    @property
+    def page(self) -> Markup:
+        """The figure as markup of the page, in the colours of its theme."""
+        return Markup(svg.coloured(self.svg))
+
+
+@dataclass(frozen=True)
+class Charts:
+    """All figures of a report, by metric; a kind is empty where the run has no data for it."""
+
+    intervals: list[Chart]
+    steps: list[Chart]
+    speed: list[Chart]
+
+
+def draw(summary: Summary) -> Charts:
+    """Values with intervals, quality over steps, and quality against time."""
     metrics = summary.metric_names()
-    asked = [m for m in figures.LATENCY_METRICS if m in metrics] or metrics[:3]
     stepped = [m for m in metrics if figures.curves(summary, m)]
-    timed = [m for m in asked if figures.timed(summary, m)]
-    rows = max((sum(m in c.metrics for c in summary.contestants) for m in metrics), default=0)
-    tall = 0.62 + 0.155 * rows
-    wanted: list[tuple[str, list[str], Drawer, int, float]] = [
-        ("intervals", metrics, _intervals, 2, tall),
-        ("steps", stepped, _steps, 3, 1.75),
-        ("speed", timed, _speed, 3, 1.9),
-    ]
-    return {
-        name: _grid(summary, folder / f"{name}.pdf", found, drawer, columns, height)
-        for name, found, drawer, columns, height in wanted
-        if found
-    }
+    timed = [m for m in figures.asked(summary) if figures.timed(summary, m)]
+    return Charts(
+        [Chart(m, intervals(summary, m)) for m in metrics],
+        [Chart(m, steps(summary, m)) for m in stepped],
+        [Chart(m, speed(summary, m)) for m in timed],
+    )
 
 
-def _grid(
-    summary: Summary,
-    path: Path,
-    metrics: Sequence[str],
-    drawer: Drawer,
-    columns: int,
-    height: float,
-) -> str:
-    """One axes per metric, `columns` beside each other, and the legend of methods below."""
+def intervals(summary: Summary, metric: str) -> str:
+    """Every contestant's value and 95 % interval, contestants down, anchors below.
+
+    The axis is made for contestants and teacher; an anchor beyond it is an arrow at the edge.
+    """
+    fields = [[c for c in members if metric in c.metrics] for _, members in groups(summary)]
+    rows = [(c, ROW * (n + 0.5) + GAP * i) for n, (i, c) in enumerate(
+        (i, c) for i, members in enumerate(fields) for c in members)]  # fmt: skip
+    inside = _span([c.metrics[metric] for c, _ in rows if not c.is_anchor]
+                   or [c.metrics[metric] for c, _ in rows])  # fmt: skip
+    bottom = rows[-1][1] + ROW / 2
+
+    def drawn(axes: Axes) -> None:
+        for contestant, y in rows:
+            _interval(axes, summary, contestant, metric, y, inside)
+        axes.set_yticks([y for _, y in rows], [_cut(c.name) for c, _ in rows])
+        for label, (contestant, _) in zip(axes.get_yticklabels(), rows, strict=True):
+            label.set_color(_shade(SOFT if contestant.is_anchor else INK))
+        axes.set_ylim(bottom, 0)
+        axes.set_xlim(*inside)
+        _round_ticks(axes.xaxis)
+        axes.grid(axis="x")
+
+    size = (WIDTH, round(bottom) + 4 + FOOT)
+    label = f"{metric_words(metric).title}, 95 % intervals"
+    return _picture(size, (LABELS, 14, 4, FOOT), label, drawn)
+
+
+def steps(summary: Summary, metric: str) -> str:
+    """Every method's value at its step counts, bands of 95 %, and the teacher as a level."""
+    lines = figures.curves(summary, metric)
+    level = figures.teacher(summary, metric)
+    values = [value for line in lines for _, value in line.points]
+    counts = sorted({count for line in lines for count, _ in line.points})
+
+    def drawn(axes: Axes) -> None:
+        if level is not None:
+            _level(axes, level, metric)
+        for line in lines:
+            _curve(axes, summary, line, metric)
+        axes.set_ylim(*_span([*values, *([level.metrics[metric]] if level else [])]))
+        _logarithmic(axes, counts[0] / 1.12, counts[-1] * 1.12, counts, "steps")
+
+    label = f"{metric_words(metric).title} at each number of steps"
+    return _picture((SMALL, HEIGHT), MARGINS, label, drawn)
+
+
+def speed(summary: Summary, metric: str) -> str:
+    """Quality against milliseconds per image; dashed what no other contestant beats in both."""
+    rows = figures.timed(summary, metric)
+    first, last = milliseconds(rows[0]) / 1.3, milliseconds(rows[-1]) * 1.3
+    marks = [m * 10.0**p for p in range(-3, 7) for m in (1, 2, 5) if first <= m * 10.0**p <= last]
+
+    def drawn(axes: Axes) -> None:
+        _front(axes, figures.frontier(rows, metric), metric, last)
+        for method in dict.fromkeys(c.method for c in rows):
+            _timings(axes, summary, [c for c in rows if c.method == method], metric)
+        axes.set_ylim(*_span([c.metrics[metric] for c in rows]))
+        _logarithmic(axes, first, last, marks, "ms per image")
+
+    better = "higher" if rows[0].metrics[metric].higher_is_better else "lower"
+    label = f"{metric_words(metric).title} ({better} is better) against ms per image"
+    return _picture((SMALL, HEIGHT), MARGINS, label, drawn)
+
+
+def _picture(size: tuple[int, int], margins: Box, label: str, drawn: Callable[[Axes], None]) -> str:
+    """A figure with one axes; the same bytes whenever the data are the same."""
     import matplotlib
     from matplotlib.figure import Figure
 
-    rows = math.ceil(len(metrics) / columns)
-    with matplotlib.rc_context(STYLE):
-        legend = drawer is not _intervals
-        made = Figure(figsize=(INCH, rows * height + 0.3 * legend), layout="constrained")
-        axes = made.subplots(rows, columns, squeeze=False).ravel()
-        for place, metric in zip(axes, metrics, strict=False):
-            drawer(place, summary, metric)
-            place.set_title(f"{metric_words(metric).title} {_arrow(summary, metric)}")
-        for place in axes[len(metrics) :]:
-            place.axis("off")
-        if legend:
-            _legend(made, summary)
-        made.savefig(path, format="pdf", metadata={"CreationDate": None})
-    return path.name
+    (width, height), (left, right, top, bottom) = size, margins
+    with matplotlib.rc_context(_settings()):
+        figure = Figure(figsize=(width / 72, height / 72), frameon=False)
+        axes = figure.add_axes((left / width, bottom / height, (width - left - right) / width,
+                                (height - top - bottom) / height), frameon=False)  # fmt: skip
+        drawn(axes)
+        for artist in [*axes.lines, *axes.patches, *axes.texts]:
+            artist.set_clip_on(False)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    return svg.compact(written.getvalue(), label)
 
 
-def _legend(figure: Any, summary: Summary) -> None:
-    from matplotlib.lines import Line2D
-
-    teachers = ["teacher"] if any(c.method == "teacher" for c in summary.contestants) else []
-    handles = [
-        Line2D([], [], color=colour(summary, method), marker="o", linewidth=1.2, label=method)
-        for method in [*figures.methods(summary), *teachers]
-    ]
-    columns = min(7, max(1, len(handles)))
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False,
-                  fontsize=7.5)  # fmt: skip
-
-
-def _arrow(summary: Summary, metric: str) -> str:
-    value = next(c.metrics[metric] for c in summary.contestants if metric in c.metrics)
-    return "\u2191" if value.higher_is_better else "\u2193"
+def _settings() -> Any:
+    return {
+        "svg.fonttype": "none", "svg.hashsalt": "report", "path.simplify": False,
+        "text.parse_math": False,
+        "font.family": "DejaVu Sans", "font.size": 11, "text.color": _shade(INK),
+        "axes.labelcolor": _shade(SOFT), "axes.unicode_minus": True, "axes.axisbelow": True,
+        "xtick.color": _shade(SOFT), "ytick.color": _shade(SOFT),
+        "xtick.bottom": False, "ytick.left": False, "xtick.major.pad": 5, "ytick.major.pad": 5,
+        "grid.color": _shade(LINE), "grid.linewidth": 1,
+        "lines.linewidth": 1.5, "lines.markeredgewidth": 0, "lines.solid_capstyle": "round",
+    }  # fmt: skip
 
 
-def _intervals(axes: Axes, summary: Summary, metric: str) -> None:
-    """Values with intervals, contestants down; an anchor beyond the others is named at the edge."""
-    rows = [c for _, members in groups(summary) for c in members if metric in c.metrics]
-    low, high = _span([c for c in rows if not c.is_anchor] or rows, metric)
-    places = decimals(summary, metric)
-    for y, row in enumerate(rows):
-        value, shade = row.metrics[metric], colour(summary, row.method)
-        if low <= value.value <= high:
-            axes.plot([max(low, value.low), min(high, value.high)], [y, y], color=shade, alpha=0.6)
-            axes.plot(value.value, y, "o", color=shade)
-        else:
-            left = value.value < low
-            axes.annotate(
-                f"\u25c2 {number(value.value, places)}" if left
-                else f"{number(value.value, places)} \u25b8",
-                (low if left else high, y), fontsize=6.5, color=shade, va="center",
-                ha="left" if left else "right", fontfamily="DejaVu Sans",
-            )  # fmt: skip
-    axes.set_yticks(range(len(rows)), [_short(c.name) for c in rows])
-    axes.tick_params(axis="y", length=0)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlim(low, high)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+def _interval(
+    axes: Axes, summary: Summary, contestant: Contestant, metric: str, y: float,
+    inside: tuple[float, float],
+) -> None:  # fmt: skip
+    value, (low, high) = contestant.metrics[metric], inside
+    shade, places = _colour(summary, contestant), decimals(summary, metric)
+    if low <= value.value <= high:
+        title = _words(summary, contestant.name, metric, value)
+        _titled(title, axes.plot([max(low, value.low), min(high, value.high)], [y, y], color=shade,
+                                 alpha=0.55, linewidth=2))  # fmt: skip
+        _titled(title, axes.plot(value.value, y, "o", color=shade, markersize=7.2))
+    elif value.value < low:
+        axes.text(
+            low, y, f"\u25c2 {number(value.value, places)}", color=shade, va="center_baseline"
+        )
+    else:
+        axes.text(high, y, f"{number(value.value, places)} \u25b8", color=shade, ha="right",
+                  va="center_baseline")  # fmt: skip
 
 
-def _steps(axes: Axes, summary: Summary, metric: str) -> None:
-    lines = figures.curves(summary, metric)
-    for line in lines:
-        across = [s for s, _ in line.points]
-        values = [v for _, v in line.points]
-        shade = colour(summary, line.method)
-        axes.fill_between(across, [v.low for v in values], [v.high for v in values], color=shade,
-                          alpha=0.18, linewidth=0)  # fmt: skip
-        axes.plot(across, [v.value for v in values], "o-", color=shade)
-    level = figures.teacher(summary, metric)
-    if level is not None:
-        axes.axhline(level.metrics[metric].value, color="#1f1e1b", linestyle=":", linewidth=1)
-        axes.annotate("teacher", (1, level.metrics[metric].value), fontsize=6.5, ha="right",
-                      va="bottom", xycoords=("axes fraction", "data"))  # fmt: skip
-    counts = sorted({s for line in lines for s, _ in line.points})
-    axes.set_xscale("log")
-    axes.set_xticks(counts, [str(c) for c in counts])
-    axes.minorticks_off()
-    axes.grid(axis="x", visible=False)
-    axes.set_xlabel("steps", fontsize=7.5)
+def _level(axes: Axes, teacher: Contestant, metric: str) -> None:
+    value = teacher.metrics[metric].value
+    line = axes.axhline(value, color=_shade("teacher"), linestyle=":", linewidth=1.2, alpha=0.8)
+    _titled(teacher.name, [line])
+    axes.annotate("teacher", (1, value), (0, 2), fontsize=9.5, ha="right", va="bottom",
+                  xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
 
 
-def _speed(axes: Axes, summary: Summary, metric: str) -> None:
-    rows = figures.timed(summary, metric)
-    for row in rows:
-        value, at = row.metrics[metric], milliseconds(row)
-        shade = colour(summary, row.method)
-        axes.plot([at, at], [value.low, value.high], color=shade, alpha=0.6)
-        axes.plot(at, value.value, "o", color=shade)
-        if row.steps is not None:
-            axes.annotate(str(row.steps), (at, value.high), (0, 1.5), fontsize=6, color=shade,
-                          textcoords="offset points", ha="center", va="bottom")  # fmt: skip
-    front = figures.frontier(rows, metric)
+def _curve(axes: Axes, summary: Summary, line: figures.Curve, metric: str) -> None:
+    shade = _shade(colour_class(summary, line.method))
+    across = [count for count, _ in line.points]
+    if len(line.points) == 1:
+        _whisker(axes, across[0], line.points[0][1], shade)
+    else:
+        around = [*across, *reversed(across)]
+        edges = [v.high for _, v in line.points] + [v.low for _, v in reversed(line.points)]
+        axes.fill(around, edges, color=shade, alpha=0.16, linewidth=0)
+        axes.plot(across, [v.value for _, v in line.points], color=shade, alpha=0.6)
+    for count, value in line.points:
+        name = f"{line.method}, {count} step{'s' * (count != 1)}"
+        dot = axes.plot(count, value.value, "o", color=shade, markersize=6.4)
+        _titled(_words(summary, name, metric, value), dot)
+
+
+def _front(axes: Axes, front: Sequence[Contestant], metric: str, last: float) -> None:
+    """A staircase: what is the best value that this much time buys."""
     times = [milliseconds(c) for c in front]
     values = [c.metrics[metric].value for c in front]
+    stairs = axes.step([*times, last], [*values, values[-1]], where="post", color=_shade(INK),
+                       linestyle=(0, (4, 3)), linewidth=1.1, alpha=0.75)  # fmt: skip
+    _titled(f"Pareto front: {', '.join(c.name for c in front)}", stairs)
+
+
+def _timings(axes: Axes, summary: Summary, line: Sequence[Contestant], metric: str) -> None:
+    """One method's points with whiskers, labelled by step count, joined in order of time."""
+    shade = _colour(summary, line[0])
+    if len(line) > 1:
+        axes.plot([milliseconds(c) for c in line], [c.metrics[metric].value for c in line],
+                  color=shade, alpha=0.5)  # fmt: skip
+    for contestant in line:
+        value, at = contestant.metrics[metric], milliseconds(contestant)
+        title = _words(summary, f"{contestant.name}, {at:.1f} ms", metric, value)
+        _titled(title, _whisker(axes, at, value, shade))
+        _titled(title, axes.plot(at, value.value, "o", color=shade, markersize=6.4))
+        if contestant.steps is not None:
+            axes.annotate(str(contestant.steps), (at, value.high), (0, 4), fontsize=9.5,
+                          color=shade, ha="center", textcoords="offset points")  # fmt: skip
+
+
+def _whisker(axes: Axes, at: float, value: MetricValue, shade: str) -> Sequence[Artist]:
+    return axes.plot([at, at], [value.low, value.high], color=shade, alpha=0.55, linewidth=1.6)
+
+
+def _logarithmic(axes: Axes, first: float, last: float, marks: Sequence[float], label: str) -> None:
+    """Time or steps across on a logarithmic scale, values up with a grid."""
     axes.set_xscale("log")
-    low, high = milliseconds(rows[0]) / 1.3, milliseconds(rows[-1]) * 1.3
-    axes.step([*times, high], [*values, values[-1]], where="post", color="#1f1e1b", linestyle="--",
-              linewidth=0.8, zorder=1)  # fmt: skip
-    marks = [m * 10.0**p for p in range(-3, 7) for m in (1, 2, 5) if low <= m * 10.0**p <= high]
-    axes.set_xlim(low, high)
-    axes.set_xticks(marks, [f"{t:g}" for t in marks])
+    axes.set_xlim(first, last)
+    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
     axes.minorticks_off()
-    axes.grid(axis="x", visible=False)
-    axes.set_xlabel("ms per image", fontsize=7.5)
+    axes.tick_params(axis="x", bottom=True, length=4, color=_shade(LINE))
+    axes.set_xlabel(label, loc="right", labelpad=1)
+    _round_ticks(axes.yaxis)
+    axes.grid(axis="y")
 
 
-def _span(rows: Sequence[Contestant], metric: str) -> tuple[float, float]:
-    low = min(c.metrics[metric].low for c in rows)
-    high = max(c.metrics[metric].high for c in rows)
+def _round_ticks(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    axis.set_major_locator(MaxNLocator(4, steps=TICKS))
+    axis.set_major_formatter(ScalarFormatter(useOffset=False))
+
+
+def _span(values: Sequence[MetricValue]) -> tuple[float, float]:
+    """An axis that holds all intervals, with a margin."""
+    low, high = min(v.low for v in values), max(v.high for v in values)
     margin = 0.06 * (high - low) or 0.5
     return low - margin, high + margin
 
 
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else name[: most - 1] + "\u2026"
+def _titled(title: str, artists: Sequence[Artist]) -> None:
+    """What is said of them where a pointer rests on them."""
+    for artist in artists:
+        artist.set_gid(svg.TITLE + title)
 
 
-def colour(summary: Summary, method: str) -> str:
-    """The colour that the page gives a method, on light paper."""
-    return palette()[colour_class(summary, method)]
+def _words(summary: Summary, name: str, metric: str, value: MetricValue) -> str:
+    places = decimals(summary, metric)
+    low, high = number(value.low, places), number(value.high, places)
+    return f"{name}: {number(value.value, places)} [{low}, {high}]"
 
 
-@cache
-def palette() -> dict[str, str]:
-    """The page's light colours by name, read from its style sheet."""
-    style = (Path(__file__).parent / "templates" / "report.css").read_text(encoding="utf-8")
-    return dict(re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6})", style))
+def _cut(name: str) -> str:
+    return name if len(name) <= NAME_MOST else f"{name[: NAME_MOST - 1]}\u2026"
+
+
+def _colour(summary: Summary, contestant: Contestant) -> str:
+    return _shade(colour_class(summary, contestant.method))
+
+
+def _shade(name: str) -> str:
+    """A colour of the page, as it is on light paper."""
+    return svg.palette()[name]

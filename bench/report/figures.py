@@ -14,7 +14,8 @@ from bench.results.summary import Contestant, MetricValue, Summary
 from bench.statistics.metrics import METRICS
 
 MATRIX_MOST = 40  # contestants; a larger matrix is neither readable nor small
-LATENCY_METRICS = tuple(name for name, row in METRICS.items() if row.against_time)
+TIMED_METRICS = tuple(name for name, row in METRICS.items() if row.against_time)
+COLOURS = 8  # of methods, in the page's style sheet
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,20 @@ def methods(summary: Summary) -> list[str]:
     return list(dict.fromkeys(c.method for c in rivals))
 
 
+def colour_class(summary: Summary, method: str) -> str:
+    """The page's name for the colour that a method has in every figure."""
+    if method == "teacher":
+        return "teacher"
+    rivals = methods(summary)
+    return f"c{rivals.index(method) % COLOURS}" if method in rivals else "anchor"
+
+
+def colours(summary: Summary) -> list[tuple[str, str]]:
+    """(method, its colour) for a legend, the teacher last."""
+    teacher = ["teacher"] if any(c.method == "teacher" for c in summary.contestants) else []
+    return [(m, colour_class(summary, m)) for m in [*methods(summary), *teacher]]
+
+
 def curves(summary: Summary, metric: str) -> list[Curve]:
     """A curve for every method; empty where none was run at two step counts."""
     found = []
@@ -62,6 +77,12 @@ def teacher(summary: Summary, metric: str) -> Contestant | None:
     """The only teacher, where it has this metric."""
     found = [c for c in summary.contestants if c.method == "teacher"]
     return found[0] if len(found) == 1 and metric in found[0].metrics else None
+
+
+def asked(summary: Summary) -> list[str]:
+    """The metrics that are set against time."""
+    metrics = summary.metric_names()
+    return [m for m in TIMED_METRICS if m in metrics] or metrics[:3]
 
 
 def timed(summary: Summary, metric: str) -> list[Contestant]:

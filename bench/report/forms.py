@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.report import html, pdf, study_votes, tables
+from bench.report import charts, html, pdf, study_votes, tables
 from bench.report.runfiles import RunFiles, read
 from bench.results.summary import Summary
 
@@ -28,12 +28,13 @@ def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Writte
     """
     files = files or read(summary, out)
     began = time.perf_counter()
-    page = html.render(summary, out, files)
+    drawn = charts.draw(summary)
+    page = html.render(summary, out, files, drawn)
     then = time.perf_counter()
     listed = tables.write(summary, out)
     if files.source is not None:
         listed += study_votes.write(files.source, out)
     between = time.perf_counter()
-    document = pdf.render(summary, out, files)
+    document = pdf.render(summary, out, files, drawn)
     seconds = {"html": then - began, "pdf": time.perf_counter() - between}
     return Written(page, document, listed, {k: round(v, 2) for k, v in seconds.items()})

@@ -16,8 +16,8 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
+from bench.report.figures import colour_class
 from bench.report.pictures import Thumbnails
-from bench.report.plots import colour_class
 from bench.report.runfiles import RunFiles, ranges
 from bench.report.selection import RANDOM, headline
 from bench.report.view import any_value

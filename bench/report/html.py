@@ -15,17 +15,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import (
-    figures,
-    gallery,
-    ledger,
-    plots,
-    published,
-    scatters,
-    selection,
-    study,
-    view,
-)
+from bench.report import charts, figures, gallery, ledger, published, selection, study, view
+from bench.report.charts import Charts
 from bench.report.findings import findings
 from bench.report.pictures import Thumbnails, thumbnails
 from bench.report.runfiles import RunFiles, read
@@ -39,26 +30,30 @@ PICTURES_MOST = 9_000_000
 COMPARISONS_MOST = 1_500  # rows of the long table; all of them are in tables/comparisons.csv
 
 
-def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Path:
+def render(
+    summary: Summary, out: Path, files: RunFiles | None = None, drawn: Charts | None = None
+) -> Path:
     """Write out/report.html from the Summary and the run folder `out`; returns its path.
 
-    files: of another folder, or of several.  The page is whole or not there.  Raises OSError
-    where the folder cannot be written.
+    files: of another folder, or of several.  drawn: its figures, where they are drawn.  The page
+    is whole or not there.  Raises OSError where the folder cannot be written.
     """
     path = out / "report.html"
     with written_whole(path) as beside:
-        beside.write_text(page(summary, out, files), encoding="utf-8")
+        beside.write_text(page(summary, out, files, drawn), encoding="utf-8")
     return path
 
 
-def page(summary: Summary, run: Path, files: RunFiles | None = None) -> str:
+def page(
+    summary: Summary, run: Path, files: RunFiles | None = None, drawn: Charts | None = None
+) -> str:
     """The page's HTML, below 15 MB: with as many thumbnails as that allows."""
     files = files or read(summary, run)
     template = _engine().get_template("report.html.j2")
     chosen = selection.ordered(selection.choices(summary, files)) if files.pictures else []
     thumbs = thumbnails(files, chosen, PICTURES_MOST)
     files = replace(files, notes=[*files.notes, *thumbs.damaged])
-    words = {**_view(summary, files), "study": _study(files)}
+    words = {**_view(summary, files, drawn or charts.draw(summary)), "study": _study(files)}
     while True:
         text = template.render(words, **_pictures(summary, files, thumbs))
         over = len(text.encode()) - MOST_BYTES
@@ -97,10 +92,9 @@ def _pictures(summary: Summary, files: RunFiles, thumbs: Thumbnails) -> dict[str
     }
 
 
-def _view(summary: Summary, files: RunFiles) -> dict[str, Any]:
+def _view(summary: Summary, files: RunFiles, drawn: Charts) -> dict[str, Any]:
     """All that the template shows but pictures; it only loops and prints."""
     metrics = summary.metric_names()
-    asked = [m for m in figures.LATENCY_METRICS if m in metrics] or metrics[:3]
     return {
         "summary": summary,
         "metrics": metrics,
@@ -112,11 +106,9 @@ def _view(summary: Summary, files: RunFiles) -> dict[str, Any]:
         "sensitivities": view.sensitivities(summary),
         "groups": view.table(summary),
         "marks": view.marks(summary),
-        "intervals": [(m, plots.intervals(summary, m)) for m in metrics],
-        "steps": [(m, plot) for m in metrics if (plot := scatters.steps(summary, m))],
-        "latencies": [(m, plot) for m in asked if (plot := scatters.latency(summary, m))],
-        "fronts": _fronts(summary, asked),
-        "colours": [(m, plots.colour_class(summary, m)) for m in _methods(summary)],
+        "charts": drawn,
+        "fronts": _fronts(summary),
+        "colours": figures.colours(summary),
         "wins": [w for m in metrics if (w := figures.wins(summary, files, m)) is not None],
         "attributes": view.attributes(summary),
         "published": published.beside(summary),
@@ -132,15 +124,9 @@ def _view(summary: Summary, files: RunFiles) -> dict[str, Any]:
     }
 
 
-def _methods(summary: Summary) -> list[str]:
-    """Methods in the figures' legend, the teacher last."""
-    teacher = ["teacher"] if any(c.method == "teacher" for c in summary.contestants) else []
-    return [*figures.methods(summary), *teacher]
-
-
-def _fronts(summary: Summary, metrics: list[str]) -> list[tuple[str, str]]:
+def _fronts(summary: Summary) -> list[tuple[str, str]]:
     """(metric title, names on the Pareto front), for readers who do not see the figure."""
-    rows = [(m, figures.timed(summary, m)) for m in metrics]
+    rows = [(m, figures.timed(summary, m)) for m in figures.asked(summary)]
     return [
         (metric_words(m).title, listed(c.name for c in figures.frontier(found, m)))
         for m, found in rows

@@ -1,4 +1,4 @@
-"""A Summary and its run folder -> a PDF for papers: typst sets it, matplotlib draws the figures.
+"""A Summary and its run folder -> a PDF for papers: typst sets it, with the page's figures.
 
 All words reach typst as JSON strings, so that nothing in them is markup.
 """
@@ -24,8 +24,10 @@ from bench.report import (
     selection,
     study,
     study_pdf,
+    svg,
     view,
 )
+from bench.report.charts import Chart, Charts
 from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, metric_words, number, p_words
@@ -38,22 +40,26 @@ COMPARISONS_MOST, SENTENCES_MOST, LEDGER_MOST = 240, 60, 40
 PICTURE = 384  # pixels; a larger picture is made smaller
 
 
-def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Path:
+def render(
+    summary: Summary, out: Path, files: RunFiles | None = None, drawn: Charts | None = None
+) -> Path:
     """Write out/report.pdf; returns its path. The file is whole or not there.
+
+    drawn: its figures, where they are drawn.
 
     Raises OSError where it cannot be written, UsageError where typst refuses.
     """
     files = files or read(summary, out)
     path = out / "report.pdf"
     with written_whole(path) as beside, tempfile.TemporaryDirectory(prefix="report-") as scratch:
-        beside.write_bytes(_typeset(summary, files, Path(scratch)))
+        beside.write_bytes(_typeset(summary, files, drawn, Path(scratch)))
     return path
 
 
-def _typeset(summary: Summary, files: RunFiles, scratch: Path) -> bytes:
+def _typeset(summary: Summary, files: RunFiles, drawn: Charts | None, scratch: Path) -> bytes:
     import typst
 
-    content = _content(summary, files, scratch)
+    content = _content(summary, files, drawn or charts.draw(summary), scratch)
     (scratch / "data.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     for template in TEMPLATES.glob("*.typ"):
         shutil.copyfile(template, scratch / template.name)
@@ -65,7 +71,7 @@ def _typeset(summary: Summary, files: RunFiles, scratch: Path) -> bytes:
     return made
 
 
-def _content(summary: Summary, files: RunFiles, scratch: Path) -> dict[str, Any]:
+def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) -> dict[str, Any]:
     """Everything the template prints, as words; pictures and figures go into `scratch`."""
     metrics = summary.metric_names()
     n = max((c.n for c in summary.contestants), default=0)
@@ -89,7 +95,8 @@ def _content(summary: Summary, files: RunFiles, scratch: Path) -> dict[str, Any]
         "metrics": [_metric(summary, m) for m in metrics],
         "groups": _groups(summary),
         "marks": sorted(view.marks(summary)),
-        "figures": charts.draw(summary, scratch),
+        "figures": _figures(summary, drawn, scratch),
+        "legend": [[m, svg.palette()[style]] for m, style in figures.colours(summary)],
         "wins": [_wins(w) for m in metrics if (w := figures.wins(summary, files, m)) is not None],
         "plates": _plates(summary, files, scratch),
         "strip": EXTREMES,
@@ -126,6 +133,18 @@ def _metric(summary: Summary, metric: str) -> dict[str, str]:
     arrow = "\u2191" if value.higher_is_better else "\u2193"
     return {"title": words.title, "arrow": arrow, "asks": words.asks, "covers": value.covers,
             "identity": value.identity}  # fmt: skip
+
+
+def _figures(summary: Summary, drawn: Charts, scratch: Path) -> dict[str, list[dict[str, str]]]:
+    """By kind: for every chart its metric's title and arrow, and its file in `scratch`."""
+
+    def placed(kind: str, chart: Chart) -> dict[str, str]:
+        name = f"{kind}-{chart.metric}.svg"
+        (scratch / name).write_text(chart.svg, encoding="utf-8")
+        return {**_metric(summary, chart.metric), "file": name}
+
+    kinds = {"intervals": drawn.intervals, "steps": drawn.steps, "speed": drawn.speed}
+    return {kind: [placed(kind, chart) for chart in found] for kind, found in kinds.items()}
 
 
 def _groups(summary: Summary) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.report import gallery, html, ledger, pictures, plots, runfiles, scatters, terminal
-from bench.results.summary import Claim, Summary
+from bench.report import charts, gallery, html, ledger, pictures, runfiles, svg, terminal
+from bench.results.summary import Claim, Contestant, Summary
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
 
@@ -230,20 +230,58 @@ def test_gallery_holds_scores_and_links_to_files_that_exist(
 
 
 def test_figures_are_well_formed_and_place_values_in_order(summary: Summary) -> None:
-    root = ElementTree.fromstring(str(plots.intervals(summary, "faithful")))
+    root = ElementTree.fromstring(charts.intervals(summary, "faithful"))
     circles = root.findall(".//{*}circle")
     students = [float(c.get("cx", "nan")) for c in circles[:3]]
     values = [c.metrics["faithful"].value for c in summary.contestants[:3]]
     assert np.argsort(students).tolist() == np.argsort(values).tolist()
-    assert len(root.findall(".//{*}text[@class='edge']")) == 1  # shuffled captions, off the axis
-    ElementTree.fromstring(str(scatters.latency(summary, "fid")))
+    words = [text.text or "" for text in root.findall(".//{*}text")]
+    assert len([w for w in words if w[0] in "\u25c2" or w[-1] in "\u25b8"]) == 1  # off the axis
+    titles = [title.text or "" for title in root.findall(".//{*}title")]
+    assert titles[0].startswith("lcm-1step: ") and len(titles) == len(circles)
+    ElementTree.fromstring(charts.speed(summary, "fid"))
+
+
+def test_figures_follow_the_theme_and_carry_no_ids(summary: Summary, tmp_path: Path) -> None:
+    """On paper in the colours that the page has on a light screen; the same bytes every time."""
+    (chart, *_) = charts.draw(summary).intervals
+    assert chart == charts.draw(summary).intervals[0]
+    light = svg.palette()
+    assert f"stroke:{light['c0']}" in chart.svg and "stroke:var(--c0)" in chart.page
+    drawn = re.findall(r"<svg.*?</svg>", html.page(summary, tmp_path), re.DOTALL)
+    assert len(drawn) == len(METRICS) + 3
+    for figure in drawn:
+        assert not re.search(r"#[0-9a-f]{6}| id=", figure)
+        assert 'role="img"' in figure and "<text" in figure and "aria-label" in figure
+
+
+def test_names_in_figures_are_text(summary: Summary) -> None:
+    """No markup, and no mathematics."""
+    evil = "$a_b$ <i>&"
+    first = replace(summary.contestants[0], name=evil)
+    changed = replace(summary, contestants=[first, *summary.contestants[1:]])
+    root = ElementTree.fromstring(charts.intervals(changed, "hps"))
+    assert evil in [text.text for text in root.findall(".//{*}text")]
+    assert f"{evil}: " in str(root.findtext(".//{*}title"))
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (23.4, 23.9), (-3.0, 170.0), (5.0, 5.0)])
-def test_ticks_are_round_and_inside(low: float, high: float) -> None:
-    found = plots.ticks(low, high)
-    assert 1 <= len(found) <= 8
-    assert all(low - 1e-9 <= t <= high + 1e-9 for t in found)
+def test_ticks_are_round_and_inside(summary: Summary, low: float, high: float) -> None:
+    def spread(row: Contestant) -> Contestant:
+        value = replace(row.metrics["hps"], value=low, low=low, high=high)
+        return replace(row, metrics={"hps": value})
+
+    made = replace(summary, contestants=[spread(row) for row in summary.contestants])
+    root = ElementTree.fromstring(charts.intervals(made, "hps"))
+    words = [(t.text or "").replace("\u2212", "-") for t in root.findall(".//{*}text")]
+    ticks = [float(w) for w in words if re.fullmatch(r"-?[\d.]+", w)]
+    margin = 0.06 * (high - low) or 0.5
+    assert 1 <= len(ticks) <= 8
+    assert all(low - margin <= t <= high + margin for t in ticks)
+    for step in np.diff(ticks):
+        assert float(f"{step:e}".split("e")[0]) == pytest.approx(
+            min((1, 2, 2.5, 5, 10), key=lambda r: abs(r - float(f"{step:e}".split("e")[0])))
+        )
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
