@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from bench.check.task import CheckOptions
+    from bench.results.summary import Summary
     from bench.run.options import RunOptions
     from bench.run.plan import Plan
     from bench.study.task import StudyOptions
@@ -252,12 +253,17 @@ def _planned(command: Command) -> Plan:
 
 
 def _run(command: Command) -> int:
-    from bench.report import finished
     from bench.run.progress import console
     from bench.run.run import run
 
     out = console()
-    return run(_planned(command), out, lambda found, folder: finished.write(found, folder, out))
+
+    def report(found: Summary, folder: Path) -> None:
+        from bench.report.write import write
+
+        write(found, folder, out)
+
+    return run(_planned(command), out, report)
 
 
 def _plan(command: Command) -> int:
@@ -269,14 +275,14 @@ def _plan(command: Command) -> int:
 
 
 def _report(command: Command) -> int:
-    from bench.report import finished
+    from bench.report import write
     from bench.run.progress import console
 
     out = command.options.out
     if command.together:
-        finished.compare(list(command.together), console(), out)
+        write.compare(command.together, console(), out)
     else:
-        finished.report(command.finished or out or _planned(command).out, console(), out)
+        write.report(command.finished or out or _planned(command).out, console(), out)
     return 0
 
 

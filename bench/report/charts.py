@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from bench.report import figures, svg
+from bench.report import figures
+from bench.report.drawing import INK, LINE, SOFT, Box, cut, on_page, picture, shade, titled
 from bench.report.figures import colour_class, milliseconds
-from bench.report.words import decimals, groups, metric_words, number
+from bench.report.words import decimals, groups, metric_words
 from bench.results.summary import Contestant, MetricValue, Summary
+from bench.statistics.printed import number
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-Box = tuple[int, int, int, int]  # margins around the axes: left, right, top, bottom
 WIDTH, LABELS, ROW, GAP, FOOT = 360, 122, 20, 7, 30  # of intervals; units are 1/72 inch
 SMALL, HEIGHT = 264, 184  # of steps and speed
 MARGINS: Box = (40, 10, 12, 32)
-NAME_MOST = 20  # characters of a contestant's name beside its interval
 TICKS = [1, 2, 2.5, 5, 10]
-INK, SOFT, LINE = "ink", "soft", "line"
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Chart:
     @property
     def page(self) -> Markup:
         """The figure as markup of the page, in the colours of its theme."""
-        return Markup(svg.coloured(self.svg))
+        return on_page(self.svg)
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,9 @@ def intervals(summary: Summary, metric: str) -> str:
     def drawn(axes: Axes) -> None:
         for contestant, y in rows:
             _interval(axes, summary, contestant, metric, y, inside)
-        axes.set_yticks([y for _, y in rows], [_cut(c.name) for c, _ in rows])
+        axes.set_yticks([y for _, y in rows], [cut(c.name) for c, _ in rows])
         for label, (contestant, _) in zip(axes.get_yticklabels(), rows, strict=True):
-            label.set_color(_shade(SOFT if contestant.is_anchor else INK))
+            label.set_color(shade(SOFT if contestant.is_anchor else INK))
         axes.set_ylim(bottom, 0)
         axes.set_xlim(*inside)
         _round_ticks(axes.xaxis)
@@ -86,7 +84,7 @@ def intervals(summary: Summary, metric: str) -> str:
 
     size = (WIDTH, round(bottom) + 4 + FOOT)
     label = f"{metric_words(metric).title}, 95 % intervals"
-    return _picture(size, (LABELS, 14, 4, FOOT), label, drawn)
+    return picture(size, (LABELS, 14, 4, FOOT), label, drawn)
 
 
 def steps(summary: Summary, metric: str) -> str:
@@ -105,7 +103,7 @@ def steps(summary: Summary, metric: str) -> str:
         _logarithmic(axes, counts[0] / 1.12, counts[-1] * 1.12, counts, "steps")
 
     label = f"{metric_words(metric).title} at each number of steps"
-    return _picture((SMALL, HEIGHT), MARGINS, label, drawn)
+    return picture((SMALL, HEIGHT), MARGINS, label, drawn)
 
 
 def speed(summary: Summary, metric: str) -> str:
@@ -123,38 +121,7 @@ def speed(summary: Summary, metric: str) -> str:
 
     better = "higher" if rows[0].metrics[metric].higher_is_better else "lower"
     label = f"{metric_words(metric).title} ({better} is better) against ms per image"
-    return _picture((SMALL, HEIGHT), MARGINS, label, drawn)
-
-
-def _picture(size: tuple[int, int], margins: Box, label: str, drawn: Callable[[Axes], None]) -> str:
-    """A figure with one axes; the same bytes whenever the data are the same."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    (width, height), (left, right, top, bottom) = size, margins
-    with matplotlib.rc_context(_settings()):
-        figure = Figure(figsize=(width / 72, height / 72), frameon=False)
-        axes = figure.add_axes((left / width, bottom / height, (width - left - right) / width,
-                                (height - top - bottom) / height), frameon=False)  # fmt: skip
-        drawn(axes)
-        for artist in [*axes.lines, *axes.patches, *axes.texts]:
-            artist.set_clip_on(False)
-        written = io.StringIO()
-        figure.savefig(written, format="svg", metadata={"Date": None})
-    return svg.compact(written.getvalue(), label)
-
-
-def _settings() -> Any:
-    return {
-        "svg.fonttype": "none", "svg.hashsalt": "report", "path.simplify": False,
-        "text.parse_math": False,
-        "font.family": "DejaVu Sans", "font.size": 11, "text.color": _shade(INK),
-        "axes.labelcolor": _shade(SOFT), "axes.unicode_minus": True, "axes.axisbelow": True,
-        "xtick.color": _shade(SOFT), "ytick.color": _shade(SOFT),
-        "xtick.bottom": False, "ytick.left": False, "xtick.major.pad": 5, "ytick.major.pad": 5,
-        "grid.color": _shade(LINE), "grid.linewidth": 1,
-        "lines.linewidth": 1.5, "lines.markeredgewidth": 0, "lines.solid_capstyle": "round",
-    }  # fmt: skip
+    return picture((SMALL, HEIGHT), MARGINS, label, drawn)
 
 
 def _interval(
@@ -162,72 +129,72 @@ def _interval(
     inside: tuple[float, float],
 ) -> None:  # fmt: skip
     value, (low, high) = contestant.metrics[metric], inside
-    shade, places = _colour(summary, contestant), decimals(summary, metric)
+    colour, places = _colour(summary, contestant), decimals(summary, metric)
     if low <= value.value <= high:
         title = _words(summary, contestant.name, metric, value)
-        _titled(title, axes.plot([max(low, value.low), min(high, value.high)], [y, y], color=shade,
+        titled(title, axes.plot([max(low, value.low), min(high, value.high)], [y, y], color=colour,
                                  alpha=0.55, linewidth=2))  # fmt: skip
-        _titled(title, axes.plot(value.value, y, "o", color=shade, markersize=7.2))
+        titled(title, axes.plot(value.value, y, "o", color=colour, markersize=7.2))
     elif value.value < low:
         axes.text(
-            low, y, f"\u25c2 {number(value.value, places)}", color=shade, va="center_baseline"
+            low, y, f"\u25c2 {number(value.value, places)}", color=colour, va="center_baseline"
         )
     else:
-        axes.text(high, y, f"{number(value.value, places)} \u25b8", color=shade, ha="right",
+        axes.text(high, y, f"{number(value.value, places)} \u25b8", color=colour, ha="right",
                   va="center_baseline")  # fmt: skip
 
 
 def _level(axes: Axes, teacher: Contestant, metric: str) -> None:
     value = teacher.metrics[metric].value
-    line = axes.axhline(value, color=_shade("teacher"), linestyle=":", linewidth=1.2, alpha=0.8)
-    _titled(teacher.name, [line])
+    line = axes.axhline(value, color=shade("teacher"), linestyle=":", linewidth=1.2, alpha=0.8)
+    titled(teacher.name, [line])
     axes.annotate("teacher", (1, value), (0, 2), fontsize=9.5, ha="right", va="bottom",
                   xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
 
 
 def _curve(axes: Axes, summary: Summary, line: figures.Curve, metric: str) -> None:
-    shade = _shade(colour_class(summary, line.method))
+    colour = shade(colour_class(summary, line.method))
     across = [count for count, _ in line.points]
     if len(line.points) == 1:
-        _whisker(axes, across[0], line.points[0][1], shade)
+        _whisker(axes, across[0], line.points[0][1], colour)
     else:
         around = [*across, *reversed(across)]
         edges = [v.high for _, v in line.points] + [v.low for _, v in reversed(line.points)]
-        axes.fill(around, edges, color=shade, alpha=0.16, linewidth=0)
-        axes.plot(across, [v.value for _, v in line.points], color=shade, alpha=0.6)
+        axes.fill(around, edges, color=colour, alpha=0.16, linewidth=0)
+        axes.plot(across, [v.value for _, v in line.points], color=colour, alpha=0.6)
     for count, value in line.points:
         name = f"{line.method}, {count} step{'s' * (count != 1)}"
-        dot = axes.plot(count, value.value, "o", color=shade, markersize=6.4)
-        _titled(_words(summary, name, metric, value), dot)
+        dot = axes.plot(count, value.value, "o", color=colour, markersize=6.4)
+        titled(_words(summary, name, metric, value), dot)
 
 
 def _front(axes: Axes, front: Sequence[Contestant], metric: str, last: float) -> None:
     """A staircase: what is the best value that this much time buys."""
     times = [milliseconds(c) for c in front]
     values = [c.metrics[metric].value for c in front]
-    stairs = axes.step([*times, last], [*values, values[-1]], where="post", color=_shade(INK),
+    stairs = axes.step([*times, last], [*values, values[-1]], where="post", color=shade(INK),
                        linestyle=(0, (4, 3)), linewidth=1.1, alpha=0.75)  # fmt: skip
-    _titled(f"Pareto front: {', '.join(c.name for c in front)}", stairs)
+    titled(f"Pareto front: {', '.join(c.name for c in front)}", stairs)
 
 
 def _timings(axes: Axes, summary: Summary, line: Sequence[Contestant], metric: str) -> None:
     """One method's points with whiskers, labelled by step count, joined in order of time."""
-    shade = _colour(summary, line[0])
+    colour = _colour(summary, line[0])
     if len(line) > 1:
         axes.plot([milliseconds(c) for c in line], [c.metrics[metric].value for c in line],
-                  color=shade, alpha=0.5)  # fmt: skip
+                  color=colour, alpha=0.5)  # fmt: skip
     for contestant in line:
         value, at = contestant.metrics[metric], milliseconds(contestant)
         title = _words(summary, f"{contestant.name}, {at:.1f} ms", metric, value)
-        _titled(title, _whisker(axes, at, value, shade))
-        _titled(title, axes.plot(at, value.value, "o", color=shade, markersize=6.4))
+        titled(title, _whisker(axes, at, value, colour))
+        titled(title, axes.plot(at, value.value, "o", color=colour, markersize=6.4))
         if contestant.steps is not None:
             axes.annotate(str(contestant.steps), (at, value.high), (0, 4), fontsize=9.5,
-                          color=shade, ha="center", textcoords="offset points")  # fmt: skip
+                          color=colour, ha="center", textcoords="offset points")  # fmt: skip
 
 
-def _whisker(axes: Axes, at: float, value: MetricValue, shade: str) -> Sequence[Artist]:
-    return axes.plot([at, at], [value.low, value.high], color=shade, alpha=0.55, linewidth=1.6)
+def _whisker(axes: Axes, at: float, value: MetricValue, colour: str) -> Sequence[Artist]:
+    return axes.plot([at, at], [value.low, value.high], color=colour, alpha=0.55, linewidth=1.6)
 
 
 def _logarithmic(axes: Axes, first: float, last: float, marks: Sequence[float], label: str) -> None:
@@ -236,7 +203,7 @@ def _logarithmic(axes: Axes, first: float, last: float, marks: Sequence[float], 
     axes.set_xlim(first, last)
     axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
     axes.minorticks_off()
-    axes.tick_params(axis="x", bottom=True, length=4, color=_shade(LINE))
+    axes.tick_params(axis="x", bottom=True, length=4, color=shade(LINE))
     axes.set_xlabel(label, loc="right", labelpad=1)
     _round_ticks(axes.yaxis)
     axes.grid(axis="y")
@@ -256,26 +223,11 @@ def _span(values: Sequence[MetricValue]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _titled(title: str, artists: Sequence[Artist]) -> None:
-    """What is said of them where a pointer rests on them."""
-    for artist in artists:
-        artist.set_gid(svg.TITLE + title)
-
-
 def _words(summary: Summary, name: str, metric: str, value: MetricValue) -> str:
     places = decimals(summary, metric)
     low, high = number(value.low, places), number(value.high, places)
     return f"{name}: {number(value.value, places)} [{low}, {high}]"
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= NAME_MOST else f"{name[: NAME_MOST - 1]}\u2026"
-
-
 def _colour(summary: Summary, contestant: Contestant) -> str:
-    return _shade(colour_class(summary, contestant.method))
-
-
-def _shade(name: str) -> str:
-    """A colour of the page, as it is on light paper."""
-    return svg.palette()[name]
+    return shade(colour_class(summary, contestant.method))

@@ -27,7 +27,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Wins:
+class WinMatrix:
     """Share of prompts on which the row's contestant is better than the column's, ties half.
 
     rates: [R, R], nan on the diagonal and where there is none.  decided: [R, R], whether the
@@ -110,7 +110,7 @@ def frontier(rows: Sequence[Contestant], metric: str) -> list[Contestant]:
     return front
 
 
-def wins(summary: Summary, files: RunFiles, metric: str) -> Wins | None:
+def wins(summary: Summary, files: RunFiles, metric: str) -> WinMatrix | None:
     """Who wins against whom on a metric with scores of single images; None without, or for
     more than 40 contestants.
 
@@ -135,7 +135,7 @@ def wins(summary: Summary, files: RunFiles, metric: str) -> Wins | None:
             decided[i][j] = decided[j][i] = row.p_adjusted < ALPHA
             if row.win_rate is not None and np.isnan(rates[i, j]):
                 rates[i, j], rates[j, i] = row.win_rate, 1 - row.win_rate
-    return Wins(metric, names, rates, decided) if np.isfinite(rates).any() else None
+    return WinMatrix(metric, names, rates, decided) if np.isfinite(rates).any() else None
 
 
 def _rate(gain: Array) -> float:

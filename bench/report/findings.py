@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.report.words import decimals, groups, listed, metric_words, number
+from bench.report.words import decimals, groups, listed, metric_words
 from bench.results.summary import Comparison, Contestant, Summary
+from bench.statistics.printed import number
 
 ALPHA = 0.05
 

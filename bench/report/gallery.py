@@ -1,31 +1,57 @@
-"""The gallery's data: thumbnails of a selection, words and scores of all prompts, links to files.
+"""The gallery: thumbnails as bytes allow, words and scores of all prompts, links to files.
 
 The page's script makes everything from this; without it the page shows `fallback`.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
 
+from bench.errors import brief
 from bench.report.figures import colour_class
-from bench.report.pictures import Thumbnails
 from bench.report.runfiles import RunFiles, ranges
 from bench.report.selection import RANDOM, headline
 from bench.report.view import any_value
 from bench.report.words import groups, metric_words
+from bench.results.pictures import verify
 from bench.results.summary import Contestant, Summary
 
 WORDS_MOST = 6_000_000  # characters that words and scores of prompts may take
 SHOWN_WITHOUT_SCRIPT = 6
+THUMBNAIL, QUALITY = 256, 86
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """cells[prompt][contestant]: a picture as base64 of WebP.  size: characters of all of them.
+    damaged: files that were left out, and why."""
+
+    cells: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    size: int = 0
+    damaged: Sequence[str] = ()
+
+    def within(self, most: int) -> Thumbnails:
+        """The first prompts of these, as many as `most` characters hold."""
+        cells, size = {}, 0
+        for prompt, row in self.cells.items():
+            size += sum(map(len, row.values()))
+            if size > most:
+                break
+            cells[prompt] = row
+        kept = sum(len(text) for row in cells.values() for text in row.values())
+        return Thumbnails(cells, kept, self.damaged)
 
 
 @dataclass(frozen=True)
@@ -34,6 +60,48 @@ class Fallback:
 
     contestants: list[Contestant]
     rows: list[tuple[str, list[str | None]]]
+
+
+def thumbnails(files: RunFiles, prompts: Iterable[int], most: int) -> Thumbnails:
+    """The pictures of `prompts` in their order, whole prompts, as long as `most` characters last.
+
+    A picture that is missing or damaged is left out, and the latter named.
+    """
+    cells: dict[int, dict[str, str]] = {}
+    size, damaged = 0, []
+    for prompt in prompts:
+        row = {}
+        for name, path in _of(prompt, files):
+            try:
+                row[name] = encoded(path)
+            except Exception as error:  # Pillow raises many kinds for a damaged file
+                damaged.append(f"images/{name}/{path.name}: {brief(error, 120)}; left out")
+        length = sum(map(len, row.values()))
+        if size + length > most:
+            break
+        if row:
+            cells[prompt] = row
+            size += length
+    return Thumbnails(cells, size, damaged)
+
+
+def _of(prompt: int, files: RunFiles) -> list[tuple[str, Path]]:
+    """(contestant, file) of the pictures of a prompt."""
+    return [(name, found[prompt]) for name, found in files.pictures.items() if prompt in found]
+
+
+def encoded(path: Path) -> str:
+    """A thumbnail of at most 256 pixels as base64 of WebP. Raises whatever Pillow raises for a
+    damaged file."""
+    from PIL import Image
+
+    verify(path)
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+        small.thumbnail((THUMBNAIL, THUMBNAIL))
+        out = io.BytesIO()
+        small.save(out, "WEBP", quality=QUALITY, method=2)
+    return base64.b64encode(out.getvalue()).decode("ascii")
 
 
 def contestants(summary: Summary, files: RunFiles) -> list[Contestant]:

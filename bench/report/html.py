@@ -15,13 +15,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import charts, figures, gallery, ledger, published, selection, study, view
+from bench.report import charts, figures, gallery, published, selection, study_charts, view
 from bench.report.charts import Charts
+from bench.report.drawing import on_page
 from bench.report.findings import findings
-from bench.report.pictures import Thumbnails, thumbnails
 from bench.report.runfiles import RunFiles, read
-from bench.report.words import decimals, listed, metric_words, number, p_words
+from bench.report.words import decimals, listed, metric_words
 from bench.results.summary import Summary
+from bench.statistics.printed import number, p_words
+from bench.study import sections, words
 from hypersd.whole_files import written_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -51,19 +53,19 @@ def page(
     files = files or read(summary, run)
     template = _engine().get_template("report.html.j2")
     chosen = selection.ordered(selection.choices(summary, files)) if files.pictures else []
-    thumbs = thumbnails(files, chosen, PICTURES_MOST)
+    thumbs = gallery.thumbnails(files, chosen, PICTURES_MOST)
     files = replace(files, notes=[*files.notes, *thumbs.damaged])
-    words = {**_view(summary, files, drawn or charts.draw(summary)), "study": _study(files)}
+    known = {**_view(summary, files, drawn or charts.draw(summary)), "study": _study(files)}
     while True:
-        text = template.render(words, **_pictures(summary, files, thumbs))
+        text = template.render(known, **_pictures(summary, files, thumbs))
         over = len(text.encode()) - MOST_BYTES
         if over <= 0 or not thumbs.cells:
             return text
         thumbs = thumbs.within(max(0, thumbs.size - over - 10_000))
 
 
-def _study(files: RunFiles) -> Markup:
-    return Markup("") if files.source is None else study.section(files.source)
+def _study(files: RunFiles) -> sections.StudyFigures | None:
+    return None if files.source is None else sections.study_section(files.source)
 
 
 def _engine() -> Environment:
@@ -78,14 +80,15 @@ def _engine() -> Environment:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     engine.globals.update(
         metric_words=metric_words, number=number, p_words=p_words, listed=listed,
-        claim_numbers=view.claim_numbers, milliseconds=figures.milliseconds,
+        claim_numbers=view.claim_numbers, study_words=words, study_charts=study_charts,
+        on_page=on_page, milliseconds=figures.milliseconds,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script), script_digest=digest,
     )  # fmt: skip
     return engine
 
 
-def _pictures(summary: Summary, files: RunFiles, thumbs: Thumbnails) -> dict[str, Any]:
+def _pictures(summary: Summary, files: RunFiles, thumbs: gallery.Thumbnails) -> dict[str, Any]:
     return {
         "gallery": gallery.data(summary, files, thumbs),
         "fallback": gallery.fallback(summary, files, thumbs),
@@ -115,9 +118,9 @@ def _view(summary: Summary, files: RunFiles, drawn: Charts) -> dict[str, Any]:
         "published_values": published.values(summary),
         "comparisons": summary.comparisons[:COMPARISONS_MOST],
         "environment": list(view.flat(summary.environment)),
-        "ledger": ledger.lines(summary, files),
-        "counts": ledger.counts(summary, files),
-        "counted": list(ledger.COLUMNS.values()),
+        "ledger": view.ledger_lines(summary, files),
+        "counts": view.ledger_counts(summary, files),
+        "counted": list(view.COUNTED.values()),
         "n": max((c.n for c in summary.contestants), default=0),
         "seeds": sorted({seed for c in summary.contestants for seed in c.seeds}),
         "title": summary.title or summary.suite,

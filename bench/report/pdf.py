@@ -19,19 +19,19 @@ from bench.report import (
     charts,
     figures,
     gallery,
-    ledger,
     published,
     selection,
-    study,
-    study_pdf,
-    svg,
+    study_charts,
     view,
 )
 from bench.report.charts import Chart, Charts
+from bench.report.drawing import palette
 from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
-from bench.report.words import decimals, metric_words, number, p_words
+from bench.report.words import decimals, metric_words
 from bench.results.summary import Comparison, Summary
+from bench.statistics.printed import number, p_words
+from bench.study import sections
 from hypersd.whole_files import written_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -96,7 +96,7 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "groups": _groups(summary),
         "marks": sorted(view.marks(summary)),
         "figures": _figures(summary, drawn, scratch),
-        "legend": [[m, svg.palette()[style]] for m, style in figures.colours(summary)],
+        "legend": [[m, palette()[style]] for m, style in figures.colours(summary)],
         "wins": [_wins(w) for m in metrics if (w := figures.wins(summary, files, m)) is not None],
         "plates": _plates(summary, files, scratch),
         "strip": EXTREMES,
@@ -104,18 +104,35 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "attributes": _attributes(summary),
         "published": [_beside(summary, row) for row in published.beside(summary)],
         "published_values": [_value(summary, row) for row in published.values(summary)],
-        "study": _study(files),
+        "study": _study(files, scratch),
         "comparisons": [_comparison(summary, r) for r in summary.comparisons[:COMPARISONS_MOST]],
         "environment": [*view.flat(summary.environment), *_seconds(summary)],
-        "ledger": ledger.lines(summary, files)[:LEDGER_MOST],
-        "counts": [[name, *cells] for name, cells in ledger.counts(summary, files)],
-        "counted": list(ledger.COLUMNS.values()),
+        "ledger": view.ledger_lines(summary, files)[:LEDGER_MOST],
+        "counts": [[name, *cells] for name, cells in view.ledger_counts(summary, files)],
+        "counted": list(view.COUNTED.values()),
     }  # fmt: skip
 
 
-def _study(files: RunFiles) -> dict[str, Any] | None:
-    found = None if files.source is None else study.study_section(files.source)
-    return None if found is None else study_pdf.content(found)
+def _study(files: RunFiles, scratch: Path) -> dict[str, Any] | None:
+    """What there is to say of the study, and the files of its figures."""
+    found = None if files.source is None else sections.study_section(files.source)
+    if found is None:
+        return None
+    content = sections.content(found)
+    for place, (panel, made) in enumerate(zip(found.panels, content["panels"], strict=True)):
+        made["bars"] = [
+            _drawn(svg, f"preferences-{place}-{part}", scratch)
+            for part, svg in enumerate(study_charts.preferences(panel))
+        ]
+        ladder = study_charts.strengths(panel)
+        made["ladder"] = None if ladder is None else _drawn(ladder, f"strengths-{place}", scratch)
+    return content
+
+
+def _drawn(svg: str, name: str, scratch: Path) -> str:
+    """The file name of a figure in `scratch`."""
+    (scratch / f"{name}.svg").write_text(svg, encoding="utf-8")
+    return f"{name}.svg"
 
 
 def _about(summary: Summary, n: int) -> str:
@@ -139,8 +156,7 @@ def _figures(summary: Summary, drawn: Charts, scratch: Path) -> dict[str, list[d
     """By kind: for every chart its metric's title and arrow, and its file in `scratch`."""
 
     def placed(kind: str, chart: Chart) -> dict[str, str]:
-        name = f"{kind}-{chart.metric}.svg"
-        (scratch / name).write_text(chart.svg, encoding="utf-8")
+        name = _drawn(chart.svg, f"{kind}-{chart.metric}", scratch)
         return {**_metric(summary, chart.metric), "file": name}
 
     kinds = {"intervals": drawn.intervals, "steps": drawn.steps, "speed": drawn.speed}
@@ -165,7 +181,7 @@ def _groups(summary: Summary) -> list[dict[str, Any]]:
     ]
 
 
-def _wins(wins: figures.Wins) -> dict[str, Any]:
+def _wins(wins: figures.WinMatrix) -> dict[str, Any]:
     cells = [
         [None if rate != rate else [round(100 * rate), decided]
          for rate, decided in zip(row.tolist(), decisions, strict=True)]

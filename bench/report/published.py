@@ -91,7 +91,7 @@ def _in_words(differs: tuple[str, ...], unsaid: tuple[str, ...]) -> str:
     if differs:
         return f"differs: {', '.join(differs)}"
     if unsaid:
-        return f"matches as far as it is told; not told: {', '.join(unsaid)}"
+        return f"same protocol as far as the paper states it; unstated: {', '.join(unsaid)}"
     return "matches"
 
 

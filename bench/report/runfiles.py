@@ -5,8 +5,6 @@ Everything is optional: what is absent or damaged is left out, and damage is not
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.results.entries import read_entry
+from bench.results.entries import Arrays
+from bench.results.run_folder import RunFolder
 from bench.results.summary import Summary
 
-TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
@@ -61,12 +59,25 @@ class RunFiles:
 
 def read(summary: Summary, run: Path, out: Path | None = None) -> RunFiles:
     """The files of run folder `run`, for a report that is written into `out` (default: `run`)."""
-    names = [c.name for c in summary.contestants]
-    pictures = {name: found for name in names if (found := _files(run / "images" / name))}
-    columns, notes = _columns(names, run)
-    prompts, more = _texts(run / "prompts.jsonl")
+    folder, names = RunFolder(run), [c.name for c in summary.contestants]
+    pictures = {name: found for name in names if (found := folder.pictures(name))}
+    texts, notes = folder.legible_texts()
+    columns, damaged = {}, []
+    for name in names:
+        arrays, damage = folder.legible_scores(name)
+        columns[name] = _columns(arrays)
+        damaged += damage
     ids, scores = table(names, columns)
-    return RunFiles(out or run, prompts, pictures, names, ids, scores, [*notes, *more], run)
+    return RunFiles(out or run, texts, pictures, names, ids, scores, [*damaged, *notes], run)
+
+
+def _columns(arrays: Arrays) -> dict[str, tuple[Ids, Array]]:
+    """(prompts, scores) by metric, of those that have a score of every image."""
+    return {
+        metric: (np.asarray(arrays[f"{metric}.prompts"], np.int64), np.asarray(values, float))
+        for metric, values in arrays.items()
+        if f"{metric}.prompts" in arrays and len(values) == len(arrays[f"{metric}.prompts"])
+    }
 
 
 def table(
@@ -91,58 +102,3 @@ def ranges(indices: Iterable[int]) -> list[list[int]]:
     cuts = [i for i, (a, b) in enumerate(pairwise(ordered), 1) if b != a + 1]
     starts, ends = [0, *cuts], [*cuts, len(ordered)]
     return [[ordered[s], ordered[e - 1]] for s, e in zip(starts, ends, strict=True)]
-
-
-def _columns(
-    names: Sequence[str], run: Path
-) -> tuple[dict[str, dict[str, tuple[Ids, Array]]], list[str]]:
-    """Per-prompt scores of scores/<contestant>.safetensors, and what is damaged."""
-    found: dict[str, dict[str, tuple[Ids, Array]]] = {}
-    notes = []
-    for name in names:
-        path = run / "scores" / f"{name}.safetensors"
-        try:
-            arrays = read_entry(path).arrays
-        except FileNotFoundError:
-            continue
-        except ValueError as error:
-            notes.append(f"scores/{path.name} is damaged and was left out: {error}")
-            continue
-        found[name] = {
-            metric: (np.asarray(arrays[f"{metric}.prompts"], np.int64), np.asarray(values, float))
-            for metric, values in arrays.items()
-            if f"{metric}.prompts" in arrays and len(values) == len(arrays[f"{metric}.prompts"])
-        }
-    return found, notes
-
-
-def _files(folder: Path) -> dict[int, Path]:
-    """Image files by prompt index."""
-    try:
-        names = [entry.name for entry in os.scandir(folder)]
-    except OSError:
-        return {}
-    found = {}
-    for name in sorted(names):
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in TYPES and stem.isdecimal():
-            found[int(stem)] = folder / name
-    return found
-
-
-def _texts(path: Path) -> tuple[dict[int, str], list[str]]:
-    """Prompt texts by index, up to the first damaged line, which is noted."""
-    texts: dict[int, str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}, []
-    except ValueError:
-        return {}, [f"{path.name} is not UTF-8 and was left out"]
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-            texts[int(row["index"])] = str(row["text"])
-        except (ValueError, KeyError, TypeError):
-            return texts, [f"{path.name} is damaged from line {number} on"]
-    return texts, []

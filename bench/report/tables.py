@@ -4,7 +4,7 @@ results.md, results.csv, results.tex      contestants by metrics, with intervals
 comparisons.csv                           every comparison, with full figures
 claims.md, claims.csv                     a suite's claims with their verdicts, where it has any
 trainings.csv                             what every trained contestant cost
-votes.csv, votes_simulated.csv            a preference study's votes (study_votes.py)
+votes.csv, votes_simulated.csv            a preference study's votes (bench/study/votes_csv.py)
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ def write(summary: Summary, out: Path) -> list[Path]:
     }
     if summary.claims:
         made |= {"claims.md": claims_markdown(summary), "claims.csv": claims_csv(summary)}
-    return save(made, out)
+    return _save(made, out)
 
 
-def save(made: Mapping[str, str], out: Path) -> list[Path]:
+def _save(made: Mapping[str, str], out: Path) -> list[Path]:
     """Write texts by file name into out/tables, each whole or not at all. Raises OSError."""
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def latex(summary: Summary) -> str:
     ])  # fmt: skip
 
 
-def _latex_row(row: view.Row) -> str:
+def _latex_row(row: view.TableRow) -> str:
     cells = [
         "--" if c is None else
         (rf"\textbf{{{_escaped(c.value)}}}" if c.best else _escaped(c.value))

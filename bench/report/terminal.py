@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.report.findings import leader
-from bench.report.words import decimals, groups, metric_words, number
+from bench.report.words import decimals, groups, metric_words
 from bench.results.summary import Contestant, Summary
+from bench.statistics.printed import number
 
 NAME = (18, 24)  # columns that a contestant's name may take; a longer one goes on below
 WIDE = 100  # columns from which on intervals are always shown

@@ -6,7 +6,6 @@ identities becomes `name (folder)`, once per run.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,13 +16,13 @@ import numpy as np
 
 from bench.errors import UsageError
 from bench.report import runfiles
-from bench.report.ledger import without_counts
 from bench.report.runfiles import RunFiles
-from bench.results.entries import read_entry
+from bench.report.view import without_counts
 from bench.results.keys import digest
-from bench.results.summary import Contestant, MetricValue, Summary
+from bench.results.run_folder import RunFolder
+from bench.results.summary import Contestant, Summary
 from bench.statistics.comparisons import Scored, compare, refused, sensitivity
-from bench.statistics.result import Result
+from bench.statistics.result import from_arrays
 
 Runs = Sequence[tuple[Path, Summary]]
 
@@ -54,7 +53,7 @@ def merge(runs: Runs, out: Path | None) -> tuple[Summary, RunFiles, Path]:
     target = out or Path("runs") / f"compare-{digest([str(r.resolve()) for r, _ in runs])[:8]}"
     entrants = _entrants(runs)
     scored = [_scored(entrant) for entrant in entrants]
-    first, margins = runs[0][1], _resolved(runs[0][0]).get("margins")
+    first, margins = runs[0][1], RunFolder(runs[0][0]).resolved.get("margins")
     comparisons = compare(scored, margins if isinstance(margins, dict) else None)
     merged = Summary(
         suite=first.suite,
@@ -84,15 +83,15 @@ def differences(a: tuple[Path, Summary], b: tuple[Path, Summary]) -> list[str]:
         if x != y:
             found.append(f"{what}: {x} and {y}")
     found += _metric_differences(first, second)
-    if _prompts(one) != _prompts(two) and not any(f.startswith("prompts") for f in found):
+    if _texts(one) != _texts(two) and not any(f.startswith("prompts") for f in found):
         found.append("prompts: their words differ")
     return found or [f"protocol {first.protocol[:12]} and {second.protocol[:12]}"]
 
 
 def _facts(one: Path, first: Summary, two: Path, second: Summary) -> list[tuple[str, Any, Any]]:
-    x, y = _resolved(one), _resolved(two)
+    x, y = RunFolder(one).resolved, RunFolder(two).resolved
     return [
-        ("prompts", len(_prompts(one)), len(_prompts(two))),
+        ("prompts", len(_texts(one)), len(_texts(two))),
         ("seeds", _seeds(first), _seeds(second)),
         ("size in pixels", x.get("size"), y.get("size")),
         ("prompt set", x.get("prompt_set"), y.get("prompt_set")),
@@ -118,19 +117,8 @@ def _seeds(found: Summary) -> list[int]:
     return sorted({seed for c in found.contestants for seed in c.seeds})
 
 
-def _resolved(run: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((run / "run.json").read_text(encoding="utf-8")).get("resolved", {})
-    except (OSError, ValueError, AttributeError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _prompts(run: Path) -> list[str]:
-    try:
-        return (run / "prompts.jsonl").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return []
+def _texts(run: Path) -> dict[int, str]:
+    return RunFolder(run).legible_texts()[0]
 
 
 def _entrants(runs: Runs) -> list[Entrant]:
@@ -159,27 +147,8 @@ def _label(runs: Runs, run: Path) -> str:
 
 def _scored(entrant: Entrant) -> Scored:
     """What comparisons are made of, from the run's scores. Raises UsageError."""
-    path = entrant.run / "scores" / f"{entrant.original}.safetensors"
-    try:
-        arrays = read_entry(path).arrays
-    except FileNotFoundError:
-        raise UsageError(f"{path}: missing; run the suite again with out={entrant.run}") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}; run the suite again with out={entrant.run}") from None
-    results = {
-        metric: _result(value, arrays[f"{metric}.prompts"], arrays.get(metric),
-                        arrays.get(f"{metric}.influence"))
-        for metric, value in entrant.contestant.metrics.items()
-        if f"{metric}.prompts" in arrays
-    }  # fmt: skip
-    return Scored(entrant.contestant, results)
-
-
-def _result(value: MetricValue, prompts: Any, scores: Any, influence: Any) -> Result:
-    return Result(
-        value.value, value.low, value.high, value.n, np.asarray(prompts), scores, influence,
-        value.covers, value.parts, kind=value.kind,
-    )  # fmt: skip
+    arrays = RunFolder(entrant.run).scores(entrant.original)
+    return Scored(entrant.contestant, from_arrays(entrant.contestant.metrics, arrays))
 
 
 def _files(entrants: Sequence[Entrant], runs: Runs, target: Path) -> RunFiles:

@@ -1,18 +1,30 @@
-"""What the page and the PDF both say: rows, notes and lists, as text that needs no more thought."""
+"""What the page and the PDF both say: rows, notes and lists, as ready-to-print text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bench.report.findings import leader
-from bench.report.words import decimals, groups, metric_words, number
+from bench.report.runfiles import RunFiles
+from bench.report.words import decimals, groups, metric_words
 from bench.results.summary import Claim, Contestant, MetricValue, Summary
+from bench.statistics.printed import number
 
 ATTRIBUTES = "faithful"
 MARKS = {"network": "\u2021", "labels": "\u2020", "no": ""}
 SECTIONS_WITHOUT_BEST = ("Teacher", "Anchors")
+COUNTS = "by_contestant"  # of `bench.run.finish`
+COUNTED = {
+    "images": "images",
+    "not_scored": "not scored",
+    "dropped": "dropped",
+    "missing": "files missing",
+    "black": "black",
+    "not_finite": "NaN",
+    "prompts_cut": "prompts cut",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +39,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One contestant of the table; cells follow the metrics."""
 
     contestant: Contestant
@@ -35,7 +47,7 @@ class Row:
     milliseconds: str
 
 
-def table(summary: Summary) -> list[tuple[str, list[Row]]]:
+def table(summary: Summary) -> list[tuple[str, list[TableRow]]]:
     """Headings, each with its rows."""
     return [
         (heading, [_row(summary, heading, members, c) for c in members])
@@ -43,14 +55,16 @@ def table(summary: Summary) -> list[tuple[str, list[Row]]]:
     ]
 
 
-def _row(summary: Summary, heading: str, members: list[Contestant], contestant: Contestant) -> Row:
+def _row(
+    summary: Summary, heading: str, members: list[Contestant], contestant: Contestant
+) -> TableRow:
     ranked = [] if heading in SECTIONS_WITHOUT_BEST else members
     cells = [
         _cell(summary, contestant, metric, leader(summary, ranked, metric))
         for metric in summary.metric_names()
     ]
     speed = contestant.seconds_per_image
-    return Row(contestant, cells, "" if speed is None else f"{1000 * speed.median:.1f}")
+    return TableRow(contestant, cells, "" if speed is None else f"{1000 * speed.median:.1f}")
 
 
 def _cell(summary: Summary, contestant: Contestant, metric: str, best: str | None) -> Cell | None:
@@ -143,3 +157,26 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
                 yield name, "\n".join(str(v) for v in value)
         elif value not in (None, ""):
             yield name, str(value)
+
+
+def ledger_lines(summary: Summary, files: RunFiles) -> list[tuple[str, str]]:
+    """What failed or was left out, by kind, with what is damaged in the run folder."""
+    found = flat(without_counts(summary.ledger))
+    return [*found, *(("run folder", note) for note in files.notes)]
+
+
+def without_counts(ledger: Mapping[str, Any]) -> dict[str, Any]:
+    """A ledger but for the counts by contestant, which have a table of their own."""
+    return {kind: value for kind, value in ledger.items() if kind != COUNTS}
+
+
+def ledger_counts(summary: Summary, files: RunFiles) -> list[tuple[str, list[str]]]:
+    """(contestant, cells by COUNTED); empty for results that hold no counts. Pictures that the run
+    folder was given and that are gone count as missing."""
+    held = summary.ledger.get(COUNTS, {})
+    found = []
+    for name, of in held.items():
+        there = len(files.pictures.get(name, {}))
+        known = {**of, "missing": max(0, of.get("pictures", 0) - there)}
+        found.append((name, [f"{known.get(column, 0):,}" for column in COUNTED]))
+    return found

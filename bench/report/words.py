@@ -25,17 +25,6 @@ def decimals(summary: Summary, metric: str) -> int:
     return min(4, max(0, 1 - math.floor(math.log10(float(np.median(halves))))))
 
 
-def number(value: float, places: int) -> str:
-    """A number with thousands separators and a true minus sign."""
-    text = f"{value:,.{places}f}"
-    return text.replace("-", "\u2212") if float(text.replace(",", "")) else text.lstrip("-")
-
-
-def p_words(p: float) -> str:
-    """ "0.0123", or "< 0.0001" below that."""
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
-
-
 def listed(words: Iterable[str]) -> str:
     """ "a", "a and b", "a, b and c"."""
     items = list(words)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bench.statistics.intervals import holm, quantile_of_normal
 from bench.study.material import Material
 from bench.study.shares import Share, even_p, share
-from bench.study.store import Rater, Store, Vote
+from bench.study.store import Rater, Vote, VoteStore
 from bench.study.strengths import Ballots, Estimate, strengths
 
 LEAST_RIGHT = 0.8  # of the checks that a rater must pass,
@@ -90,7 +90,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Panel:
+class PanelFigures:
     """All figures of people's votes, or of simulated ones.
 
     votes: that count (no checks, nobody left out).  left: share of left among left and right.
@@ -109,7 +109,7 @@ class Panel:
     last: float
 
 
-def panels(material: Material, store: Store) -> list[Panel]:
+def panels(material: Material, store: VoteStore) -> list[PanelFigures]:
     """People's figures, then those of a simulated panel, each only where there are votes."""
     found = []
     for simulated in (False, True):
@@ -120,7 +120,7 @@ def panels(material: Material, store: Store) -> list[Panel]:
     return found
 
 
-def panel(material: Material, votes: Sequence[Vote], known: dict[str, Any]) -> Panel:
+def panel(material: Material, votes: Sequence[Vote], known: dict[str, Any]) -> PanelFigures:
     """The figures of some votes; known: a simulated panel's true `strengths` and `shares`."""
     raters = rater_lines(votes)
     trusted = {line.name for line in raters if not line.left_out}
@@ -128,7 +128,7 @@ def panel(material: Material, votes: Sequence[Vote], known: dict[str, Any]) -> P
     ballots = ballots_of(material, counted)
     sided = [v for v in counted if v.choice in ("left", "right")]
     pairs, effect = _pairs(material, counted, ballots, known.get("shares", {}))
-    return Panel(
+    return PanelFigures(
         simulated=votes[0].rater.simulated,
         votes=len(counted),
         raters=raters,

@@ -12,7 +12,7 @@ import numpy as np
 from bench.study.choose import Item, next_item
 from bench.study.material import Material
 from bench.study.pictures import SPOILED, hidden
-from bench.study.store import Rater, Store, Trial
+from bench.study.store import Rater, Trial, VoteStore
 
 BLOCK = 10  # of so many questions in a row, at places drawn at random,
 CHECKS, SHARED = 1, 2  # this many are checks, and this many are asked of every rater
@@ -50,7 +50,7 @@ def _rng(secret: str, *words: object) -> np.random.Generator:
 class Desk:
     """Hands out questions."""
 
-    def __init__(self, material: Material, store: Store) -> None:
+    def __init__(self, material: Material, store: VoteStore) -> None:
         self.material, self.store = material, store
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.results import summary
 from bench.results.keys import digest
+from bench.results.run_folder import RunFolder
+from bench.statistics.comparisons import pairs
 from bench.study.choose import Item
 
 FOLDER = "study"  # inside the run folder
 QUESTION = "Which picture do you prefer for this text?"
 MOST_PROMPTS = 200  # more would be asked about too seldom, and make a static copy large
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 CHECK_SOURCES = ("real", "vae_round_trip")  # whose pictures attention checks show, best first
 
 
@@ -93,17 +93,16 @@ def read(run: Path) -> Material:
     Raises UsageError: no finished run, a contestant whose name leads out of the run's folder of
     images, a damaged prompts.jsonl, or no two contestants with pictures of the same prompt.
     """
-    from bench.statistics.comparisons import pairs
-
-    found = summary.read(run / "result.json")
+    folder = RunFolder(run)
+    found = folder.summary
     for contestant in found.contestants:
         if Path(contestant.name).name != contestant.name:
             raise UsageError(f"{run}/result.json: {contestant.name!r} is no name of a contestant")
-    texts = _texts(run / "prompts.jsonl")
+    texts = folder.texts
     files = {
         (c.name, index): path
         for c in found.contestants
-        for index, path in _pictures(run / "images" / c.name).items()
+        for index, path in folder.pictures(c.name).items()
         if index in texts
     }
     seen = {name for name, _ in files}
@@ -124,7 +123,7 @@ def read(run: Path) -> Material:
 
 
 def _prompts(
-    texts: dict[int, str], names: list[str], pairs: list[tuple[int, int]],
+    texts: Mapping[int, str], names: list[str], pairs: list[tuple[int, int]],
     files: dict[tuple[str, int], Path],
 ) -> dict[int, str]:  # fmt: skip
     """The first prompts of the set, those that most pairs have pictures of before all others."""
@@ -142,23 +141,3 @@ def _connected(count: int, pairs: list[tuple[int, int]]) -> bool:
     for _ in range(count):
         reached |= {x for pair in pairs if reached & set(pair) for x in pair}
     return len(reached) == max(1, count)
-
-
-def _pictures(folder: Path) -> dict[int, Path]:
-    if not folder.is_dir():
-        return {}
-    return {
-        int(path.stem): path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and path.stem.isdecimal() and path.stem.isascii()
-    }
-
-
-def _texts(path: Path) -> dict[int, str]:
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-        return {int(row["index"]): str(row["text"]) for row in rows}
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}; a run writes it") from None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path}: is damaged; each line must be {{index, text}}") from None

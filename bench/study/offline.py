@@ -17,7 +17,7 @@ from bench.study.desk import BLOCK, kinds, shared_order
 from bench.study.material import QUESTION, Material
 from bench.study.pictures import SPOILED, Album, hidden
 from bench.study.server import LONGEST, PAGE, POLICY
-from bench.study.store import CHOICES, Rater, Refused, Store
+from bench.study.store import CHOICES, Rater, Refused, VoteStore
 from hypersd.whole_files import folder_written_whole
 
 FORMAT = "few-step-bench study votes"
@@ -149,7 +149,7 @@ class Imported:
     raters: tuple[str, ...]
 
 
-def bring_in(copy: Copy, store: Store, source: Path) -> Imported:
+def bring_in(copy: Copy, store: VoteStore, source: Path) -> Imported:
     """Enter the votes of a JSON file, or of every *.json in a folder: all of them, or none.
 
     Raises UsageError with file and place of the first fault.
@@ -180,7 +180,7 @@ class _Vote:
     at: float
 
 
-def _enter(store: Store, rater: Rater, vote: _Vote) -> bool:
+def _enter(store: VoteStore, rater: Rater, vote: _Vote) -> bool:
     """Whether the vote is new; one that the rater changed since replaces the older one."""
     pair, asked = vote.pair, store.trials(rater)
     same = (t for t in asked if (t.prompt, t.a, t.b) == (pair.prompt, pair.a, pair.b))

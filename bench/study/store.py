@@ -103,7 +103,7 @@ class Vote:
         return self.choice
 
 
-class Store:
+class VoteStore:
     """An open study. Every method is one transaction and may be called from any thread."""
 
     def __init__(self, path: Path, study: str, *, create: bool = True) -> None:

@@ -16,7 +16,7 @@ from bench.study import material as materials
 from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.pictures import Album
-from bench.study.store import Store
+from bench.study.store import VoteStore
 from hypersd.validation import Text
 
 
@@ -46,7 +46,7 @@ class StudyOptions:
 def study(run: Path, options: StudyOptions) -> int:
     """Do what the options ask for with the study of a finished run; 0. Raises UsageError."""
     found = materials.read(run)
-    store = Store(found.database, found.identity)
+    store = VoteStore(found.database, found.identity)
     try:
         album = Album(found, store.secret)
         if options.imported is not None:
@@ -60,7 +60,7 @@ def study(run: Path, options: StudyOptions) -> int:
         store.close()
 
 
-def _import(found: Material, store: Store, album: Album, options: StudyOptions) -> int:
+def _import(found: Material, store: VoteStore, album: Album, options: StudyOptions) -> int:
     from bench.study.offline import Copy, bring_in
 
     assert options.imported is not None
@@ -79,8 +79,8 @@ def _export(found: Material, album: Album, options: StudyOptions) -> int:
     return 0
 
 
-def _simulate(found: Material, store: Store, options: StudyOptions) -> int:
-    from bench.study.panel import run
+def _simulate(found: Material, store: VoteStore, options: StudyOptions) -> int:
+    from bench.study.simulated_raters import run
 
     assert options.simulate is not None
     added = run(Desk(found, store), options.votes, options.simulate)
@@ -88,7 +88,7 @@ def _simulate(found: Material, store: Store, options: StudyOptions) -> int:
     return 0
 
 
-def _serve(found: Material, store: Store, album: Album, options: StudyOptions) -> int:
+def _serve(found: Material, store: VoteStore, album: Album, options: StudyOptions) -> int:
     from bench.study.server import LOOPBACK, Requests, app, listen, serve
 
     local = options.host in LOOPBACK

@@ -26,13 +26,13 @@ def synthetic() -> Any:
 @pytest.mark.slow
 def test_a_report_of_10_000_prompts_and_16_contestants(tmp_path: Path) -> None:
     """Below 15 MB with every prompt searchable, written from the files of a run."""
-    from bench.report import forms
+    from bench.report import write
 
     made_up = synthetic()
     made_up.ROWS = ROWS
     summary = made_up.write(tmp_path, 10_000)
     assert len(summary.contestants) == 16
-    written = forms.render(summary, tmp_path)
+    written = write.render(summary, tmp_path)
     page = written.page.read_text(encoding="utf-8")
     assert len(page.encode()) < 15_000_000
     data = json.loads(page.split('id="gallery-data">')[1].split("</script>")[0])

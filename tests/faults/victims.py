@@ -28,7 +28,7 @@ from bench.statistics.result import Result, mean_result
 PRELOADED = (
     "bench.run.run", "bench.run.worker", "bench.contestants.source", "bench.contestants.pipelines",
     "bench.contestants.sampler", "bench.run.environment", "bench.statistics.claims",
-    "bench.run.finish", "bench.report.forms", "hypersd.loop", "hypersd.methods.lcm", "peft",
+    "bench.run.finish", "bench.report.write", "hypersd.loop", "hypersd.methods.lcm", "peft",
     "diffusers.loaders.lora_pipeline",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     "diffusers.schedulers.scheduling_lcm", "transformers.models.clip.modeling_clip",

@@ -60,7 +60,7 @@ def world(
     monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Brightness())
     monkeypatch.setattr("bench.results.keys.SLICE", 8)
     monkeypatch.setattr(
-        "bench.report.finished.write", lambda *_: None
+        "bench.report.write.write", lambda *_: None
     )  # no report: result.json is all
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from bench.report.findings import findings, leader
-from bench.report.words import decimals, listed, number, p_words
+from bench.report.words import decimals, listed
 from bench.results.summary import Comparison, Contestant, MetricValue, Summary
+from bench.statistics.printed import number, p_words
 
 
 def metric(value: float, higher: bool = True) -> MetricValue:

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.report import charts, gallery, html, ledger, pictures, runfiles, svg, terminal
+from bench.report import charts, drawing, gallery, html, runfiles, terminal, view
 from bench.results.summary import Claim, Contestant, Summary
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
@@ -141,8 +141,8 @@ def test_images_are_counted_by_contestant(summary: Summary, run_folder: Path) ->
               "prompts_cut": 4, "pictures": held + 3}  # fmt: skip
     counted = replace(summary, ledger={"by_contestant": {name: counts}})
     files = runfiles.read(counted, run_folder)
-    assert ledger.counts(counted, files) == [(name, ["1,000", "0", "7", "3", "2", "1", "4"])]
-    assert ledger.lines(counted, files) == []
+    assert view.ledger_counts(counted, files) == [(name, ["1,000", "0", "7", "3", "2", "1", "4"])]
+    assert view.ledger_lines(counted, files) == []
     page = html.page(counted, run_folder)
     assert '<th scope="col">files missing</th>' in page
     assert "files missing" not in html.page(summary, run_folder)
@@ -185,13 +185,13 @@ def test_thumbnails_keep_to_their_bytes_and_skip_broken_files(
     (folder / "00001.png").write_bytes(b"broken" * 20_000)
     Image.fromarray(noise[:64, :64]).save(folder / "00002.png")
     files = runfiles.read(summary, tmp_path)
-    made = pictures.thumbnails(files, [0, 1, 2], 10**6)
+    made = gallery.thumbnails(files, [0, 1, 2], 10**6)
     assert list(made.cells) == [0, 2]
     assert made.size == sum(len(t) for row in made.cells.values() for t in row.values())
     assert made.size < 150_000
     with Image.open(io.BytesIO(base64.b64decode(made.cells[0]["real"]))) as image:
         assert (image.format, image.size) == ("WEBP", (256, 256))
-    assert list(pictures.thumbnails(files, [2, 0], made.size - 1).cells) == [2]
+    assert list(gallery.thumbnails(files, [2, 0], made.size - 1).cells) == [2]
 
 
 def test_the_page_stays_small_however_much_there_is(
@@ -246,7 +246,7 @@ def test_figures_follow_the_theme_and_carry_no_ids(summary: Summary, tmp_path: P
     """On paper in the colours that the page has on a light screen; the same bytes every time."""
     (chart, *_) = charts.draw(summary).intervals
     assert chart == charts.draw(summary).intervals[0]
-    light = svg.palette()
+    light = drawing.palette()
     assert f"stroke:{light['c0']}" in chart.svg and "stroke:var(--c0)" in chart.page
     drawn = re.findall(r"<svg.*?</svg>", html.page(summary, tmp_path), re.DOTALL)
     assert len(drawn) == len(METRICS) + 3

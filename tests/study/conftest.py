@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.report import html
 from bench.results import summary
 from bench.results.summary import Contestant, Summary
 from bench.run.folder import write_scores
@@ -19,7 +20,7 @@ from bench.study import material as materials
 from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.pictures import Album
-from bench.study.store import Store
+from bench.study.store import VoteStore
 
 NOISE = {"lcm-1step": 110, "tcd-1step": 70, "tscd-1step": 40, "teacher-25step": 10, "real": 0}
 PROMPTS = 8
@@ -65,19 +66,19 @@ def material(run: Path) -> Material:
 
 
 @pytest.fixture
-def store(material: Material) -> Iterator[Store]:
-    opened = Store(material.database, material.identity)
+def store(material: Material) -> Iterator[VoteStore]:
+    opened = VoteStore(material.database, material.identity)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def desk(material: Material, store: Store) -> Desk:
+def desk(material: Material, store: VoteStore) -> Desk:
     return Desk(material, store)
 
 
 @pytest.fixture
-def album(material: Material, store: Store) -> Album:
+def album(material: Material, store: VoteStore) -> Album:
     return Album(material, store.secret)
 
 
@@ -107,3 +108,14 @@ def served(desk: Desk, album: Album) -> Iterator[Callable[..., str]]:
     yield start
     for stop in stops:
         stop()
+
+
+@pytest.fixture
+def study_on_page() -> Callable[[Path], str]:
+    """(run) -> the study's part of the page of its report."""
+
+    def part(run: Path) -> str:
+        page = html.page(summary.read(run / "result.json"), run)
+        return page[page.index('<section id="study">') : page.index('<section id="how">')]
+
+    return part

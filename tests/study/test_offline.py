@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.study.desk import Desk
 from bench.study.offline import DECKS, FORMAT, Copy, bring_in, export
 from bench.study.pictures import Album
-from bench.study.store import Store
+from bench.study.store import VoteStore
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_decks_hold_every_question_once_and_use_them_evenly(copy: Copy, tmp_path
     assert min(plain) >= 2  # 12 decks x 14 questions that are chosen for evenness, 48 questions
 
 
-def test_votes_come_back_once(copy: Copy, store: Store, tmp_path: Path) -> None:
+def test_votes_come_back_once(copy: Copy, store: VoteStore, tmp_path: Path) -> None:
     path = file(copy, tmp_path / "a.json")
     assert bring_in(copy, store, path).entered == 3
     again = bring_in(copy, store, tmp_path)
@@ -81,7 +81,7 @@ def test_votes_come_back_once(copy: Copy, store: Store, tmp_path: Path) -> None:
 
 
 def test_a_vote_that_was_changed_since_replaces_the_older(
-    copy: Copy, store: Store, tmp_path: Path
+    copy: Copy, store: VoteStore, tmp_path: Path
 ) -> None:
     path = file(copy, tmp_path / "a.json")
     bring_in(copy, store, path)
@@ -94,7 +94,7 @@ def test_a_vote_that_was_changed_since_replaces_the_older(
 
 
 def test_swapped_sides_come_back_as_they_were_seen(
-    copy: Copy, store: Store, tmp_path: Path
+    copy: Copy, store: VoteStore, tmp_path: Path
 ) -> None:
     path = file(copy, tmp_path / "a.json")
     body = json.loads(path.read_text())
@@ -134,7 +134,7 @@ def _faulty(index: int, **changes: Any) -> Any:
     ],
 )
 def test_a_faulty_file_is_refused_whole(
-    copy: Copy, store: Store, tmp_path: Path, change: Any, said: str
+    copy: Copy, store: VoteStore, tmp_path: Path, change: Any, said: str
 ) -> None:
     file(copy, tmp_path / "a.json", rater="Ben")
     path = file(copy, tmp_path / "b.json")
@@ -148,7 +148,7 @@ def test_a_faulty_file_is_refused_whole(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 100_000])
 def test_what_is_no_file_of_votes_is_refused(
-    copy: Copy, store: Store, tmp_path: Path, content: bytes
+    copy: Copy, store: VoteStore, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(UsageError, match=r"a\.json: is no"):

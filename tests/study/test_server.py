@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench.study.desk import Desk
-from bench.study.store import Store
+from bench.study.store import VoteStore
 
 NAMES = ("lcm", "tcd", "tscd", "teacher", "real", "1step", "images/", "spoiled", "check")
 Answer = tuple[int, dict[str, str], bytes]
@@ -83,7 +83,9 @@ def test_so_do_a_failure_of_the_server_and_what_is_no_http(
         assert b"content-security-policy: default-src 'none'" in answer.lower(), said
 
 
-def test_a_vote_that_cannot_be_kept_is_said_so(served: Callable[..., str], store: Store) -> None:
+def test_a_vote_that_cannot_be_kept_is_said_so(
+    served: Callable[..., str], store: VoteStore
+) -> None:
     address = served()
     ana = post(address, "/rater", {"name": "Ana"})
     store._base.execute("PRAGMA query_only = ON")
@@ -139,7 +141,7 @@ def test_a_faulty_request_is_refused(
     assert "\n" not in json.loads(found[2])["error"]
 
 
-def test_a_vote_must_be_on_a_pair_of_ones_own(served: Callable[..., str], store: Store) -> None:
+def test_a_vote_must_be_on_a_pair_of_ones_own(served: Callable[..., str], store: VoteStore) -> None:
     address = served()
     ana, ben = (post(address, "/rater", {"name": name}) for name in ("Ana", "Ben"))
     vote = {"rater": ben["rater"], "pair": ana["pairs"][0]["id"], "choice": "left", "seconds": 1}
@@ -162,7 +164,7 @@ def test_a_token_is_asked_for_where_one_is_set(served: Callable[..., str]) -> No
 
 
 def test_twenty_raters_at_once_lose_and_double_nothing(
-    served: Callable[..., str], store: Store
+    served: Callable[..., str], store: VoteStore
 ) -> None:
     address = served()
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.report import study
+from bench.study import sections
 from bench.study.desk import Desk
 from bench.study.offline import Copy, bring_in, export
 from bench.study.pictures import Album
-from bench.study.store import Store
+from bench.study.store import VoteStore
 
 pytestmark = pytest.mark.browser
 WAIT = 60_000  # ms; only a busy machine needs them
@@ -61,7 +61,7 @@ class Person:
 
 
 def test_a_study_of_sixty_votes_by_two_raters_at_once(
-    browser: Any, served: Callable[..., str], store: Store, run: Path
+    browser: Any, served: Callable[..., str], store: VoteStore, run: Path
 ) -> None:
     address = served(target=30)
     ana = Person(browser, address, "Ana", viewport={"width": 1280, "height": 800})
@@ -80,7 +80,7 @@ def test_a_study_of_sixty_votes_by_two_raters_at_once(
     assert len(votes) == 60
     assert [v.choice for v in votes if v.rater.name == "Ana"] == [CHOICES[i % 4] for i in range(30)]
     assert [v.choice for v in votes if v.rater.name == "Ben"] == [CHOICES[i % 3] for i in range(30)]
-    found = study.study_section(run)
+    found = sections.study_section(run)
     assert found is not None
     assert sum(line.votes + line.checks for line in found.panels[0].raters) == 60
     for person in (ana, ben):
@@ -88,7 +88,7 @@ def test_a_study_of_sixty_votes_by_two_raters_at_once(
 
 
 def test_undo_reload_and_an_answer_that_does_not_come(
-    browser: Any, served: Callable[..., str], store: Store
+    browser: Any, served: Callable[..., str], store: VoteStore
 ) -> None:
     ana = Person(browser, served(target=3), "Ana")
     ana.sees(0, 3)
@@ -145,7 +145,7 @@ def test_names_and_roles_are_there_for_a_screen_reader(
 
 
 def test_votes_on_a_static_copy_come_back(
-    browser: Any, desk: Desk, album: Album, store: Store, tmp_path: Path
+    browser: Any, desk: Desk, album: Album, store: VoteStore, tmp_path: Path
 ) -> None:
     copy = Copy(desk.material, album)
     export(copy, tmp_path / "copy", 4)

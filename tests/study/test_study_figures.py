@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.report import html, study
+from bench.report import html
 from bench.results import summary
+from bench.study import sections
 from bench.study.analysis import _example, _judged, _pair, panel, panels
 from bench.study.desk import Desk
 from bench.study.material import Material
-from bench.study.panel import run as let_vote
-from bench.study.panel import truth, utilities
 from bench.study.shares import Share
-from bench.study.store import Store
+from bench.study.simulated_raters import run as let_vote
+from bench.study.simulated_raters import truth, utilities
+from bench.study.store import VoteStore
 
 WORTH = ("lcm-1step", "tcd-1step", "tscd-1step", "teacher-25step", "real")
 
@@ -31,7 +33,7 @@ def vote(desk: Desk, name: str, votes: int) -> None:
         desk.store.vote(rater, trial.id, choice, 2.0)
 
 
-def test_shares_are_counts(desk: Desk, store: Store, material: Material) -> None:
+def test_shares_are_counts(desk: Desk, store: VoteStore, material: Material) -> None:
     for name in ("Ana", "Ben", "Cid"):
         vote(desk, name, 40)
     (found,) = panels(material, store)
@@ -43,7 +45,7 @@ def test_shares_are_counts(desk: Desk, store: Store, material: Material) -> None
 
 
 def test_who_fails_the_checks_is_shown_and_left_out(
-    desk: Desk, store: Store, material: Material
+    desk: Desk, store: VoteStore, material: Material
 ) -> None:
     vote(desk, "Ana", 40)
     votes = store.votes()
@@ -58,7 +60,7 @@ def test_who_fails_the_checks_is_shown_and_left_out(
 
 
 def test_ties_count_half_and_order_does_not_matter(
-    desk: Desk, store: Store, material: Material
+    desk: Desk, store: VoteStore, material: Material
 ) -> None:
     vote(desk, "Ana", 40)
     tied = [replace(v, choice="tie") for v in store.votes() if v.trial.kind != "check"]
@@ -78,14 +80,14 @@ def test_the_truth_of_a_panel_follows_its_utilities(material: Material) -> None:
 
 
 def test_a_simulated_panel_is_marked_and_kept_apart(
-    desk: Desk, store: Store, material: Material, run: Path
+    desk: Desk, store: VoteStore, run: Path, study_on_page: Callable[[Path], str]
 ) -> None:
     added = let_vote(desk, votes=30, raters=8)
     assert added == 240 and let_vote(desk, votes=30, raters=8) == 0
-    people_before = study.study_section(run)
+    people_before = sections.study_section(run)
     assert people_before is not None and [p.simulated for p in people_before.panels] == [True]
     vote(desk, "Ana", 20)
-    found = study.study_section(run)
+    found = sections.study_section(run)
     assert found is not None
     people, panel_ = found.panels
     assert not people.simulated and people.votes == 18 and panel_.simulated
@@ -93,13 +95,13 @@ def test_a_simulated_panel_is_marked_and_kept_apart(
     assert out in ([], ["simulated 08"])  # the careless one, unless luck was with it
     held = [line.low <= (line.known or 9) <= line.high for line in panel_.strengths]
     assert sum(held) >= 2
-    text = study.section(run)
+    text = study_on_page(run)
     simulated = text[text.index("<h3>Simulated panel") :]
     assert "Simulated, not people" in simulated and "simulated votes of" in simulated
     assert "imulated" not in text[: text.index("<h3>Simulated panel")]
 
 
-def test_the_report_holds_the_study(desk: Desk, store: Store, run: Path) -> None:
+def test_the_report_holds_the_study(desk: Desk, store: VoteStore, run: Path) -> None:
     found = summary.read(run / "result.json")
     assert 'id="study"' not in html.page(found, run)
     for name in ("Ana <i>", "Ben", "Cid", "Dan"):

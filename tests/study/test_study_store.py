@@ -16,10 +16,12 @@ from bench.errors import UsageError
 from bench.study.desk import BLOCK, Desk, kinds
 from bench.study.material import Material
 from bench.study.pictures import SPOILED
-from bench.study.store import Refused, Store
+from bench.study.store import Refused, VoteStore
 
 
-def test_a_vote_counts_once_and_an_undone_one_stays_in_the_file(desk: Desk, store: Store) -> None:
+def test_a_vote_counts_once_and_an_undone_one_stays_in_the_file(
+    desk: Desk, store: VoteStore
+) -> None:
     ana = store.rater("Ana")
     trial = desk.queue(ana)[0]
     assert store.vote(ana, trial.id, "left", 1.5) is True
@@ -35,7 +37,7 @@ def test_a_vote_counts_once_and_an_undone_one_stays_in_the_file(desk: Desk, stor
     assert rows == [("left", 0), ("tie", 1)]
 
 
-def test_nobody_votes_for_another_or_on_an_unknown_pair(desk: Desk, store: Store) -> None:
+def test_nobody_votes_for_another_or_on_an_unknown_pair(desk: Desk, store: VoteStore) -> None:
     ana, ben = store.rater("Ana"), store.rater("Ben")
     trial = desk.queue(ana)[0]
     for rater, pair, choice in ((ben, trial.id, "left"), (ana, "nowhere", "left"),
@@ -46,18 +48,18 @@ def test_nobody_votes_for_another_or_on_an_unknown_pair(desk: Desk, store: Store
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 41, "a\x00b", "simulated 01", "Simulated me"])
-def test_a_name_that_is_none_is_refused(store: Store, name: str) -> None:
+def test_a_name_that_is_none_is_refused(store: VoteStore, name: str) -> None:
     with pytest.raises(Refused):
         store.rater(name)
 
 
-def test_the_same_name_is_the_same_rater(store: Store) -> None:
+def test_the_same_name_is_the_same_rater(store: VoteStore) -> None:
     assert store.rater(" Ana  Lu ") == store.rater("Ana Lu") == store.rater("ANA lu")
     assert store.known(store.rater("Ana").key).name == "Ana"
 
 
 def test_a_rater_is_asked_everything_once_with_checks_and_shared_ones(
-    desk: Desk, store: Store, material: Material
+    desk: Desk, store: VoteStore, material: Material
 ) -> None:
     ana, asked = store.rater("Ana"), []
     while queue := desk.queue(ana, 1):
@@ -76,7 +78,7 @@ def test_a_rater_is_asked_everything_once_with_checks_and_shared_ones(
     assert 10 < flips < len(asked) - 10
 
 
-def test_raters_share_questions(desk: Desk, store: Store) -> None:
+def test_raters_share_questions(desk: Desk, store: VoteStore) -> None:
     sets = []
     for name in ("Ana", "Ben", "Cid"):
         rater = store.rater(name)
@@ -86,7 +88,7 @@ def test_raters_share_questions(desk: Desk, store: Store) -> None:
     assert len(sets[0] & sets[1] & sets[2]) >= 2
 
 
-def test_threads_lose_and_double_nothing(desk: Desk, store: Store) -> None:
+def test_threads_lose_and_double_nothing(desk: Desk, store: VoteStore) -> None:
     def work(name: str) -> list[tuple[str, str]]:
         rater, sent = store.rater(name), []
         for i in range(6):
@@ -106,9 +108,9 @@ import os, signal, sys
 from pathlib import Path
 from bench.study import material
 from bench.study.desk import Desk
-from bench.study.store import Store
+from bench.study.store import VoteStore
 found = material.read(Path(sys.argv[1]))
-store = Store(found.database, found.identity)
+store = VoteStore(found.database, found.identity)
 rater, desk = store.rater("Ana"), Desk(found, store)
 for _ in range(7):
     store.vote(rater, desk.queue(rater)[0].id, "right", 1.0)
@@ -120,13 +122,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_kill_loses_no_vote(run: Path, material: Material) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(run)], check=False)
     assert done.returncode == -signal.SIGKILL
-    again = Store(material.database, material.identity)
+    again = VoteStore(material.database, material.identity)
     assert len(again.votes()) == 7
     again.close()
 
 
 def test_a_damaged_file_is_refused_and_left_as_it_is(
-    material: Material, desk: Desk, store: Store
+    material: Material, desk: Desk, store: VoteStore
 ) -> None:
     rater = store.rater("Ana")
     for _ in range(5):
@@ -137,10 +139,10 @@ def test_a_damaged_file_is_refused_and_left_as_it_is(
                     whole[: len(whole) // 2]):  # fmt: skip
         material.database.write_bytes(damaged)
         with pytest.raises(UsageError, match="damaged"):
-            Store(material.database, material.identity)
+            VoteStore(material.database, material.identity)
         assert material.database.read_bytes() == damaged
     material.database.write_bytes(whole)
-    again = Store(material.database, material.identity)
+    again = VoteStore(material.database, material.identity)
     assert len(again.votes()) == 5
     again.close()
 
@@ -151,8 +153,8 @@ def test_a_foreign_file_is_refused(material: Material, tmp_path: Path) -> None:
         base.execute("CREATE TABLE x (y)")
     before = other.read_bytes()
     with pytest.raises(UsageError, match="no database of a study"):
-        Store(other, material.identity)
+        VoteStore(other, material.identity)
     assert other.read_bytes() == before
-    Store(material.database, material.identity).close()
+    VoteStore(material.database, material.identity).close()
     with pytest.raises(UsageError, match="other pictures"):
-        Store(material.database, "another study")
+        VoteStore(material.database, "another study")

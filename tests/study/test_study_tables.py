@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench.report import pdf, study, study_votes
+from bench.report import pdf
 from bench.report.runfiles import read
 from bench.results import summary
+from bench.study import sections, votes_csv
 from bench.study.desk import Desk
-from bench.study.panel import run as let_vote
-from bench.study.store import Store
+from bench.study.simulated_raters import run as let_vote
+from bench.study.store import VoteStore
 
 PEOPLE = ("Ana <i>", "Ben", "Cid Straße")
 
@@ -32,7 +34,7 @@ def vote(desk: Desk, name: str, votes: int, rng: np.random.Generator) -> None:
 
 
 @pytest.fixture
-def voted(desk: Desk, store: Store, run: Path) -> Path:
+def voted(desk: Desk, store: VoteStore, run: Path) -> Path:
     """A run with votes of three people, and of a simulated panel."""
     rng = np.random.default_rng(4)
     for name in PEOPLE:
@@ -49,9 +51,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_the_shares_of_the_report_can_be_counted_from_the_votes(
     voted: Path, tmp_path: Path
 ) -> None:
-    people, simulated = study_votes.write(voted, tmp_path)
+    people, simulated = votes_csv.write(voted, tmp_path)
     assert (people.name, simulated.name) == ("votes.csv", "votes_simulated.csv")
-    found = study.study_section(voted)
+    found = sections.study_section(voted)
     assert found is not None
     for path, panel in zip((people, simulated), found.panels, strict=True):
         table = rows(path)
@@ -69,8 +71,8 @@ def test_the_shares_of_the_report_can_be_counted_from_the_votes(
             assert pair.share is None or np.mean(theirs) == pytest.approx(pair.share)
 
 
-def test_raters_go_by_pseudonyms_that_stay(voted: Path, store: Store, tmp_path: Path) -> None:
-    (people, _) = study_votes.write(voted, tmp_path)
+def test_raters_go_by_pseudonyms_that_stay(voted: Path, store: VoteStore, tmp_path: Path) -> None:
+    (people, _) = votes_csv.write(voted, tmp_path)
     text = people.read_text(encoding="utf-8")
     assert not [name for name in PEOPLE if name.split()[0] in text]
     assert (
@@ -78,11 +80,11 @@ def test_raters_go_by_pseudonyms_that_stay(voted: Path, store: Store, tmp_path: 
     )
     names = {row["rater"] for row in rows(people)}
     assert len(names) == 3 and all(re.fullmatch("rater-[0-9a-f]{8}", name) for name in names)
-    assert {row["rater"] for row in rows(study_votes.write(voted, tmp_path)[0])} == names
+    assert {row["rater"] for row in rows(votes_csv.write(voted, tmp_path)[0])} == names
 
 
 def test_a_run_without_a_study_has_no_votes(run: Path, tmp_path: Path) -> None:
-    assert study_votes.write(run, tmp_path) == []
+    assert votes_csv.write(run, tmp_path) == []
     assert list(tmp_path.glob("tables/*")) == []
 
 
@@ -92,7 +94,7 @@ def test_the_pdf_holds_the_study_and_marks_what_is_simulated(voted: Path, tmp_pa
     with pdfium.PdfDocument(pdf.render(result, tmp_path, read(result, voted, tmp_path))) as opened:
         pages = [page.get_textpage().get_text_bounded() for page in opened]
     text = " ".join(" ".join(pages).split())
-    found = study.study_section(voted)
+    found = sections.study_section(voted)
     assert found is not None and "Preference study" in text
     people, simulated = text.split("Simulated panel", 1)
     people = people[people.index("Preference study") :]
@@ -106,10 +108,10 @@ def test_the_pdf_holds_the_study_and_marks_what_is_simulated(voted: Path, tmp_pa
             assert f"{line.votes} {line.a_wins} {line.ties} {line.both_bad} {line.b_wins}" in part
 
 
-def test_figures_are_text_too(voted: Path) -> None:
+def test_figures_are_text_too(voted: Path, study_on_page: Callable[[Path], str]) -> None:
     """What the drawings show is in their labels and in tables: a screen reader needs no title."""
-    text = str(study.section(voted))
-    found = study.study_section(voted)
+    text = study_on_page(voted)
+    found = sections.study_section(voted)
     assert found is not None
     labels = re.findall(r'<svg [^>]*aria-label="([^"]*)"', text)
     tables = re.findall(r"<table.*?</table>", text, re.DOTALL)

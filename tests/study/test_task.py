@@ -43,7 +43,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("run={run} export=a simulate=3", "export= and simulate=: give one at a time"),
         ("run={run} import=nothing.json", "No such file"),
         ("run={run} export={run}", "is not empty"),
-        ("run={run}/nowhere", "result.json"),
+        ("run={run}/nowhere", "there is no such folder"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -81,7 +81,7 @@ def test_a_contestant_does_not_lead_out_of_the_run(
 
 def test_a_damaged_prompt_file_is_refused(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "prompts.jsonl").write_text("{")
-    assert "prompts.jsonl: is damaged" in refused(capsys, f"run={run}")
+    assert "prompts.jsonl is damaged" in refused(capsys, f"run={run}")
 
 
 def test_a_damaged_database_is_refused_by_the_report_too(

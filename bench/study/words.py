@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 
-from bench.report.words import number, p_words
-from bench.study.analysis import PairLine, Panel, StrengthLine
+from bench.statistics.printed import number, p_words
+from bench.study.analysis import PairLine, PanelFigures, StrengthLine
 
 VOTES = (
     "Every vote, with pseudonyms for raters, is in tables/{} (docs/study.md says what it holds)."
@@ -28,7 +28,12 @@ PREFERENCE = (
 STRENGTH = "Bradley-Terry, against the mean of all; a lead of 1.1 is a preference of 75 %."
 
 
-def about(panel: Panel) -> list[str]:
+def mark(panel: PanelFigures) -> str:
+    """What follows every heading of simulated votes."""
+    return " (simulated)" * panel.simulated
+
+
+def about(panel: PanelFigures) -> list[str]:
     """How many votes of how many raters, when, and how many raters were left out."""
     out = sum(rater.left_out for rater in panel.raters)
     counted = len(panel.raters) - out
@@ -38,7 +43,7 @@ def about(panel: Panel) -> list[str]:
     return [*words, f"{out} left out"] if out else words
 
 
-def days(panel: Panel) -> str:
+def days(panel: PanelFigures) -> str:
     """When the votes were cast: one day, or the first and the last."""
     first, last = (time.strftime("%Y-%m-%d", time.gmtime(t)) for t in (panel.first, panel.last))
     return first if first == last else f"{first} to {last}"
@@ -54,7 +59,7 @@ def between(pair: PairLine) -> str:
     return "\u2013" if pair.low is None else f"[{percent(pair.low)}, {percent(pair.high)}]"
 
 
-def preferences(panel: Panel) -> list[str]:
+def preferences(panel: PanelFigures) -> list[str]:
     """A sentence for every preference that is certain."""
     return [
         f"{'Simulated: ' * panel.simulated}{_preference(p)}" for p in panel.pairs if p.preferred
@@ -72,7 +77,7 @@ def _preference(pair: PairLine) -> str:
     )
 
 
-def scope(panel: Panel) -> str:
+def scope(panel: PanelFigures) -> str:
     """What intervals are for, and what the column of votes still needed means."""
     counted = sum(not rater.left_out and rater.votes > 0 for rater in panel.raters)
     whom = "new raters and new prompts" if counted > 1 else "new prompts and this one rater"
@@ -84,7 +89,7 @@ def scope(panel: Panel) -> str:
     )
 
 
-def agreement(panel: Panel) -> str:
+def agreement(panel: PanelFigures) -> str:
     """How far raters agree, and how often the left picture was chosen."""
     sides = ""
     if panel.left is not None:
@@ -102,7 +107,7 @@ def agreement(panel: Panel) -> str:
     )
 
 
-def votes(panel: Panel) -> str:
+def votes(panel: PanelFigures) -> str:
     """Where the votes are, as a table."""
     return VOTES.format("votes_simulated.csv" if panel.simulated else "votes.csv")
 
@@ -131,7 +136,7 @@ def strength_row(line: StrengthLine) -> list[str]:
 RATER_HEADS = ("rater", "votes", "checks passed", "median seconds", "")
 
 
-def rater_rows(panel: Panel) -> list[list[str]]:
+def rater_rows(panel: PanelFigures) -> list[list[str]]:
     """One row per rater, under RATER_HEADS; the last cell says who was left out, and why."""
     return [
         [r.name, str(r.votes), f"{r.passed} of {r.checks}", number(r.seconds, 1),

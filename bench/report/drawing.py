@@ -1,14 +1,28 @@
-"""matplotlib's SVG made small: text stays text, no ids, colours of the page by their names."""
+"""One axes drawn by matplotlib as a small SVG that page and PDF both set.
+
+Text stays text, without a font; there are no ids; in the page colours go by their names.
+"""
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+Box = tuple[int, int, int, int]  # margins around the axes: left, right, top, bottom
+NAME_MOST = 20  # characters of a contestant's name beside an axis
+INK, SOFT, LINE = "ink", "soft", "line"
 TITLE = "title: "  # begins the id of a group; what follows is its title, shown on hover
 STYLE_SHEET = Path(__file__).parent / "templates" / "report.css"
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
@@ -16,6 +30,42 @@ _DROPPED = {"font-family", "stroke-dashoffset", "stroke-linejoin"}
 
 # Without it ElementTree names SVG's namespace ns0 and writes it before every tag.
 ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
+
+
+def picture(size: tuple[int, int], margins: Box, label: str, drawn: Callable[[Axes], None]) -> str:
+    """An SVG with one axes, called `label`; the same bytes whenever the data are the same.
+
+    size, margins: in 1/72 inch; colours are the page's on light paper.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    (width, height), (left, right, top, bottom) = size, margins
+    with matplotlib.rc_context(_settings()):
+        figure = Figure(figsize=(width / 72, height / 72), frameon=False)
+        axes = figure.add_axes((left / width, bottom / height, (width - left - right) / width,
+                                (height - top - bottom) / height), frameon=False)  # fmt: skip
+        drawn(axes)
+        for artist in [*axes.lines, *axes.patches, *axes.texts]:
+            artist.set_clip_on(False)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata={"Date": None})
+    return compact(written.getvalue(), label)
+
+
+def titled(title: str, artists: Sequence[Artist]) -> None:
+    """What is said of them where a pointer rests on them."""
+    for artist in artists:
+        artist.set_gid(TITLE + title)
+
+
+def cut(name: str) -> str:
+    return name if len(name) <= NAME_MOST else f"{name[: NAME_MOST - 1]}\u2026"
+
+
+def shade(name: str) -> str:
+    """A colour of the page, as it is on light paper."""
+    return palette()[name]
 
 
 def compact(drawn: str, label: str) -> str:
@@ -34,10 +84,10 @@ def compact(drawn: str, label: str) -> str:
     return ElementTree.tostring(made, encoding="unicode")
 
 
-def coloured(drawn: str) -> str:
-    """The picture in the page's colours by name, so that they follow its light and dark theme."""
-    names = {shade: name for name, shade in reversed(palette().items())}
-    return re.sub("#[0-9a-f]{6}", lambda found: f"var(--{names[found[0]]})", drawn)
+def on_page(drawn: str) -> Markup:
+    """Markup of the page, whose colours go by their names and so follow its light or dark theme."""
+    names = {value: name for name, value in reversed(palette().items())}
+    return Markup(re.sub("#[0-9a-f]{6}", lambda found: f"var(--{names[found[0]]})", drawn))
 
 
 @cache
@@ -45,6 +95,19 @@ def palette() -> dict[str, str]:
     """The page's light colours by name, read from its style sheet."""
     style = STYLE_SHEET.read_text(encoding="utf-8")
     return dict(re.findall(r"--([\w-]+): light-dark\((#[0-9a-f]{6})", style))
+
+
+def _settings() -> Any:
+    return {
+        "svg.fonttype": "none", "svg.hashsalt": "report", "path.simplify": False,
+        "text.parse_math": False,
+        "font.family": "DejaVu Sans", "font.size": 11, "text.color": shade(INK),
+        "axes.labelcolor": shade(SOFT), "axes.unicode_minus": True, "axes.axisbelow": True,
+        "xtick.color": shade(SOFT), "ytick.color": shade(SOFT),
+        "xtick.bottom": False, "ytick.left": False, "xtick.major.pad": 5, "ytick.major.pad": 5,
+        "grid.color": shade(LINE), "grid.linewidth": 1,
+        "lines.linewidth": 1.5, "lines.markeredgewidth": 0, "lines.solid_capstyle": "round",
+    }  # fmt: skip
 
 
 def _leaves(node: Element, title: str = "") -> Iterator[tuple[str, Element]]:

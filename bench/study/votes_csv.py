@@ -16,11 +16,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.report.study import opened
-from bench.report.tables import save
 from bench.study.analysis import rater_lines
 from bench.study.pictures import hidden
+from bench.study.sections import opened
 from bench.study.store import Vote
+from hypersd.whole_files import written_whole
 
 COLUMNS = ("rater", "simulated", "counts", "kind", "prompt", "a", "b", "left", "vote", "seconds",
            "day")  # fmt: skip
@@ -31,15 +31,23 @@ def write(run: Path, out: Path) -> list[Path]:
 
     Raises OSError, and UsageError where the database is damaged or of other pictures.
     """
-    made: dict[str, str] = {}
+    made = []
     with opened(run) as study:
         if study is None:
             return []
         for simulated, name in ((False, "votes.csv"), (True, "votes_simulated.csv")):
             votes = study[1].votes(simulated=simulated)
             if votes:
-                made[name] = text(votes, study[1].secret)
-    return save(made, out) if made else []
+                made.append(out / "tables" / name)
+                _save(made[-1], text(votes, study[1].secret))
+    return made
+
+
+def _save(path: Path, content: str) -> None:
+    """Write a file whole or not at all, and the folder around it. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as beside:
+        beside.write_text(content, encoding="utf-8")
 
 
 def text(votes: Sequence[Vote], secret: str) -> str:

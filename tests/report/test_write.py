@@ -14,9 +14,10 @@ import pytest
 
 from bench.cli import main
 from bench.errors import UsageError
-from bench.report import finished, forms, together
+from bench.report import together, write
 from bench.results import summary as summaries
 from bench.results.entries import Entry, read_entry, write_entry
+from bench.results.run_folder import RunFolder
 from bench.results.summary import Summary
 
 
@@ -31,11 +32,11 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Summary, Path]]:
     """Rendering is left out; what would be rendered is collected."""
     seen: list[tuple[Summary, Path]] = []
 
-    def render(found: Summary, out: Path, files: Any = None) -> forms.Written:
+    def render(found: Summary, out: Path, files: Any = None) -> write.Written:
         seen.append((found, out))
-        return forms.Written(out / "report.html", out / "report.pdf", [out / "tables/x"], {})
+        return write.Written(out / "report.html", out / "report.pdf", [out / "tables/x"], {})
 
-    monkeypatch.setattr(forms, "render", render)
+    monkeypatch.setattr(write, "render", render)
     return seen
 
 
@@ -97,8 +98,10 @@ def test_a_damaged_result_is_one_line(
 
 
 def test_no_run_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no such run folder" in one_line(capsys, "task=report", f"run={tmp_path / 'gone'}")
-    assert "neither result.json nor run.json" in one_line(capsys, "task=report", f"run={tmp_path}")
+    assert "there is no such folder" in one_line(capsys, "task=report", f"run={tmp_path / 'gone'}")
+    assert "is not a run folder (no result.json, no run.json)" in one_line(
+        capsys, "task=report", f"run={tmp_path}"
+    )
     assert "two run folders or more" in one_line(capsys, "task=report", "runs=[a]")
     assert "goes with task=report" in one_line(capsys, "runs=[a,b]")
 
@@ -196,12 +199,14 @@ def test_scores_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
     other = shifted(run, tmp_path / "two", 0.1)
     (other / "scores" / "tcd-1step.safetensors").unlink()
     with pytest.raises(UsageError, match=r"tcd-1step\.safetensors: missing"):
-        together.merge([(p, finished.load(p)) for p in (run, other)], tmp_path / "both")
+        together.merge([(p, RunFolder(p).summary) for p in (run, other)], tmp_path / "both")
 
 
 def test_runs_of_one_name_are_told_apart(run: Path, tmp_path: Path) -> None:
     other = shifted(run, tmp_path / "deep" / "one", 0.1)
-    merged, files, _ = together.merge([(p, finished.load(p)) for p in (run, other)], tmp_path / "x")
+    merged, files, _ = together.merge(
+        [(p, RunFolder(p).summary) for p in (run, other)], tmp_path / "x"
+    )
     names = [c.name for c in merged.contestants]
     assert {"tcd-1step (1: one)", "tcd-1step (2: one)"} < set(names)
     delta = files.difference("tcd-1step (2: one)", "tcd-1step (1: one)", "hps")

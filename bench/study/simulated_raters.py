@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.results.entries import read_entry
+from bench.results.run_folder import RunFolder
 from bench.study.desk import Desk
 from bench.study.material import Material
 from bench.study.store import CHOICES, SIMULATED, Rater, Trial
@@ -48,14 +48,13 @@ def utilities(material: Material) -> dict[tuple[str, int], float]:
     """Utility by (contestant, prompt). Raises UsageError where the run has no HPS scores."""
     found: dict[tuple[str, int], float] = {}
     for name in material.contestants:
-        path = material.run / "scores" / f"{name}.safetensors"
-        try:
-            arrays = read_entry(path).arrays
-            pairs = zip(arrays[f"{METRIC}.prompts"], arrays[METRIC], strict=True)
-        except (FileNotFoundError, ValueError, KeyError):
+        arrays = RunFolder(material.run).scores(name)
+        if METRIC not in arrays or f"{METRIC}.prompts" not in arrays:
             raise UsageError(
-                f"simulate: the panel's utility is the {METRIC} score, which {path} does not have"
-            ) from None
+                f"simulate: the panel's utility is the {METRIC} score, which the run's scores of "
+                f"{name} do not have"
+            )
+        pairs = zip(arrays[f"{METRIC}.prompts"], arrays[METRIC], strict=True)
         found |= {(name, int(i)): float(x) for i, x in pairs if int(i) in material.prompts}
     values = np.array(list(found.values()))
     spread = float(values.std()) or 1.0

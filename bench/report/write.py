@@ -1,0 +1,74 @@
+"""A report in all its forms: page, PDF and tables; `task=report` writes them again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.report import charts, html, pdf, tables, terminal, together
+from bench.report.runfiles import RunFiles, read
+from bench.results import summary as summaries
+from bench.results.run_folder import RunFolder
+from bench.results.summary import Summary
+from bench.study import votes_csv
+
+
+@dataclass(frozen=True)
+class Written:
+    """Paths of what was written, and the seconds each form took."""
+
+    page: Path
+    document: Path
+    tables: list[Path]
+    seconds: dict[str, float]
+
+
+def report(run: Path, console: Console, out: Path | None = None) -> None:
+    """Write the report of run folder `run` again, into `out` (default: the folder itself).
+
+    Raises UsageError where the run is not finished or its result.json damaged.
+    """
+    found = RunFolder(run).summary
+    target = out or run
+    target.mkdir(parents=True, exist_ok=True)
+    write(found, target, console, read(found, run, target))
+
+
+def compare(runs: Sequence[Path], console: Console, out: Path | None) -> None:
+    """Write one report of several runs of one protocol, into `out`. Raises UsageError."""
+    merged, files, target = together.merge([(run, RunFolder(run).summary) for run in runs], out)
+    target.mkdir(parents=True, exist_ok=True)
+    summaries.write(merged, target / "result.json")
+    write(merged, target, console, files)
+
+
+def write(summary: Summary, out: Path, console: Console, files: RunFiles | None = None) -> None:
+    """Write the report in all its forms into `out`; print the table and where everything is."""
+    written = render(summary, out, files)
+    console.print(terminal.table(summary))
+    for what, path in (("report", written.page), ("pdf", written.document),
+                       ("tables", written.tables[0].parent)):  # fmt: skip
+        console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+
+
+def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Written:
+    """Write report.html, report.pdf and tables/ into `out`, from the Summary and the run's files.
+
+    Each file is whole or as it was before. Raises OSError, UsageError.
+    """
+    files = files or read(summary, out)
+    began = time.perf_counter()
+    drawn = charts.draw(summary)
+    page = html.render(summary, out, files, drawn)
+    then = time.perf_counter()
+    listed = tables.write(summary, out)
+    if files.source is not None:
+        listed += votes_csv.write(files.source, out)
+    between = time.perf_counter()
+    document = pdf.render(summary, out, files, drawn)
+    seconds = {"html": then - began, "pdf": time.perf_counter() - between}
+    return Written(page, document, listed, {k: round(v, 2) for k, v in seconds.items()})
