@@ -1,1 +1,1 @@
-"""A Summary for people: one HTML page (`html.render`) and one terminal table (`terminal.table`)."""
+"""A run for people: a page, a PDF and tables (`write.write`), and a table in the terminal."""

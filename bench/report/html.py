@@ -47,9 +47,13 @@ def render(
 
 
 def page(
-    summary: Summary, run: Path, files: RunFiles | None = None, drawn: Charts | None = None
+    summary: Summary,
+    run: Path,
+    files: RunFiles | None = None,
+    drawn: Charts | None = None,
+    most: int = MOST_BYTES,
 ) -> str:
-    """The page's HTML, below 15 MB: with as many thumbnails as that allows."""
+    """The page's HTML, at most `most` bytes of it: with as many thumbnails as that allows."""
     files = files or read(summary, run)
     template = _engine().get_template("report.html.j2")
     chosen = selection.ordered(selection.choices(summary, files)) if files.pictures else []
@@ -58,7 +62,7 @@ def page(
     known = {**_view(summary, files, drawn or charts.draw(summary)), "study": _study(files)}
     while True:
         text = template.render(known, **_pictures(summary, files, thumbs))
-        over = len(text.encode()) - MOST_BYTES
+        over = len(text.encode()) - most
         if over <= 0 or not thumbs.cells:
             return text
         thumbs = thumbs.within(max(0, thumbs.size - over - 10_000))

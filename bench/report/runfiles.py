@@ -40,7 +40,7 @@ class RunFiles:
     source: Path | None = None
 
     def difference(self, a: str, b: str, metric: str) -> Array | None:
-        """Scores of a minus those of b [P], nan where one lacks; None without this metric."""
+        """Scores of a minus those of b [P], nan where either has none; None without this metric."""
         if metric not in self.scores or a not in self.names or b not in self.names:
             return None
         rows = self.scores[metric]

@@ -178,7 +178,7 @@ def _rater(rater: Rater, votes: list[Vote]) -> RaterLine:
 
 
 def agreement(votes: Sequence[Vote]) -> Agreement | None:
-    """How far raters agree on the questions that several of them answered; None without such."""
+    """How far raters agree, on questions that several answered; None without any."""
     answers: dict[tuple[int, str, str], list[str]] = defaultdict(list)
     for vote in votes:
         answers[vote.trial.prompt, vote.trial.a, vote.trial.b].append(vote.winner)

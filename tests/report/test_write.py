@@ -19,6 +19,7 @@ from bench.results import summary as summaries
 from bench.results.entries import Entry, read_entry, write_entry
 from bench.results.run_folder import RunFolder
 from bench.results.summary import Summary
+from hypersd.whole_files import BEGUN
 
 
 @pytest.fixture
@@ -121,11 +122,10 @@ def test_a_full_disk_loses_nothing(
 
     monkeypatch.setattr(Path, "write_text", full)
     monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr("bench.report.pdf._typeset", lambda *_: b"%PDF")
     assert "No space left on device" in one_line(capsys, "task=report", f"run={run}")
     assert (run / name).read_bytes() == b"the old one"
     assert (run / "result.json").read_bytes() == before
-    assert not [p for p in run.iterdir() if p.name.endswith(".part")]
+    assert not [p for p in run.iterdir() if p.name.endswith(BEGUN)]
 
 
 def shifted(run: Path, copy: Path, by: float) -> Path:
@@ -198,7 +198,7 @@ def test_another_protocol_is_refused_with_what_differs(
 def test_scores_that_are_gone_are_named(run: Path, tmp_path: Path) -> None:
     other = shifted(run, tmp_path / "two", 0.1)
     (other / "scores" / "tcd-1step.safetensors").unlink()
-    with pytest.raises(UsageError, match=r"tcd-1step\.safetensors: missing"):
+    with pytest.raises(UsageError, match=r"scores/tcd-1step\.safetensors is missing"):
         together.merge([(p, RunFolder(p).summary) for p in (run, other)], tmp_path / "both")
 
 
