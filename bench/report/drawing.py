@@ -56,11 +56,17 @@ def picture(size: tuple[int, int], margins: Box, label: str, drawn: Callable[[Ax
 def titled(title: str, artists: Sequence[Artist]) -> None:
     """What is said of them where a pointer rests on them."""
     for artist in artists:
-        artist.set_gid(TITLE + title)
+        artist.set_gid(TITLE + plain(title))
 
 
 def cut(name: str) -> str:
-    return name if len(name) <= NAME_MOST else f"{name[: NAME_MOST - 1]}\u2026"
+    """A name that fits beside an axis."""
+    return plain(name if len(name) <= NAME_MOST else f"{name[: NAME_MOST - 1]}\u2026")
+
+
+def plain(text: str) -> str:
+    """Text without what XML cannot hold."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 
 def shade(name: str) -> str:
@@ -87,7 +93,8 @@ def compact(drawn: str, label: str) -> str:
 def on_page(drawn: str) -> Markup:
     """Markup of the page, whose colours go by their names and so follow its light or dark theme."""
     names = {value: name for name, value in reversed(palette().items())}
-    return Markup(re.sub("#[0-9a-f]{6}", lambda found: f"var(--{names[found[0]]})", drawn))
+    shades = "|".join(names)
+    return Markup(re.sub(f'(?<=:)({shades})(?=[;"])', lambda at: f"var(--{names[at[0]]})", drawn))
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bench.report.drawing import INK, LINE, cut, picture, shade, titled
+from bench.report.drawing import INK, LINE, cut, picture, plain, shade, titled
 from bench.statistics.printed import number
 from bench.study import words
 from bench.study.analysis import PairLine, PanelFigures, StrengthLine
@@ -78,7 +78,7 @@ def _bar(axes: Axes, pair: PairLine, top: float) -> list[Artist]:
         (1, "right", pair.b, f"{other}  {pair.b}"),
     ):
         weight = "bold" if pair.preferred == name else "normal"
-        axes.text(x, top + BAR_TOP - 5, text, ha=side, weight=weight)
+        axes.text(x, top + BAR_TOP - 5, plain(text), ha=side, weight=weight)
     made: list[Artist] = []
     left = 0.0
     for votes, colour in ((pair.a_wins, FOR_A), (pair.ties + pair.both_bad, LINE),

@@ -247,13 +247,16 @@ def test_figures_follow_the_theme_and_carry_no_ids(summary: Summary, tmp_path: P
 
 
 def test_names_in_figures_are_text(summary: Summary) -> None:
-    """No markup, and no mathematics."""
-    evil = "$a_b$ <i>&"
+    """No markup, no mathematics, no colour."""
+    evil = "$a_b$ <i>& #1f6fb4"
     first = replace(summary.contestants[0], name=evil)
     changed = replace(summary, contestants=[first, *summary.contestants[1:]])
     root = ElementTree.fromstring(charts.intervals(changed, "hps"))
     assert evil in [text.text for text in root.findall(".//{*}text")]
     assert f"{evil}: " in str(root.findtext(".//{*}title"))
+    changed = replace(summary, contestants=[replace(first, name="\x01\n#000000"), first])
+    page = drawing.on_page(charts.intervals(changed, "hps"))
+    assert "\ufffd\ufffd#000000" in [t.text for t in ElementTree.fromstring(page).iter()]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (23.4, 23.9), (-3.0, 170.0), (5.0, 5.0)])
