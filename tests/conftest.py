@@ -12,6 +12,8 @@ os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 
 TEXT_LENGTH = 24
 
+pytest_plugins = ["tests.support.tiny_runs"]
+
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """The whole suite by as many processes as there are cores, at most four; a part of it, slow

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_runs import Made, drawn, texts, write
+
+from tests.check.made_runs import Made, drawn, texts, write
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_runs import Made, drawn
 
 from bench.check import baseline
+from tests.check.made_runs import Made, drawn
 
 Check = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_runs import Made, drawn, texts
+
+from tests.check.made_runs import Made, drawn, texts
 
 Check = Callable[..., tuple[int, str, str]]
 Outcomes = Callable[[Path], Mapping[tuple[str, str], str]]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import open_clip
 import pytest
-import seeded
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -21,6 +20,7 @@ from bench.metrics.networks.base import loaded
 from bench.metrics.networks.clip import KNOWN, ClipNetwork, OpenClip
 from bench.metrics.networks.pick import Pick
 from hypersd.rewards import affine
+from tests.conformance import seeded
 
 SIDE, WIDTH, DIMENSIONS = 64, 64, 32
 CONFIG: dict[str, Any] = {

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import seeded
 import timm
 import torch
 from cleanfid.resize import make_resizer
@@ -18,6 +17,7 @@ from transformers import Dinov2Config
 from bench.errors import UsageError
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.dinov2 import MEAN, SIDE, STD, Dinov2
+from tests.conformance import seeded
 
 WIDTH, LAYERS, HEADS = 64, 3, 4
 IMAGES = seeded.pictures(6, 300, 260)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import pytest
-import seeded
 import torch
 from safetensors.torch import save_file
 
@@ -18,10 +16,10 @@ from bench.errors import UsageError
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.clip import OpenClip
 from bench.metrics.networks.image_reward import ImageReward
+from tests.conformance import seeded
+from tests.conformance.goldens import make
 
 GOLDENS = Path(__file__).parent / "goldens"
-sys.path.insert(0, str(GOLDENS))
-import make  # noqa: E402  (the script that made the values: same pictures, same sizes)
 
 
 def golden(name: str) -> Any:

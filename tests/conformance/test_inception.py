@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import seeded
 import torch
 
 from bench.errors import UsageError
 from bench.metrics import extractor
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.inception import Inception, architecture
+from tests.conformance import seeded
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import seeded
 import torch
 import torchvision
 from torchmetrics.functional.image import lpips as theirs
@@ -19,6 +18,7 @@ from bench.metrics.extractor import extractor
 from bench.metrics.networks.lpips import Lpips
 from bench.metrics.networks.world import PerceptualNetwork, ShapesPerceptual
 from bench.metrics.perceptual import to_teacher
+from tests.conformance import seeded
 
 X, Y = seeded.pictures(3, 256, 256, 1), seeded.pictures(3, 256, 256, 2)
 

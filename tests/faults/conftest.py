@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import victims
+
+from tests.faults import victims
 
 
 @pytest.fixture(scope="session")

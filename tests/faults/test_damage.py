@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import victims
 from PIL import Image
+
+from tests.faults import victims
 
 Bench = Callable[..., int]
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import victims
+
+from tests.faults import victims
 
 Bench = Callable[..., int]
 WORDS = ("out=run", "~contestants.mine")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import victims
+
+from tests.faults import victims
 
 # Bytes that no file may exceed, and the first thing that is larger, one after the other: the
 # latents of the training, its checkpoints, a slice of images.

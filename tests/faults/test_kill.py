@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import victims
+
+from tests.faults import victims
 
 STAGES = {
     "training": "runs/cache/trained/*/checkpoint-*.pt",

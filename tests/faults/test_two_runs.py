@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import victims
+from tests.faults import victims
 
 
 def test_the_second_run_in_a_folder_is_refused(

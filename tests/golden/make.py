@@ -1,4 +1,4 @@
-"""Writes every golden file anew: python tests/golden/make.py
+"""Writes every golden file anew: python -m tests.golden.make
 
 Only for a commit that means to change an identity, a picture or a number. Its message lists each
 entry that changed and why; whatever changed beside these is a mistake to be found, not a file to be
@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import current
+from tests.golden import current
 
 
 def main() -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import current
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.golden import current
 
 ROUNDING = 1  # of 255, per pixel value
 RELATIVE, ABSOLUTE = 1e-3, 1e-4

@@ -19,7 +19,6 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from gaussians import SCALED_LINEAR
 from PIL import Image
 from transformers import (
     CLIPTextConfig,
@@ -27,6 +26,8 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
 )
+
+from tests.hypersd.gaussians import SCALED_LINEAR
 
 WORDS = "a red blue green bird boat house tree on the water under sky with two small large"
 LENGTH = 12

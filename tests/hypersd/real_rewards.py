@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import torch
-from real_models import LENGTH, make_tokenizer
 from torch import nn
 from transformers import (
     CLIPConfig,
@@ -17,10 +15,11 @@ from transformers import (
     SwinConfig,
 )
 
+from tests.conformance import seeded
+from tests.conformance.goldens import make
+from tests.hypersd.real_models import LENGTH, make_tokenizer
+
 CONFORMANCE = Path(__file__).parents[1] / "conformance"
-sys.path[:0] = [str(CONFORMANCE), str(CONFORMANCE / "goldens")]
-import make  # noqa: E402  (the pictures and words that golden values were made with)
-import seeded  # noqa: E402
 
 GOLDEN = json.loads((CONFORMANCE / "goldens" / "image_reward.json").read_text())["image_reward"]
 WIDTH = 16

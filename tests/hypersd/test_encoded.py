@@ -12,7 +12,6 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 from PIL import Image, ImageOps
-from real_models import make_pictures, make_sd15, make_sdxl
 
 from hypersd import encoded
 from hypersd.base import Base, load_base
@@ -21,6 +20,7 @@ from hypersd.data import PictureDataset
 from hypersd.encoded import load_pictures, prepare
 from hypersd.errors import UsageError
 from hypersd.sources import find
+from tests.hypersd.real_models import make_pictures, make_sd15, make_sdxl
 
 
 @pytest.fixture(scope="module")

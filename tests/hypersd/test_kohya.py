@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
-from gaussians import SCALED_LINEAR
-from real_models import make_sdxl
 from safetensors.torch import load_file
 
 from hypersd import kohya
 from hypersd.conditions import SdxlText, keywords
 from hypersd.schedule import Schedule
 from hypersd.student import Student
+from tests.hypersd.gaussians import SCALED_LINEAR
+from tests.hypersd.real_models import make_sdxl
 
 
 def test_a_pipeline_loads_the_kohya_form_to_the_same_network(

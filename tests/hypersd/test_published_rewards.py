@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from real_rewards import (
+from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
+
+from hypersd import rewards
+from hypersd.errors import UsageError
+from hypersd.rewards.coco import CocoStructure
+from hypersd.rewards.options import RewardOptions
+from hypersd.rewards.published import prepared
+from hypersd.rewards.structure import load_structure
+from tests.hypersd.real_rewards import (
     GOLDEN,
     laion_layers,
     make,
@@ -19,14 +27,6 @@ from real_rewards import (
     make_segmenter,
     seeded,
 )
-from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
-
-from hypersd import rewards
-from hypersd.errors import UsageError
-from hypersd.rewards.coco import CocoStructure
-from hypersd.rewards.options import RewardOptions
-from hypersd.rewards.published import prepared
-from hypersd.rewards.structure import load_structure
 
 CPU = torch.device("cpu")
 

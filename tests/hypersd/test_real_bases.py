@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from real_models import make_pictures, make_sdxl
-from trainings import rng
 
 from hypersd import loop
 from hypersd.recipe import Recipe
+from tests.hypersd.real_models import make_pictures, make_sdxl
+from tests.hypersd.trainings import rng
 
 OPTIONS: dict[str, Any] = {"guidance": 2.0, "rank": 4}
 STAGES = [{"segments": 4, "steps": 2, "adversarial": 0.5}]

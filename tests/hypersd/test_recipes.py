@@ -9,10 +9,6 @@ from typing import Any
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from gaussians import SCALED_LINEAR
-from real_models import make_pictures, make_sd15, make_sdxl
-from real_rewards import make_clip, make_image_reward, make_laion, make_segmenter
-from trainings import differ, rng, values
 
 from hypersd import loop
 from hypersd import recipe as recipes
@@ -20,6 +16,10 @@ from hypersd.errors import UsageError
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.student import UNET_NAME, WEIGHT_NAME, Student
+from tests.hypersd.gaussians import SCALED_LINEAR
+from tests.hypersd.real_models import make_pictures, make_sd15, make_sdxl
+from tests.hypersd.real_rewards import make_clip, make_image_reward, make_laion, make_segmenter
+from tests.hypersd.trainings import differ, rng, values
 
 REAL = [name for name in recipes.names() if name.startswith(("sdxl_", "sd15_"))]
 METHODS = ("lcm_lora", "tcd_lora", "tscd_lora", "lightning_lora", "lightning_unet", "dmd_lora",

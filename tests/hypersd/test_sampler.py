@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
-from gaussians import SCALED_LINEAR, Gaussian
 
 from hypersd.sampler import sample_consistency, sample_jumps
 from hypersd.schedule import Schedule
 from hypersd.solver import SolverGrid
+from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
 SHAPE = (3, 4, 5, 5)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import DDIMScheduler
-from gaussians import SCALED_LINEAR
 
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
+from tests.hypersd.gaussians import SCALED_LINEAR
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
 

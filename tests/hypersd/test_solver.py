@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
-from gaussians import SCALED_LINEAR, Gaussian, Mixture
 
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
 from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_step
+from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian, Mixture
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
 SEGMENTS = (1, 2, 4, 8)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from gaussians import SCALED_LINEAR
 from peft import LoraConfig
 from safetensors.torch import load_file
 
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
 from hypersd.student import Student, adaptable
+from tests.hypersd.gaussians import SCALED_LINEAR
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from brightness import Judge
 from diffusers import (
     AutoencoderKL,
     EulerDiscreteScheduler,
@@ -21,6 +20,8 @@ from transformers import (
     CLIPTextModelWithProjection,
     CLIPTokenizer,
 )
+
+from tests.real.brightness import Judge
 
 SIZE = 64
 

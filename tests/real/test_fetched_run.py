@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from hub_server import COMMIT, serving
 from PIL import Image
+
+from tests.real.hub_server import COMMIT, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import COMMIT, serving
 
 from hypersd import reference
 from hypersd.errors import UsageError
 from hypersd.hub import pipeline_files
 from hypersd.hub_lock import Lock
 from hypersd.reference import Reference
+from tests.real.hub_server import COMMIT, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTENT = b"weights of a student"

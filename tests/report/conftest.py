@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import synthetic
 from PIL import Image
 
 from bench.results.summary import Contestant, MetricValue, SecondsPerImage, Summary, Training
 from bench.statistics.comparisons import Scored, compare
 from bench.statistics.result import Result, mean_result, share_result
 from hypersd.shapes import captions, render, scenes
+from tests.report import synthetic
 
 N = 300
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")

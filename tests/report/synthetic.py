@@ -1,4 +1,4 @@
-"""A made-up run of any size: `python tests/report/synthetic.py FOLDER [PROMPTS]` writes one.
+"""A made-up run of any size: `python -m tests.report.synthetic FOLDER [PROMPTS]` writes one.
 
 Eight contestants of one step count and more, with scores by prompt, a picture of every prompt and
 contestant, and a result.json whose comparisons come from the project's own statistics.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,10 +73,10 @@ def _result(metric: str, quality: float, noise: Array) -> Result:
     return mean_result(20 + 8 * quality + 1.5 * noise, range(n))
 
 
-def write(folder: Path, prompts: int, *, pictures: bool = True, size: int = 64) -> Summary:
-    """The run folder of a made-up run; returns its Summary."""
+def write(folder: Path, prompts: int, rows: Sequence[tuple[str, int]] = ROWS) -> Summary:
+    """The run folder of a made-up run of (method, steps); returns its Summary."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = [scored(contestant(method, steps, prompts), prompts) for method, steps in ROWS]
+    made = [scored(contestant(method, steps, prompts), prompts) for method, steps in rows]
     found = Summary(
         suite="synthetic", protocol="0f3a9c1d22aa", environment={"command": "made up"},
         seconds={"generate": 1.0}, contestants=[s.contestant for s in made],
@@ -90,8 +91,7 @@ def write(folder: Path, prompts: int, *, pictures: bool = True, size: int = 64) 
                 arrays[f"{name}.influence"] = np.asarray(result.influence)
         path = folder / "scores" / f"{one.contestant.name}.safetensors"
         write_entry(path, Entry(arrays, {"contestant": one.contestant.name}))
-        if pictures:
-            _pictures(folder / "images" / one.contestant.name, one.contestant, prompts, size)
+        _pictures(folder / "images" / one.contestant.name, one.contestant, prompts)
     lines = ({"index": i, "text": f"a red circle beside {i} blue squares"} for i in range(prompts))
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "prompts.jsonl").write_text(text, encoding="utf-8")
@@ -99,7 +99,7 @@ def write(folder: Path, prompts: int, *, pictures: bool = True, size: int = 64) 
     return found
 
 
-def _pictures(folder: Path, entry: Contestant, prompts: int, size: int) -> None:
+def _pictures(folder: Path, entry: Contestant, prompts: int, size: int = 64) -> None:
     """Soft blobs with grain, as heavy to compress as drawn pictures; repeated after DISTINCT."""
     folder.mkdir(parents=True, exist_ok=True)
     grain = 40 * (1 - QUALITY[entry.method])

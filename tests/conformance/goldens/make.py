@@ -2,10 +2,10 @@
 
     python -m venv golden && . golden/bin/activate
     pip install torch torchvision hpsv2==1.2.0
-    python tests/conformance/goldens/make.py hps > tests/conformance/goldens/hps.json
+    python -m tests.conformance.goldens.make hps > tests/conformance/goldens/hps.json
 
     pip install transformers==4.30.2 timm==0.6.13 fairscale==0.4.13 image-reward==1.5
-    python tests/conformance/goldens/make.py image_reward > .../image_reward.json
+    python -m tests.conformance.goldens.make image_reward > .../image_reward.json
 
 Networks are small, their weights and pictures made by `seeded.py` from names, so that the tests
 hold the very same ones. hpsv2's wheel lacks its tokenizer's vocabulary
@@ -24,8 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import seeded
+from tests.conformance import seeded
 
 SHAPES = {"square": (96, 96), "wide": (90, 150), "tall": (201, 77)}
 HPS_CONFIG: dict[str, Any] = {

@@ -1,0 +1,155 @@
+"""TSCD whole: the adversarial part, its critic's turns, and who teaches the later stages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F
+
+from hypersd import loop
+from hypersd.base import load_base
+from hypersd.critic import encoder_of
+from hypersd.methods.tscd import TscdTask
+from hypersd.recipe import Recipe
+from hypersd.student import WEIGHT_NAME
+from tests.hypersd.trainings import assert_resumes_exactly, differ, rng, values
+
+RECIPE = Recipe(
+    name="trial", method="tscd", steps=4, batch=3, lr=5e-3, checkpoint_every=3,
+    data={"set": "shapes/train", "n": 6},
+    options={"guidance": 2.0, "rank": 4, "distance": "mse", "target": "ema"},
+    stages=[{"segments": 2, "steps": 2},
+            {"segments": 1, "steps": 2, "distance": 0.5, "adversarial": 0.2}],
+)  # fmt: skip
+
+
+@pytest.fixture
+def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
+    monkeypatch.setattr(TscdTask, "preview", lambda self, path: None)
+
+    def make(**options: Any) -> TscdTask:
+        recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
+        task = loop.build(recipe, torch.device("cpu"))
+        assert isinstance(task, TscdTask)
+        return task
+
+    return make
+
+
+def test_the_critic_takes_its_turn_where_the_stage_has_a_weight(build: Any, tmp_path: Path) -> None:
+    task = build()
+    run = loop._Run(task.recipe, task, tmp_path)
+    assert [task.turns(step) for step in range(4)] == [("student",)] * 2 + [
+        ("student", "critic")
+    ] * 2
+    run.step = 2
+    student, critic = values(task.student.parameters("student")), values(task.critic.trained())
+    run.turn("student", 1.0, rng(2))
+    assert differ(task.student.parameters("student"), student)
+    assert not differ(task.critic.trained(), critic)
+    student = values(task.student.parameters("student"))
+    run.turn("critic", 1.0, rng(2))
+    assert differ(task.critic.trained(), critic)
+    assert not differ(task.student.parameters("student"), student)
+
+
+def test_the_loss_is_the_stages_weighted_sum(build: Any) -> None:
+    """0.5 MSE + 0.2 BCE(D(landing), 1), from the landing itself and torch's own losses."""
+    task = build()
+    total, scalars = task.loss(2, rng(2))
+    at = task.landing
+    logits = task.critic(at.prediction, at.s, at.text, at.x_t, at.t)
+    adversarial = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    expected = 0.5 * F.mse_loss(at.prediction, at.goal) + 0.2 * adversarial
+    torch.testing.assert_close(total, expected)
+    assert scalars["fooling"] == pytest.approx(adversarial.item(), rel=1e-5)
+    assert not at.goal.requires_grad
+
+
+def test_without_an_adversarial_weight_the_loss_is_the_distance_alone(build: Any) -> None:
+    total, scalars = build().loss(1, rng(1))
+    assert total.item() == pytest.approx(scalars["distance"], rel=1e-6)
+    assert "fooling" not in scalars
+
+
+def test_the_previous_stages_student_teaches_the_next(build: Any, tmp_path: Path) -> None:
+    task = build(teacher="previous_stage")
+    run = loop._Run(task.recipe, task, tmp_path)
+    for step in range(2):
+        run.step = step
+        run.update(rng(step))
+    kept = values(task.student.parameters("student"))
+    assert not differ(task.student.parameters("previous"), kept)
+    run.step = 2
+    run.update(rng(2))
+    assert not differ(task.student.parameters("previous"), kept)
+    x, t = torch.randn(2, 4, 16, 16, generator=rng(0)), torch.tensor([999, 500])
+    text = task.base.encode_prompts(["a red star", "a blue ring"])
+    with torch.no_grad():
+        assert torch.equal(
+            task.teacher_eps(2, x, t, text), task.student.predict("previous", x, t, text)
+        )
+        plain = build().teacher_eps(2, x, t, text)
+    torch.testing.assert_close(task.teacher_eps(1, x, t, text), plain)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(
+    build: Any, recompute: bool
+) -> None:
+    """Logits and the student's gradient against a critic with a frozen copy of the bare base."""
+    recipe = replace(build(critic="frozen").recipe, gradient_checkpointing=recompute)
+    task: Any = loop.build(recipe, torch.device("cpu"))
+    assert task.critic.trunk is task.base.unet
+    bare = encoder_of(load_base(task.recipe.base, torch.device("cpu")).unet).requires_grad_(False)
+    with torch.no_grad():
+        for parameter in task.student.parameters("student"):
+            parameter.normal_(0, 0.05, generator=rng(1))
+
+    def gradient() -> list[torch.Tensor]:
+        for parameter in task.student.parameters("student"):
+            parameter.grad = None
+        task.loss(2, rng())[0].backward()
+        return values(p.grad for p in task.student.parameters("student"))
+
+    own, logits = gradient(), task.logits(task.landing.prediction)
+    task.critic.__dict__["trunk"] = bare
+    torch.testing.assert_close(task.logits(task.landing.prediction), logits)
+    for mine, other in zip(own, gradient(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("critic", ["copy", "frozen"])
+def test_a_stopped_training_goes_on_with_its_critic(
+    build: Any, tmp_path: Path, critic: str
+) -> None:
+    assert_resumes_exactly(build(critic=critic).recipe, TscdTask, 3, WEIGHT_NAME, tmp_path)
+
+
+def test_the_cost_counts_what_the_critic_and_the_teacher_take(build: Any) -> None:
+    task = build(teacher="previous_stage")
+    assert task.cost(4) == {
+        "unet_forwards": 2 * 3 * 4 + 2 * 3 * 3, "unet_backwards": 12,
+        "critic_updates": 2, "critic_images": 12,
+    }  # fmt: skip
+    assert task.cost(2)["unet_forwards"] == 2 * 3 * 4
+
+
+def test_every_stage_leaves_its_student(build: Any, tmp_path: Path) -> None:
+    """A snapshot is what the stage ended with, and its card counts its own pictures."""
+    recipe, name = build().recipe, WEIGHT_NAME
+    final = loop.train(recipe, tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "2segments" / "training.json").read_text())
+    assert (facts["steps"], facts["images_seen"], facts["unet_backwards"]) == (2, 6, 6)
+    short = replace(recipe, steps=2, stages=recipe.stages[:1])
+    alone = load_file(loop.train(short, tmp_path / "short") / name)
+    kept = load_file(tmp_path / "run" / "2segments" / name)
+    assert all(torch.equal(kept[key], value) for key, value in alone.items())
+    assert json.loads((final / "training.json").read_text())["steps"] == 4
