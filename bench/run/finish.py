@@ -13,7 +13,7 @@ from bench.metrics.base import Metric
 from bench.results.keys import Key
 from bench.results.pictures import image_files
 from bench.results.summary import Contestant, SecondsPerImage, Summary, TriedBatch
-from bench.run import environment, kept, processes
+from bench.run import environment, extra_trainings, processes
 from bench.run.folder import write_features, write_scores
 from bench.run.metric_identities import metric_of
 from bench.run.plan import Plan
@@ -35,7 +35,7 @@ def summarise(
     metrics = [metric_of(plan.suite, name) for name in plan.metrics]
     rows = [_scored(plan, outcome, metrics, folder) for outcome in outcomes]
     comparisons = compare(rows, plan.suite.margins)
-    others = kept.find(plan, rows, metrics)
+    others = extra_trainings.find(plan, rows, metrics)
     seconds = {"train": train_seconds, **worker.seconds}
     seconds["score"] += time.perf_counter() - began
     return Summary(

@@ -16,7 +16,7 @@ from bench.contestants.files import LORA_FILE
 from bench.metrics.frechet import FrechetDistance
 from bench.metrics.references import Reference
 from bench.results.entries import read_entry
-from bench.run import kept
+from bench.run import extra_trainings
 
 Bench = Callable[..., int]
 SUITE = """
@@ -61,8 +61,7 @@ def trained(
         "bench.metrics.metric",
         lambda name, settings, published: fid if name == "fid" else brightness(name),
     )
-    monkeypatch.setattr(kept, "FOLDER", world / "kept")
-    monkeypatch.setattr(kept.find, "__defaults__", (world / "kept",))
+    monkeypatch.setattr(extra_trainings, "FOLDER", world / "kept")
     (world / "tiny.yaml").write_text(SUITE)
     for name in ("tcd", "lcm"):
         for seed in range(3):
@@ -79,7 +78,7 @@ def with_seed(bench: Bench, seed: int) -> list[Path]:
     out = f"seed{seed}"
     words = [f"contestants.{name}.lora={name}{seed}" for name in ("tcd", "lcm")]
     assert bench(f"out={out}", *words) == 0
-    return kept.keep(Path(out), ROWS, Path("kept"))
+    return extra_trainings.keep(Path(out), ROWS)
 
 
 def test_three_trainings_make_a_claim_of_a_run_with_one(trained: Bench, world: Path) -> None:
@@ -134,7 +133,7 @@ def test_a_training_may_be_shorter_where_its_own_watch_ended_it(trained: Bench) 
     found = result("shorter")
     assert any("another training: steps 3, here 5" in w for w in found["ledger"]["not_compared"])
     card.write_text(json.dumps(facts | {"ended": "a validation figure fell"}))
-    kept.keep(Path("seed1"), ROWS, Path("kept"))
+    extra_trainings.keep(Path("seed1"), ROWS)
     assert trained("out=ended") == 0
     found = result("ended")
     assert found["ledger"]["not_compared"] == []
@@ -144,20 +143,20 @@ def test_a_training_may_be_shorter_where_its_own_watch_ended_it(trained: Bench) 
 def test_what_cannot_be_kept_is_one_line(
     trained: Bench, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert kept.main(["nowhere", "tcd-1step"]) == 2
+    assert extra_trainings.main(["nowhere", "tcd-1step"]) == 2
     assert "no such folder" in capsys.readouterr().err
     assert trained("out=part", "limit=5") == 0
-    assert kept.main(["part", "tcd-1step"]) == 2
+    assert extra_trainings.main(["part", "tcd-1step"]) == 2
     assert "was cut by limit=5" in capsys.readouterr().err
     (world / "tcd0" / "training.json").unlink()
     assert trained("out=run") == 0
-    assert kept.main(["run", "tdc-1step"]) == 2
+    assert extra_trainings.main(["run", "tdc-1step"]) == 2
     assert "did you mean 'tcd-1step'" in capsys.readouterr().err
-    assert kept.main(["run", "tcd-1step"]) == 2
+    assert extra_trainings.main(["run", "tcd-1step"]) == 2
     assert "no training.json beside tcd0" in capsys.readouterr().err
 
 
 def test_the_weights_are_no_part_of_how_a_contestant_is_drawn() -> None:
     parts = {"weights": "a", "steps": 1}
-    assert kept.like(parts) == kept.like({**parts, "weights": "b"})
-    assert kept.like(parts) != kept.like({**parts, "steps": 2})
+    assert extra_trainings.like(parts) == extra_trainings.like({**parts, "weights": "b"})
+    assert extra_trainings.like(parts) != extra_trainings.like({**parts, "steps": 2})

@@ -1,4 +1,4 @@
-"""Trainings with other seeds, kept as per-prompt scores and features instead of as weights.
+"""Further training seeds of a method, shipped as scores and features instead of as weights.
 
 A claim about a method rests on several trainings of it, but only one of each is shipped. What a
 claim needs of the others lies in `reports/trainings/<prompt set>/<row>.seed<n>.safetensors`: scores
@@ -8,7 +8,7 @@ ended one early), prompts, seeds and the metric's identity are those of the run;
 shipped training alone.
 
     python bench.py suite=shapes_table5 contestants.tcd.lora=runs/seed1/tcd/final out=runs/seed1/run
-    python -m bench.run.kept runs/seed1/run tcd-2step tcd-4step
+    python -m bench.run.extra_trainings runs/seed1/run tcd-2step tcd-4step
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ ENDED = "ended"  # of a card: why the recipe's watch ended the training before i
 FEATURES = "features."  # and an extractor: what distances are made of
 
 
-def keep(run: Path, names: Sequence[str], root: Path = FOLDER) -> list[Path]:
-    """Write rows of a finished run below `root`; the files.
+def keep(run: Path, names: Sequence[str], root: Path | None = None) -> list[Path]:
+    """Write rows of a finished run below `root` (FOLDER); the files.
 
     Raises UsageError: no such run or row, one that was cut by `limit`, or weights without a card
     that says recipe and seed.
@@ -51,7 +51,7 @@ def keep(run: Path, names: Sequence[str], root: Path = FOLDER) -> list[Path]:
     folder = RunFolder(run).checked()
     if folder.summary.limit is not None:
         raise UsageError(f"run={run}: was cut by limit={folder.summary.limit}; keep a whole run")
-    return [_keep(folder, name, root) for name in names]
+    return [_keep(folder, name, root or FOLDER) for name in names]
 
 
 def _keep(folder: RunFolder, name: str, root: Path) -> Path:
@@ -68,12 +68,12 @@ def _keep(folder: RunFolder, name: str, root: Path) -> Path:
         "training": {key: card[key] for key in (*TRAINED, "seed", ENDED) if key in card},
         "metrics": {metric: value.identity for metric, value in contestant.metrics.items()},
     }  # fmt: skip
-    place = _place(root, about["prompts"]) / f"{name}.seed{card['seed']}.safetensors"
-    write_entry(place, Entry(_arrays(folder, name), record))
-    return place
+    path = _folder(root, about["prompts"]) / f"{name}.seed{card['seed']}.safetensors"
+    write_entry(path, Entry(_arrays(folder, name), record))
+    return path
 
 
-def _place(root: Path, prompts: str) -> Path:
+def _folder(root: Path, prompts: str) -> Path:
     return root / prompts.replace("/", "_")
 
 
@@ -118,19 +118,19 @@ def like(parts: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
-    """trainings: kept ones that a run's claims take in, scored.  refused: why others are not."""
+class ExtraTrainings:
+    """trainings: those that a run's claims take in, scored.  refused: why others are not."""
 
     trainings: list[Scored]
     refused: list[str]
 
 
-def find(plan: Plan, scored: Sequence[Scored], judges: Sequence[Metric],
-         root: Path = FOLDER) -> Found:  # fmt: skip
-    """The kept trainings of methods that the suite's claims name."""
-    found, claimed = Found([], []), {name for c in plan.suite.claims for name in (c.a, c.b)}
+def find(plan: Plan, scored: Sequence[Scored], metrics: Sequence[Metric]) -> ExtraTrainings:
+    """The extra trainings of methods that the suite's claims name."""
+    found = ExtraTrainings([], [])
+    claimed = {name for c in plan.suite.claims for name in (c.a, c.b)}
     hashes = Hashes(plan.options.cache / "hashes.json")
-    for path in sorted(_place(root, plan.prompts.name).glob("*.safetensors")):
+    for path in sorted(_folder(FOLDER, plan.prompts.name).glob("*.safetensors")):
         try:
             entry = read_entry(path)
         except ValueError as error:
@@ -142,14 +142,14 @@ def find(plan: Plan, scored: Sequence[Scored], judges: Sequence[Metric],
         if own and entry.record["method"] in claimed:
             why = _refusal(entry.record, plan, own[0][0], hashes)
             if why is None:
-                found.trainings.append(_scored(entry, path.stem, own[0][1], plan, judges))
+                found.trainings.append(_scored(entry, path.stem, own[0][1], plan, metrics))
             else:
                 found.refused.append(f"{path.name}: {why}")
     return found
 
 
 def _refusal(record: Mapping[str, Any], plan: Plan, planned: Planned, hashes: Hashes) -> str | None:
-    """Why a kept training is none of the run's contestant with another seed."""
+    """Why an extra training is none of the run's contestant with another seed."""
     settings = planned.row.settings
     if settings.source not in ("lora", "unet"):
         return f"{planned.row.name} is not drawn from weights here"
@@ -170,38 +170,40 @@ def _refusal(record: Mapping[str, Any], plan: Plan, planned: Planned, hashes: Ha
     return None
 
 
-def _scored(entry: Entry, name: str, own: Scored, plan: Plan, judges: Sequence[Metric]) -> Scored:
-    """A kept training on the prompts of the run, by the metrics that are still the same."""
+def _scored(entry: Entry, stem: str, own: Scored, plan: Plan, metrics: Sequence[Metric]) -> Scored:
+    """An extra training on the prompts of the run, by the metrics that are still the same."""
+    identities = entry.record["metrics"]
     results = {
-        judge.name: result
-        for judge in judges
-        if judge.name in own.results and entry.record["metrics"].get(judge.name) == judge.identity
-        if (result := _result(entry.arrays, judge, plan)) is not None
+        metric.name: result
+        for metric in metrics
+        if metric.name in own.results and identities.get(metric.name) == metric.identity
+        if (result := _result(entry.arrays, metric, plan)) is not None
     }
-    values = {metric: own.contestant.metrics[metric] for metric in results}
-    who = replace(own.contestant, name=name, identity=entry.record["identity"], metrics=values)
+    values = {name: own.contestant.metrics[name] for name in results}
+    who = replace(own.contestant, name=stem, identity=entry.record["identity"], metrics=values)
     return Scored(who, results)
 
 
-def _result(arrays: Arrays, judge: Metric, plan: Plan) -> Result | None:
+def _result(arrays: Arrays, metric: Metric, plan: Plan) -> Result | None:
     prompts = sorted({key.index for key in plan.keys})
-    if judge.name in arrays:
-        ids = arrays[f"{judge.name}.prompts"]
+    if metric.name in arrays:
+        ids = arrays[f"{metric.name}.prompts"]
         kept = np.isin(ids, prompts)
-        return mean_result(arrays[judge.name][kept].astype(np.float64), ids[kept].tolist())
-    features = arrays.get(f"{FEATURES}{judge.extractor}")
+        return mean_result(arrays[metric.name][kept].astype(np.float64), ids[kept].tolist())
+    features = arrays.get(f"{FEATURES}{metric.extractor}")
     if features is None:
         return None
     kept = np.isin(arrays["index"], prompts)
     texts = {key.index: key.prompt for key in plan.keys}
     clusters = arrays["index"][kept].tolist()
-    return judge.evaluate(features[kept].astype(np.float32), [texts[i] for i in clusters], clusters)
+    asked = [texts[index] for index in clusters]
+    return metric.evaluate(features[kept].astype(np.float32), asked, clusters)
 
 
 def main(words: list[str]) -> int:
     """Keep rows of a run; 0 when done, 2 for what the user must change."""
     if len(words) < 2:
-        print("usage: python -m bench.run.kept RUN ROW [ROW ...]", file=sys.stderr)
+        print("usage: python -m bench.run.extra_trainings RUN ROW [ROW ...]", file=sys.stderr)
         return 2
     try:
         for path in keep(Path(words[0]), words[1:]):
