@@ -31,7 +31,7 @@ def licence(ref: Reference) -> str | None:
 
 
 def family(repo: str) -> str | None:
-    """The shape of a base model, one of `bench.contestants.random_weights.FAMILIES`, or None where
+    """The shape of a base model, one of `hypersd.bases.FAMILIES`, or None where
     not known."""
     found = _entries().get(repo, {}).get("family")
     return None if found is None else str(found)

@@ -1,4 +1,4 @@
-"""What a UNet is told of a picture: the text's embedding; SDXL also its pooled form and sizes.
+"""Conditioning of the network: text embeddings; for SDXL also the pooled text and sizes.
 
 Legend: B batch, L tokens, D width of the embedding, P width of the pooled one. `Text` is a plain
 tensor [B, L, D] for SD1.5 and the embedded world, and an `SdxlText` for SDXL.
@@ -31,6 +31,13 @@ class SdxlText:
 
 
 Text = Tensor | SdxlText
+
+
+def moved(text: Text, to: torch.device | torch.dtype) -> Text:
+    """A condition on another device, or in another precision."""
+    if isinstance(text, Tensor):
+        return text.to(to)
+    return SdxlText(text.states.to(to), text.pooled.to(to), text.time_ids.to(to))
 
 
 def keywords(text: Text, dtype: torch.dtype) -> dict[str, Any]:

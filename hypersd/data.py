@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hypersd.base import Base
-from hypersd.conditions import SdxlText, Text
+from hypersd.conditions import Text, moved
 from hypersd.encoded import EncodedPictures, load_pictures
 from hypersd.sources import SOURCES
 
@@ -69,17 +69,11 @@ class PictureDataset:
         rows = batch_rows(len(self), step, size, seed)[share]
         x0, captions, text = self.pictures.read(rows.tolist())
         shape = torch.Size((size, *x0.shape[1:]))
-        return Samples(x0, captions, _moved(text, base.device), rows, shape)
+        return Samples(x0, captions, moved(text, base.device), rows, shape)
 
     def prompts(self, count: int) -> list[str]:
         """The captions of the first pictures."""
         return self.pictures.captions(range(min(count, len(self))))
-
-
-def _moved(text: Text, device: torch.device) -> Text:
-    if isinstance(text, Tensor):
-        return text.to(device)
-    return SdxlText(*(part.to(device) for part in (text.states, text.pooled, text.time_ids)))
 
 
 def batch_rows(n: int, step: int, size: int, seed: int) -> Tensor:

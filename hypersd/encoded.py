@@ -109,7 +109,6 @@ class EncodedPictures:
 
     folder: Path
     count: int
-    sized: bool
     _open: dict[int, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -120,7 +119,7 @@ class EncodedPictures:
         places = [divmod(row, SHARD) for row in rows]
         latents, states = (self._stacked(name, places) for name in ("latents", "states"))
         captions = self.captions(rows)
-        if not self.sized:
+        if "pooled" not in self._shard(places[0][0]).keys():  # noqa: SIM118 (no dict)
             return latents, captions, states
         pooled, ids = (self._stacked(name, places) for name in ("pooled", "time_ids"))
         return latents, captions, SdxlText(states, pooled, ids)
@@ -158,7 +157,7 @@ def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPi
         if not (folder / "index.json").is_file():
             _encode(source, size, n, base, folder)
     found = json.loads((folder / "index.json").read_text())
-    return EncodedPictures(folder, found["count"], base.second is not None)
+    return EncodedPictures(folder, found["count"])
 
 
 def _size(data: Mapping[str, Any], base: Base) -> int:

@@ -57,21 +57,6 @@ def in_repository(ref: Reference, source: str) -> Reference:
     return ref.file(ref.path or WEIGHT_FILES[source])
 
 
-def kind(folder: Path) -> str:
-    """The class of a pipeline, as its model_index.json says."""
-    try:
-        return str(json.loads((folder / "model_index.json").read_text())["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{folder}: its model_index.json is damaged") from None
-
-
-def variant(folder: Path, precision: str) -> str | None:
-    """ "fp16" where a pipeline is to be loaded from half precision files, otherwise None."""
-    names = [path.name for path in (folder / "unet").glob("*.safetensors")]
-    half = [name for name in names if ".fp16" in name]
-    return "fp16" if half and (precision == "fp16" or len(half) == len(names)) else None
-
-
 def wanted_variant(precision: str) -> str | None:
     """The variant that is taken from the hub, where a repository has it."""
     return "fp16" if precision == "fp16" else None

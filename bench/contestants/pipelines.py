@@ -21,16 +21,11 @@ import torch
 from bench.contestants import files, identity, random_weights
 from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings
+from hypersd import bases
 from hypersd.quiet import quiet
 from hypersd.whole_files import written_whole
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-# Kinds of pipelines, and what else they are to be told: no safety checker and no watermark, which
-# would change pictures.
-KINDS: dict[str, dict[str, Any]] = {
-    "StableDiffusionPipeline": {"safety_checker": None, "requires_safety_checker": False},
-    "StableDiffusionXLPipeline": {"add_watermarker": False},
-}
 
 
 def device_of(name: str, index: int = 0) -> torch.device:
@@ -75,50 +70,20 @@ def base(folder: Path, device: torch.device, precision: str = "fp32") -> Any:
 @lru_cache(maxsize=2)
 def _base(folder: Path, precision: str) -> Any:
     """A pipeline in memory, all parts in one precision."""
-    import diffusers
-
-    quiet()
-    name = files.kind(folder)
-    if name not in KINDS:
-        raise UsageError(f"{folder}: is a {name}; valid: {', '.join(KINDS)}")
-    pipeline = _loaded(
-        folder,
-        lambda: getattr(diffusers, name).from_pretrained(
-            folder,
-            dtype=PRECISIONS[precision],
-            variant=files.variant(folder, precision),
-            use_safetensors=True,
-            local_files_only=True,
-            **KINDS[name],
-        ),
-    )
-    if pipeline.unet.config.time_cond_proj_dim is not None:
-        raise UsageError(
-            f"{folder}: its UNet takes the guidance as an input, which is not supported"
-        )
-    return pipeline
+    return bases.load(folder, PRECISIONS[precision], files.wanted_variant(precision))
 
 
 @lru_cache(maxsize=1)
 def _random(shape: str, precision: str, device: torch.device) -> Any:
-    """A pipeline with random weights. shape: a family's name, or a pipeline folder."""
-    import diffusers
-
     quiet()
-    kind, parts = random_weights.components(shape, PRECISIONS[precision], device)
-    return getattr(diffusers, kind)(**parts, **_defaults(kind, parts))
-
-
-def _defaults(kind: str, parts: Iterable[str]) -> dict[str, Any]:
-    """What a kind of pipeline is to be told beside its parts."""
-    return {name: value for name, value in KINDS[kind].items() if name not in parts}
+    return random_weights.pipeline(shape, PRECISIONS[precision], device)
 
 
 def _ready(pipeline: Any, device: torch.device) -> Any:
     """On the device, channels last: an eighth faster on CPU, a quarter in the VAE."""
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device=device)
-    if "XL" in type(pipeline).__name__ and pipeline.vae.config.force_upcast:
+    if bases.of(pipeline).upcast and pipeline.vae.config.force_upcast:
         pipeline.vae.to(dtype=torch.float32)  # SDXL's own VAE overflows in fp16: black pictures
     for network in (pipeline.unet, pipeline.vae):
         network.to(memory_format=torch.channels_last)
@@ -196,10 +161,10 @@ def _beside(whole: Any, unet: Any, keys: Iterable[str]) -> Any:
     if any(key.startswith(("text_encoder", "lora_te")) for key in keys):
         names = [name for name in ("text_encoder", "text_encoder_2") if parts.get(name)]
         parts |= {name: copy.deepcopy(parts[name]) for name in names}
-    told = _defaults(type(whole).__name__, parts)
+    parts |= bases.of(whole).loaded_with
     if "force_zeros_for_empty_prompt" in whole.config:
-        told["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
-    return type(whole)(**parts, **told)
+        parts["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
+    return type(whole)(**parts)
 
 
 def _config(folder: Path, base: Path) -> Path:
@@ -217,7 +182,7 @@ def _fresh_unet(folder: Path, precision: str) -> Any:
     import diffusers
 
     kind: Any = diffusers.UNet2DConditionModel
-    variant = files.variant(folder, precision)
+    variant = bases.variant(folder, files.wanted_variant(precision))
     return kind.from_pretrained(folder / "unet", variant=variant, use_safetensors=True).float()
 
 

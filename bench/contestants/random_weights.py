@@ -12,88 +12,38 @@ from typing import Any
 import torch
 from torch import nn
 
-FAMILIES = ("sd15", "sdxl")
+from hypersd import bases
+from hypersd.bases import FAMILIES
+
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
          "steps_offset": 1, "clip_sample": False, "set_alpha_to_one": False,
          "timestep_spacing": "leading"}  # fmt: skip
-_VAE = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4,
-        "down_block_types": ["DownEncoderBlock2D"] * 4,
-        "up_block_types": ["UpDecoderBlock2D"] * 4}  # fmt: skip
-VAE: dict[str, dict[str, Any]] = {
-    "sd15": {**_VAE, "scaling_factor": 0.18215, "sample_size": 512},
-    "sdxl": {**_VAE, "scaling_factor": 0.13025, "sample_size": 1024, "force_upcast": True},
-}
-UNET: dict[str, dict[str, Any]] = {
-    "sd15": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
-    "sdxl": {
-        "sample_size": 128,
-        "block_out_channels": [320, 640, 1280],
-        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-        "transformer_layers_per_block": [1, 2, 10],
-        "attention_head_dim": [5, 10, 20],
-        "cross_attention_dim": 2048,
-        "use_linear_projection": True,
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256,
-        "projection_class_embeddings_input_dim": 2816,
-    },
-}
-TEXT: dict[str, dict[str, Any]] = {  # OpenAI's CLIP ViT-L/14, and OpenCLIP's ViT-bigG/14
-    "text_encoder": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
-                     "num_attention_heads": 12, "projection_dim": 768, "hidden_act": "quick_gelu"},
-    "text_encoder_2": {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32,
-                       "num_attention_heads": 20, "projection_dim": 1280, "hidden_act": "gelu"},
-}  # fmt: skip
-ENDS = {"bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
 
 
-def networks(family: str) -> dict[str, nn.Module]:
-    """UNet, VAE and text encoders of a family, their weights still without memory ("meta")."""
-    from accelerate import init_empty_weights
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+def pipeline(shape: str, precision: torch.dtype, device: torch.device) -> Any:
+    """A pipeline of random weights. shape: a family's name, or a pipeline folder."""
+    import diffusers
 
-    kinds = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-    names = list(kinds) if family == "sdxl" else ["text_encoder"]
-    with init_empty_weights():
-        made = {"unet": UNet2DConditionModel(**UNET[family]), "vae": AutoencoderKL(**VAE[family])}
-        made |= {name: kinds[name](CLIPTextConfig(**TEXT[name], **ENDS)) for name in names}
-    return made
-
-
-def components(
-    shape: str, precision: torch.dtype, device: torch.device
-) -> tuple[str, dict[str, Any]]:
-    """The class of a pipeline and its parts, their weights random.
-
-    shape: a family's name, or a pipeline folder.
-    """
-    kind, parts = _family(shape) if shape in FAMILIES else _like(shape)
+    if shape in FAMILIES:
+        family, parts = FAMILIES[shape], _published(shape)
+    else:
+        whole: Any = diffusers.DiffusionPipeline.from_pretrained(shape, local_files_only=True)
+        family, parts = type(bases.of(whole)), dict(whole.components)
+    parts |= family.loaded_with
     for name, network in parts.items():
         if isinstance(network, nn.Module):
             fill_randomly(network.eval(), name, precision, device)
-    if kind == "StableDiffusionPipeline":
-        parts |= {"safety_checker": None, "feature_extractor": None}
-    return kind, parts
+    return getattr(diffusers, family.pipeline)(**parts)
 
 
-def _family(family: str) -> tuple[str, dict[str, Any]]:
+def _published(family: str) -> dict[str, Any]:
+    """The parts of a family's published pipeline, its networks without memory."""
     import diffusers
 
-    tokenizer = _vocabulary()
-    parts: dict[str, Any] = {**networks(family), "tokenizer": tokenizer,
-                             "scheduler": diffusers.DDIMScheduler(**NOISE)}  # fmt: skip
-    if family == "sdxl":
-        return "StableDiffusionXLPipeline", {**parts, "tokenizer_2": tokenizer}
-    return "StableDiffusionPipeline", parts
-
-
-def _like(folder: str) -> tuple[str, dict[str, Any]]:
-    import diffusers
-
-    whole = diffusers.DiffusionPipeline.from_pretrained(folder, local_files_only=True)
-    return type(whole).__name__, dict(whole.components)
+    networks, vocabulary = FAMILIES[family].networks(), _vocabulary()
+    encoders = [name for name in networks if name.startswith("text_encoder")]
+    tokenizers = {name.replace("text_encoder", "tokenizer"): vocabulary for name in encoders}
+    return {**networks, **tokenizers, "scheduler": diffusers.DDIMScheduler(**NOISE)}
 
 
 def fill_randomly(

@@ -14,6 +14,7 @@ import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.contestants.text import Conditioning, Reader
 from bench.errors import UsageError
 from bench.results.keys import Key
 from bench.suite.sampling import Sampling
+from hypersd import bases, pictures
+from hypersd.conditions import Text, keywords, with_unconditional
 
 DECODED = 2**20  # pixels that the VAE decodes at once: one picture of 1024 px, many small ones
 SCHEDULERS = {
@@ -107,7 +109,7 @@ class Sampler:
         weight = next(pipeline.unet.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         self._unet: Any = torch.compile(pipeline.unet) if compiled else pipeline.unet
-        self.reader = Reader(pipeline, size)
+        self.family = bases.of(pipeline, size)
         self.scheduler = make_scheduler(pipeline.scheduler, sampling)
         accepted = inspect.signature(self.scheduler.step).parameters
         self._eta = {"eta": sampling.eta} if "eta" in accepted else {}
@@ -117,9 +119,9 @@ class Sampler:
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """The images of the keys, in their order."""
         clock = _Clock(self.device)
-        told, truncated = self._text([key.prompt for key in keys])
+        text, truncated = self._text([key.prompt for key in keys])
         clock.lap("text")
-        latents = self._denoise(told, [generator(key) for key in keys], clock)
+        latents = self._denoise(text, [generator(key) for key in keys], clock)
         clock.lap("rest")
         decoded = self._decode(latents)
         clock.lap("vae")
@@ -132,40 +134,40 @@ class Sampler:
         """Run the networks once on nothing, called as for images, so that the first batch is as
         fast as the others."""
         set_steps(self.scheduler, self.sampling, self.steps, self.device)
-        latents = torch.zeros((batch, *self._shape), device=self.device, dtype=self.dtype)
-        told = self.reader.nothing().at([0] * batch)
+        latents = torch.zeros((batch, *self.family.latent_shape()), device=self.device)
+        x, text = latents.to(self.dtype), self._empty[[0] * batch]
         if self.sampling.evaluations_per_step == 2:
-            latents, told = torch.cat([latents] * 2), told.after(told)
-        self._unet(latents, self.scheduler.timesteps[0], **told.keywords, return_dict=False)
-        self._decode(latents[:batch])
+            x, text = torch.cat([x] * 2), with_unconditional(self._empty, text)
+        self._unet(x, self.scheduler.timesteps[0], **keywords(text, self.dtype), return_dict=False)
+        self._decode(latents)
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        side = self.size // self.pipeline.vae_scale_factor
-        return self.pipeline.unet.config.in_channels, side, side
+    @cached_property
+    def _empty(self) -> Text:
+        return self.family.unconditional()
 
-    def _text(self, prompts: list[str]) -> tuple[Conditioning, list[int]]:
-        """Every distinct prompt, read once, for each image; positions that were cut."""
+    def _text(self, prompts: list[str]) -> tuple[Text, list[int]]:
+        """Every distinct prompt, encoded once, for each image; positions that were cut."""
         distinct = sorted(set(prompts))
-        told, cut = self.reader(distinct)
+        text, cut = self.family.encode(distinct), self.family.truncated(distinct)
         place = [distinct.index(prompt) for prompt in prompts]
-        return told.at(place), [i for i, j in enumerate(place) if cut[j]]
+        return text[place], [i for i, j in enumerate(place) if cut[j]]
 
-    def _denoise(
-        self, told: Conditioning, generators: list[torch.Generator], clock: _Clock
-    ) -> Tensor:
+    def _denoise(self, text: Text, generators: list[torch.Generator], clock: _Clock) -> Tensor:
         unet, scheduler = self._unet, self.scheduler
         set_steps(scheduler, self.sampling, self.steps, self.device)
-        latents: Tensor = initial_noise(generators, self._shape).to(self.device, self.dtype)
+        latents: Tensor = initial_noise(generators, self.family.latent_shape()).to(
+            self.device, self.dtype
+        )
         latents = latents * scheduler.init_noise_sigma
         guided = self.sampling.guidance > 1
         if guided:
-            told = told.after(self.reader.nothing().at([0] * len(generators)))
+            text = with_unconditional(self._empty, text)
+        given = keywords(text, self.dtype)
         extra = {**self._eta, **({"generator": generators} if self._draws else {})}
         for t in scheduler.timesteps:
             x = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
             clock.lap("rest")
-            predicted = unet(x, t, **told.keywords, return_dict=False)[0]
+            predicted = unet(x, t, **given, return_dict=False)[0]
             clock.lap("unet")
             if guided:
                 plain, led = predicted.chunk(2)
@@ -176,29 +178,16 @@ class Sampler:
     def _decode(self, latents: Tensor) -> Tensor:
         """[B, 3, H, W] of latents [B, C, h, w], a few large pictures at a time: the VAE needs by
         far the most memory per picture. In the VAE's own precision (fp32 where fp16 overflows)."""
-        vae = self.pipeline.vae
-        latents = _unscaled(latents.to(vae.dtype), vae.config)
+        latents = latents.to(self.pipeline.vae.dtype)
         parts = torch.split(latents, max(1, DECODED // self.size**2))
-        return torch.cat([vae.decode(part, return_dict=False)[0] for part in parts])
-
-
-def _unscaled(latents: Tensor, config: Any) -> Tensor:
-    """Latents as the VAE knows them; some bases also whiten each channel."""
-    factor = float(config.scaling_factor)
-    moments = [getattr(config, name, None) for name in ("latents_mean", "latents_std")]
-    if None in moments:
-        return latents / factor
-    mean, std = (torch.tensor(m).to(latents).view(1, -1, 1, 1) for m in moments)
-    return latents * std / factor + mean
+        return torch.cat([self.family.decode(part) for part in parts])
 
 
 def to_uint8(decoded: Tensor) -> tuple[NDArray[np.uint8], list[int]]:
     """[B, 3, H, W] in [-1, 1] -> ([B, H, W, 3] uint8, rounded once; positions not finite)."""
     finite = torch.isfinite(decoded).flatten(1).all(dim=1)
     decoded = torch.where(finite[:, None, None, None], decoded.float(), -1.0)
-    images = ((decoded / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return array, torch.nonzero(~finite).flatten().tolist()
+    return pictures.to_uint8(decoded), torch.nonzero(~finite).flatten().tolist()
 
 
 class _Clock:

@@ -23,6 +23,7 @@ from bench.results.keys import Key
 from bench.results.pictures import photographs, read_picture
 from bench.suite.contestant import ANCHORS, ContestantSettings, Row
 from bench.suite.prompts import PromptSet
+from hypersd.pictures import to_unit
 
 Source = Callable[[Sequence[Key]], Batch]
 Pictures = Callable[[Sequence[int]], NDArray[np.uint8]]
@@ -115,8 +116,7 @@ class RoundTrip:
     @torch.inference_mode()
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One picture per key."""
-        pictures = self.pictures([key.index for key in keys])
-        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(self.vae.device).float() / 127.5 - 1
+        x = to_unit(self.pictures([key.index for key in keys]), self.vae.device)
         latents = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()
         images, broken = to_uint8(self.vae.decode(latents, return_dict=False)[0])
         return Batch(images, broken=broken)

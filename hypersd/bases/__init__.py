@@ -1,0 +1,78 @@
+"""The kinds of base models: how each is loaded, told of prompts and decoded, for trainings and for
+the benchmark alike. A kind more is a file here and a place in `FAMILIES`."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hypersd.bases.family import Family
+from hypersd.bases.sd15 import Sd15
+from hypersd.bases.sdxl import Sdxl
+from hypersd.errors import UsageError, brief
+from hypersd.quiet import quiet
+from hypersd.trust import refuse_code
+
+__all__ = ["FAMILIES", "Family", "kind", "load", "of", "variant"]
+
+FAMILIES: dict[str, type[Family]] = {one.name: one for one in (Sd15, Sdxl)}
+_BY_PIPELINE = {one.pipeline: one for one in FAMILIES.values()}
+
+
+def of(pipe: Any, size: int | None = None) -> Family:
+    """A loaded pipeline as one of its kind. size: height and width in pixels of what it draws."""
+    return _BY_PIPELINE[type(pipe).__name__](pipe, size)
+
+
+def kind(folder: Path) -> type[Family]:
+    """The kind of a pipeline's folder, as its model_index.json says.
+
+    Raises UsageError where that is damaged, or names another class.
+    """
+    try:
+        name = str(json.loads((folder / "model_index.json").read_text())["_class_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{folder}: its model_index.json is damaged") from None
+    if name not in _BY_PIPELINE:
+        raise UsageError(f"{folder}: is a {name}; valid: {', '.join(_BY_PIPELINE)}")
+    return _BY_PIPELINE[name]
+
+
+def variant(folder: Path, wanted: str | None) -> str | None:
+    """Which files a folder is loaded from: "fp16" where its half precision ones are wanted and
+    there, or where it has no others; otherwise None."""
+    names = [path.name for path in (folder / "unet").glob("*.safetensors")]
+    half = [name for name in names if ".fp16" in name]
+    return "fp16" if half and (wanted or len(half) == len(names)) else None
+
+
+def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str | None) -> Any:
+    """diffusers' pipeline of a folder, on the CPU, with nothing that would change its pictures.
+
+    dtype: of all parts, or by part ("default" for the others).  wanted: as for `variant`.
+    Raises UsageError where it is damaged, of no known kind, or would run code of its own.
+    """
+    import diffusers
+
+    refuse_code(folder)
+    quiet()
+    family = kind(folder)
+    loader: Any = getattr(diffusers, family.pipeline)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            pipe = loader.from_pretrained(
+                folder, dtype=dtype, variant=variant(folder, wanted), use_safetensors=True,
+                local_files_only=True, **family.loaded_with,
+            )  # fmt: skip
+    except Exception as error:  # the loaders of six parts raise many kinds
+        raise UsageError(f"{folder}: cannot be loaded ({brief(error, 160)})") from None
+    if pipe.unet.config.time_cond_proj_dim is not None:
+        raise UsageError(
+            f"{folder}: its UNet takes the guidance as an input, which is not supported"
+        )
+    return pipe

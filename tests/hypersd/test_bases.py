@@ -1,0 +1,75 @@
+"""The kinds of base models against diffusers' own pipelines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hypersd import bases
+from hypersd.bases import FAMILIES
+from hypersd.conditions import SdxlText
+from hypersd.errors import UsageError
+from tests.hypersd.real_models import make_sd15, make_sdxl
+
+PROMPTS = ["a red circle", "two blue stars left of a large green ring"]
+MAKE = {"sd15": make_sd15, "sdxl": make_sdxl}
+
+
+@pytest.fixture(scope="module", params=sorted(FAMILIES))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return MAKE[request.param](tmp_path_factory.mktemp("models") / request.param)
+
+
+@pytest.fixture
+def pipe(folder: Path) -> Any:
+    made = bases.load(folder, torch.float32, None)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@torch.no_grad()
+def test_conditions_are_those_of_the_pipeline(pipe: Any) -> None:
+    family = bases.of(pipe)
+    found, empty = family.encode(PROMPTS), family.unconditional()
+    theirs = pipe.encode_prompt(PROMPTS, device="cpu", num_images_per_prompt=1,
+                                do_classifier_free_guidance=True)  # fmt: skip
+    if isinstance(found, SdxlText) and isinstance(empty, SdxlText):
+        states, nothing, pooled, no_pooled = theirs
+        assert torch.equal(found.pooled, pooled)
+        assert torch.equal(empty.pooled.expand_as(no_pooled), no_pooled)
+        ours, none = found.states, empty.states
+    else:
+        (states, nothing), (ours, none) = theirs, (found, empty)
+    assert torch.equal(ours, states)
+    assert torch.equal(none.expand_as(nothing), nothing)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("whitened", [False, True])
+def test_latents_are_decoded_as_by_the_pipeline(pipe: Any, whitened: bool) -> None:
+    """Also those of a VAE with means and deviations of its channels, which diffusers knows in
+    SDXL's pipeline alone."""
+    family = bases.of(pipe)
+    if whitened:
+        channels = range(pipe.vae.config.latent_channels)
+        pipe.vae.register_to_config(
+            latents_mean=[0.1 * i for i in channels], latents_std=[1 + 0.2 * i for i in channels]
+        )
+    given = {"prompt": PROMPTS, "num_inference_steps": 2, "guidance_scale": 1.0,
+             "latents": torch.randn(2, *family.latent_shape())}  # fmt: skip
+    latents = pipe(**given, output_type="latent").images
+    ours = family.decode(latents)
+    if not whitened or family.name == "sdxl":
+        theirs = pipe(**given, output_type="pt").images
+        torch.testing.assert_close((ours / 2 + 0.5).clamp(0, 1), theirs, rtol=0, atol=1e-6)
+    torch.testing.assert_close(family.to_vae(family.to_network(latents)), latents)
+
+
+def test_a_kind_that_is_not_known_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(UsageError, match="is a FluxPipeline; valid: StableDiffusionPipeline, "):
+        bases.load(tmp_path, torch.float32, None)
