@@ -19,6 +19,7 @@ from bench.metrics.frechet import FrechetDistance
 from bench.metrics.references import Reference
 from bench.results.entries import read_entry
 from bench.statistics.result import Result, mean_result
+from tests.support.judges import Judges, Patches
 
 N = 40
 SUITE = """
@@ -41,23 +42,9 @@ def renders() -> np.ndarray:
     return drawn("test", range(N))
 
 
-def patches(images: Any) -> Features:
+def patches(images: np.ndarray) -> Features:
     """2 x 2 mean colours of every picture: [B, 12]."""
-    x = np.asarray(images, np.float32).reshape(len(images), 2, 32, 2, 32, 3)
-    means: Features = x.mean(axis=(2, 4)).reshape(len(images), -1) / 255
-    return means
-
-
-@dataclass(frozen=True)
-class Patches:
-    """Mean colours as features."""
-
-    name: str = "patches"
-    identity: str = "patches/1"
-    partial: bool = False
-
-    def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
-        return patches(images)
+    return Patches(2)(images, [""] * len(images))
 
 
 @dataclass(frozen=True)
@@ -96,36 +83,26 @@ class Distance(FrechetDistance):
 
 
 @pytest.fixture
-def tiny(
-    tiny_base: Path, tiny_lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Path]:
+def tiny(world: Path, judges: Judges, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """(name, *words) -> folder of a run, judged against what the undamaged model draws."""
-    places = {"shapes/base": tiny_base, "shapes/lcm": tiny_lora}
-    kept = [patches(renders())]
-
-    def metric(name: str, settings: Any, published: bool) -> Any:
-        if name == "fid_teacher":
-            return Distance(Reference.of(kept[0], name="teacher", extractor="patches/1"))
-        return Likeness(name, patches(renders()) if name == "clip" else kept[0])
-
-    monkeypatch.setattr(
-        "bench.contestants.files.weights_path", lambda name: places.get(name, Path(name))
-    )
-    monkeypatch.setattr("bench.metrics.metric", metric)
-    monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Patches())
     monkeypatch.setattr("bench.results.keys.SLICE", N)
-    monkeypatch.setattr(
-        "bench.report.write.write", lambda *_: None
-    )  # no report: a check reads none
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(SUITE)
+    monkeypatch.setattr("bench.report.write.write", lambda *_: None)  # a check reads no report
+    (world / "tiny.yaml").write_text(SUITE)
+    judges.extractor = Patches(2)
+
+    def judge_by(pictures: np.ndarray) -> None:
+        reference = Reference.of(pictures, name="teacher", extractor="patches/1")
+        judges.metrics |= {"fid_teacher": Distance(reference), "hps": Likeness("hps", pictures)}
+
+    judges.metrics["clip"] = Likeness("clip", patches(renders()))
+    judge_by(patches(renders()))
 
     def run(name: str, *words: str) -> Path:
         assert main(["suite=tiny.yaml", f"out={name}", *words]) == 0
-        return tmp_path / name
+        return world / name
 
     drawn = run("teacher") / "features/lcm-2step.safetensors"
-    kept[0] = read_entry(drawn).arrays["patches"]
+    judge_by(read_entry(drawn).arrays["patches"])
     return run
 
 

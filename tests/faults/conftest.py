@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import victims
+from tests.support.judges import Judges
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +35,20 @@ def undisturbed(
 
 
 @pytest.fixture
+def judges(monkeypatch: pytest.MonkeyPatch) -> Judges:
+    """The judges of runs in this process; slices are as short as in the others."""
+    return victims.cheap_judges(monkeypatch.setattr)
+
+
+@pytest.fixture
 def world(
-    furnished: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judges: Judges,
+    furnished: Callable[[Path], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
-    """A folder for runs in this process: the working directory, judges without networks."""
+    """A folder for runs in this process: the working directory."""
     furnished(tmp_path)
-    victims.cheap_judges(monkeypatch.setattr)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from tests.faults import victims
+from tests.support.judges import Brightness, Judges, Patches
 
 Bench = Callable[..., int]
 WORDS = ("out=run", "~contestants.mine")
@@ -26,7 +27,7 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Failing(victims.Patches):
+class Failing(Patches):
     """Fails on its second batch, by an exception or a feature that is not finite."""
 
     how: str = "raises"
@@ -45,36 +46,32 @@ class Failing(victims.Patches):
 @pytest.mark.parametrize(("how", "said"), [("raises", "RuntimeError: no such kernel"),
                                            ("nan", "not finite")])  # fmt: skip
 def test_a_metric_that_fails_on_one_batch(
-    bench: Bench, world: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, how: str,
-    said: str,
-) -> None:  # fmt: skip
+    bench: Bench, world: Path, undisturbed: Path, judges: Judges, how: str, said: str
+) -> None:
     """The contestant has no value rather than one of fewer images; the same command mends it."""
-    with monkeypatch.context() as patch:
-        judge = Failing(how=how)
-        patch.setattr("bench.metrics.extractor", lambda name, device: judge)
-        assert bench(*WORDS) == 4
+    judges.extractor = Failing(how=how)
+    assert bench(*WORDS) == 4
     found = result(world)
     (line,) = found["ledger"]["not_scored"]
     assert line.startswith("lcm-1step: patches, prompts 5 to 9: ") and said in line
     lcm, real = found["contestants"]
     assert lcm["metrics"] == {} and set(real["metrics"]) == {"fid", "clip"}
     assert said in (world / "run/report.html").read_text()
+    judges.extractor = Patches()
     assert bench(*WORDS) == 0
     expected = [row for row in victims.outcome(undisturbed)["numbers"] if row[0] != "mine-1step"]
     assert victims.outcome(world)["numbers"] == expected
 
 
-def test_a_metric_that_fails_on_the_whole(
-    bench: Bench, world: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    evaluate = victims.Brightness.evaluate
+class Diverging(Brightness):
+    """Fails on features that it was given whole."""
 
-    def failing(self: victims.Brightness, *arguments: Any) -> Any:
-        if self.name == "fid":
-            raise np.linalg.LinAlgError("did not converge")
-        return evaluate(self, *arguments)
+    def evaluate(self, *arguments: Any) -> Any:
+        raise np.linalg.LinAlgError("did not converge")
 
-    monkeypatch.setattr(victims.Brightness, "evaluate", failing)
+
+def test_a_metric_that_fails_on_the_whole(bench: Bench, world: Path, judges: Judges) -> None:
+    judges.metrics["fid"] = Diverging("fid")
     assert bench(*WORDS) == 4
     found = result(world)
     assert found["ledger"]["not_scored"] == [
@@ -111,7 +108,7 @@ def test_latents_that_are_not_finite(
 
 
 def test_a_clock_that_goes_backwards(
-    bench: Bench, world: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, world: Path, judges: Judges, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the time of day nor that of files decides what is made: nothing is made again."""
     assert bench(*WORDS) == 0
@@ -122,12 +119,12 @@ def test_a_clock_that_goes_backwards(
     for number, path in enumerate(sorted((world / "runs").rglob("*"))):
         os.utime(path, (now + 10**7 - number, now + 10**7 - number))
     monkeypatch.setattr("bench.run.worker.draw_batch", None)
-    monkeypatch.setattr("bench.metrics.extractor", lambda name, device: Unused())
+    judges.extractor = Unused()
     assert bench(*WORDS) == 0
     assert victims.outcome(world) == before
 
 
-class Unused(victims.Patches):
+class Unused(Patches):
     """Must not be called."""
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Any:

@@ -13,17 +13,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from bench.metrics.base import Features
-from bench.statistics.result import Result, mean_result
+from tests.support.judges import Judges
 
 PRELOADED = (
     "bench.run.run", "bench.run.worker", "bench.contestants.source", "bench.contestants.pipelines",
@@ -62,37 +59,6 @@ options: {{guidance: 3.0, points: 40, rank: 4, distance: huber, target: student}
 """
 
 
-@dataclass(frozen=True)
-class Patches:
-    """A 4x4 thumbnail as features."""
-
-    name: str = "patches"
-    identity: str = "patches/1"
-    partial: bool = False
-
-    def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
-        small = np.asarray(images, np.float32).reshape(len(images), 4, 16, 4, 16, 3)
-        return small.mean(axis=(2, 4)).reshape(len(images), -1) / 255
-
-
-@dataclass(frozen=True)
-class Brightness:
-    """The mean of the features: a metric without a network."""
-
-    name: str
-    extractor: str = "patches"
-    higher_is_better: bool = True
-    identity: str = "brightness/1"
-
-    def trained_on(self, method: str) -> str:
-        return "no"
-
-    def evaluate(
-        self, features: Features, prompts: Sequence[str], clusters: Sequence[int]
-    ) -> Result:
-        return mean_result(features.mean(axis=1).astype(np.float64), clusters)
-
-
 def furnish(folder: Path, base: Path, lora: Path) -> None:
     """tiny.yaml and mini.yaml, on a tiny base."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,14 +66,14 @@ def furnish(folder: Path, base: Path, lora: Path) -> None:
     (folder / "mini.yaml").write_text(RECIPE.format(base=base))
 
 
-def cheap_judges(patch: Any = setattr) -> None:
+def cheap_judges(patch: Callable[[Any, str, Any], None] = setattr) -> Judges:
     """Metrics without networks, and slices of 10."""
-    from bench import metrics
     from bench.results import keys
 
-    patch(metrics, "metric", lambda name, settings, published: Brightness(name))
-    patch(metrics, "extractor", lambda name, device: Patches())
+    judges = Judges()
+    judges.install(patch)
     patch(keys, "SLICE", 10)
+    return judges
 
 
 def suite_words(words: Sequence[str]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from tests.real.brightness import Judge
+from tests.support.judges import Judges
 
 SIZE = 64
 
@@ -169,9 +169,7 @@ def sd15_lora(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, in which every metric is `brightness.Judge`."""
+def judged(judges: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, in which every metric is a cheap one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("bench.metrics.metric", lambda *words, **settings: Judge())
-    monkeypatch.setattr("bench.metrics.extractor", lambda *words: Judge())
     return tmp_path

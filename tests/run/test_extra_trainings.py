@@ -17,6 +17,7 @@ from bench.metrics.frechet import FrechetDistance
 from bench.metrics.references import Reference
 from bench.results.entries import read_entry
 from bench.run import extra_trainings
+from tests.support.judges import Judges
 
 Bench = Callable[..., int]
 SUITE = """
@@ -51,16 +52,13 @@ def trained(
     bench: Bench,
     world: Path,
     tiny_lora: Path,
-    brightness: Callable[[str], Any],
+    judges: Judges,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
     """The suite, with three trainings of either method; the kept ones lie in `kept`."""
     drawn = np.random.default_rng(0).random((60, 48))
-    fid = FrechetDistance(Reference.of(drawn, name="real", extractor="patches/1"), "patches")
-    monkeypatch.setattr(
-        "bench.metrics.metric",
-        lambda name, settings, published: fid if name == "fid" else brightness(name),
-    )
+    real = Reference.of(drawn, name="real", extractor="patches/1")
+    judges.metrics["fid"] = FrechetDistance(real, "patches")
     monkeypatch.setattr(extra_trainings, "FOLDER", world / "kept")
     (world / "tiny.yaml").write_text(SUITE)
     for name in ("tcd", "lcm"):

@@ -13,6 +13,7 @@ from bench import cli
 from bench.errors import UsageError
 from bench.metrics.diversity import Diversity
 from bench.results.entries import read_entry
+from tests.support.judges import Judges
 
 Bench = Callable[..., int]
 SUITE = """
@@ -29,13 +30,8 @@ contestants:
 
 
 @pytest.fixture
-def repeating(
-    bench: Bench, world: Path, brightness: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> Bench:
-    made = {"diversity": Diversity("patches/1", "patches")}
-    monkeypatch.setattr(
-        "bench.metrics.metric", lambda name, settings, published: made.get(name, brightness(name))
-    )
+def repeating(bench: Bench, world: Path, judges: Judges) -> Bench:
+    judges.metrics["diversity"] = Diversity("patches/1", "patches")
     (world / "tiny.yaml").write_text(SUITE)
     return bench
 

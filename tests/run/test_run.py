@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from PIL import Image
 
 from bench.results.entries import read_entry
 from bench.run import worker
+from tests.support.outcomes import pixels
 
 Bench = Callable[..., int]
 
@@ -22,13 +22,6 @@ Bench = Callable[..., int]
 def result(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found
-
-
-def pixels(cache: Path) -> dict[str, str]:
-    """Hash of the images of every slice in a cache."""
-    paths = sorted((cache / "images").rglob("*.safetensors"))
-    return {p.stem: hashlib.sha256(read_entry(p).arrays["images"].tobytes()).hexdigest()
-            for p in paths}  # fmt: skip
 
 
 def test_a_run_leaves_a_result_and_a_report(bench: Bench, world: Path) -> None:

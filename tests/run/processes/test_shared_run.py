@@ -14,7 +14,7 @@ import pytest
 from bench.cli import main
 from bench.errors import UsageError
 from bench.run import processes, worker
-from tests.run.processes.conftest import images, metrics, pixels
+from tests.support.outcomes import images, metrics, pixels
 
 Together = Callable[..., list[int | None]]
 
