@@ -164,13 +164,12 @@ def _refused(done: Completed, said: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_progress_before_the_first_image_has_no_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_before_the_first_image_has_no_rate() -> None:
     """A process among several may pass slices by, or only score them, for longer than a line
     waits."""
-    monkeypatch.setattr(progress, "EVERY", 0.0)
     said = io.StringIO()
     out = Console(file=said, width=120)
-    with progress.Reporter(out).bar("lcm-1step", 20) as advance:
+    with progress.Reporter(out, every=0.0).bar("lcm-1step", 20) as advance:
         advance(0)
         advance(20)
     assert said.getvalue().count("\n") == 1 and "20/20 images" in said.getvalue()

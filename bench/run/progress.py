@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-EVERY = 10.0  # seconds between plain lines
 Advance = Callable[[int], None]
 
 
@@ -20,10 +19,13 @@ def console() -> Console:
 
 
 class Reporter:
-    """Progress of a run: `bar` gives a function to call with each number of images done."""
+    """Progress of a run: `bar` gives a function to call with each number of images done.
 
-    def __init__(self, out: Console) -> None:
-        self.out = out
+    every: seconds between plain lines, where there is no terminal.
+    """
+
+    def __init__(self, out: Console, every: float = 10.0) -> None:
+        self.out, self.every = out, every
         self._bars: Progress | None = None
 
     @contextmanager
@@ -46,7 +48,7 @@ class Reporter:
         elif self._bars is not None:
             yield self._drawn(name, total)
         else:
-            yield _Lines(self.out, name, total)
+            yield _Lines(self.out, name, total, self.every)
 
     def _drawn(self, name: str, total: int) -> Advance:
         bars, began = self._bars, time.monotonic()
@@ -62,16 +64,16 @@ class Reporter:
 
 
 class _Lines:
-    """A plain line every ten seconds and one at the end, for logs."""
+    """A plain line every so many seconds and one at the end, for logs."""
 
-    def __init__(self, out: Console, name: str, total: int) -> None:
-        self.out, self.name, self.total = out, name, total
+    def __init__(self, out: Console, name: str, total: int, every: float) -> None:
+        self.out, self.name, self.total, self.every = out, name, total, every
         self.done, self.began, self.said = 0, time.monotonic(), time.monotonic()
 
     def __call__(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if self.done == 0 or (now - self.said < EVERY and self.done < self.total):
+        if self.done == 0 or (now - self.said < self.every and self.done < self.total):
             return  # there is no rate before the first image, of a process that only scores
         self.said = now
         rate = self.done / max(1e-9, now - self.began)

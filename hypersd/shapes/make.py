@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
 from hypersd import __main__ as command
@@ -70,21 +71,28 @@ def _named(value: Any, key: str = "") -> Iterator[Step]:
             yield "ship", value
 
 
+def follow(
+    steps: Sequence[Step],
+    train: Callable[[list[str]], int] = command.main,
+    ship: Callable[[str], Path] = ship,
+) -> int:
+    """Print the steps and do them; 0, or the exit code of the first training that failed."""
+    print("\n".join(f"{kind} {name}" for kind, name in steps), flush=True)
+    for kind, name in steps:
+        if kind == "ship":
+            print(ship(name), flush=True)
+        elif code := train([f"recipe={name}"]):
+            return code
+    return 0
+
+
 def main(names: list[str]) -> int:
     """Print the order and do it; 0 when done, 2 for what the user must change."""
     try:
-        steps = order(names or NAMES)
-        print("\n".join(f"{kind} {name}" for kind, name in steps), flush=True)
-        for kind, name in steps:
-            if kind == "train":
-                if code := command.main([f"recipe={name}"]):
-                    return code
-            else:
-                print(ship(name), flush=True)
+        return follow(order(names or NAMES))
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

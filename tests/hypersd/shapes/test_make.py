@@ -40,21 +40,36 @@ def test_a_training_comes_after_the_weights_that_it_loads() -> None:
 
 
 def test_it_trains_and_ships_in_that_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     did: list[str] = []
-    monkeypatch.setattr(make.command, "main", lambda words: did.extend(words))
-    monkeypatch.setattr(make, "ship", lambda name: did.append(name) or tmp_path)
-    assert make.main(["clip"]) == 0
+
+    def train(words: list[str]) -> int:
+        did.extend(words)
+        return 0
+
+    def ship(name: str) -> Path:
+        did.append(name)
+        return tmp_path
+
+    assert make.follow(make.order(["clip"]), train, ship) == 0
     trained = ["shapes_clip", "shapes_clip_longer", "shapes_clip_reading"]
     assert did == [*(f"recipe={name}" for name in trained), "clip"]
     assert capsys.readouterr().out.startswith("train shapes_clip\ntrain shapes_clip_longer\n")
 
 
-def test_a_training_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(make.command, "main", lambda words: 2)
-    monkeypatch.setattr(make, "ship", None)
-    assert make.main(["clip"]) == 2
+def test_a_training_that_fails_ends_it() -> None:
+    done: list[str] = []
+
+    def train(words: list[str]) -> int:
+        done.extend(words)
+        return 2
+
+    def ship(name: str) -> Path:
+        raise AssertionError(f"{name} is shipped without its training")
+
+    assert make.follow(make.order(["clip"]), train, ship) == 2
+    assert done == ["recipe=shapes_clip"]
 
 
 def test_unknown_weights_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
