@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,8 +36,11 @@ def one_thread() -> None:
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A StableDiffusionPipeline folder with random weights: 64 px, latents 4x16x16."""
     import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
     from diffusers import UNet2DConditionModel as UNet
+    from transformers import CLIPTextModel
+
+    from tests.support import models
 
     folder = tmp_path_factory.mktemp("models") / "tiny_base"
     tokenizer = _tokenizer(tmp_path_factory.mktemp("tokenizer"))
@@ -52,16 +56,8 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
             attention_head_dim=8,
             cross_attention_dim=32,
         )
-        vae = AutoencoderKL(
-            block_out_channels=(16, 16, 16),
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            norm_num_groups=8,
-            latent_channels=4,
-            sample_size=64,
-            scaling_factor=0.5,
-        )
-        text_encoder = _text_encoder(tokenizer)
+        vae = models.vae(16, 3, scaling_factor=0.5)
+        text_encoder = models.text_encoder(CLIPTextModel, tokenizer, 32, layers=1, heads=4)
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
@@ -87,26 +83,18 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_lora(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with pytorch_lora_weights.safetensors: rank 4, random, of the tiny base."""
-    import torch
     from diffusers import StableDiffusionPipeline
     from diffusers import UNet2DConditionModel as UNet
-    from peft import LoraConfig
-    from peft.utils import get_peft_model_state_dict
+
+    from tests.support.models import random_lora
 
     folder = tmp_path_factory.mktemp("models") / "tiny_lora"
     unet = UNet.from_pretrained(tiny_base, subfolder="unet")
-    targets = ["to_q", "to_k", "to_v", "to_out.0"]
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=targets))
-        for name, parameter in unet.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
-    StableDiffusionPipeline.save_lora_weights(folder, get_peft_model_state_dict(unet))
+    StableDiffusionPipeline.save_lora_weights(folder, random_lora(unet, seed=1, std=0.3))
     return folder
 
 
-def _tokenizer(folder: Path):  # type: ignore[no-untyped-def]
+def _tokenizer(folder: Path) -> Any:
     """A CLIPTokenizer whose vocabulary was learned from 2,000 captions of the world."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import CLIPTokenizer
@@ -128,21 +116,3 @@ def _tokenizer(folder: Path):  # type: ignore[no-untyped-def]
     bpe.model.save(str(folder))
     vocab, merges = str(folder / "vocab.json"), str(folder / "merges.txt")
     return CLIPTokenizer(vocab, merges, model_max_length=TEXT_LENGTH)
-
-
-def _text_encoder(tokenizer):  # type: ignore[no-untyped-def]
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        projection_dim=32,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        max_position_embeddings=TEXT_LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return CLIPTextModel(config).eval()

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import (
-    AutoencoderKL,
     DDIMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
@@ -21,16 +20,16 @@ from diffusers import (
 )
 from PIL import Image
 from transformers import (
-    CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
 )
 
 from tests.hypersd.gaussians import SCALED_LINEAR
+from tests.support import models
 
 WORDS = "a red blue green bird boat house tree on the water under sky with two small large"
-LENGTH = 12
+LENGTH, WIDTH = 12, 16  # tokens, width of a text encoder
 
 
 def make_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -45,22 +44,9 @@ def make_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer(str(vocab), str(merges), model_max_length=LENGTH)
 
 
-def _text(tokenizer: CLIPTokenizer, width: int, kind: Any) -> Any:
-    return kind(CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=32, projection_dim=width,
-        num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )).eval()  # fmt: skip
-
-
 def _parts(folder: Path) -> dict[str, Any]:
     tokenizer = make_tokenizer(folder / "words")
-    vae = AutoencoderKL(
-        block_out_channels=(8,) * 4, down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4, norm_num_groups=4, latent_channels=4,
-        sample_size=64, layers_per_block=1,
-    )  # fmt: skip
+    vae = models.vae(8, 4)
     scheduler = DDIMScheduler(**SCALED_LINEAR, clip_sample=False, set_alpha_to_one=False)
     return {"vae": vae, "tokenizer": tokenizer, "scheduler": scheduler}
 
@@ -74,9 +60,9 @@ def make_sd15(folder: Path) -> Path:
             sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
             down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-            attention_head_dim=8, cross_attention_dim=16,
+            attention_head_dim=8, cross_attention_dim=WIDTH,
         )  # fmt: skip
-        text = _text(parts["tokenizer"], 16, CLIPTextModel)
+        text = models.text_encoder(CLIPTextModel, parts["tokenizer"], WIDTH)
     StableDiffusionPipeline(
         **parts, unet=unet, text_encoder=text, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False,
@@ -89,16 +75,9 @@ def make_sdxl(folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         parts = _parts(folder)
-        unet = UNet2DConditionModel(
-            sample_size=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-            attention_head_dim=(2, 4), transformer_layers_per_block=(1, 2),
-            use_linear_projection=True, cross_attention_dim=32, addition_embed_type="text_time",
-            addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 16,
-        )  # fmt: skip
-        first = _text(parts["tokenizer"], 16, CLIPTextModel)
-        second = _text(parts["tokenizer"], 16, CLIPTextModelWithProjection)
+        unet = models.sdxl_unet(8, WIDTH, WIDTH)
+        first = models.text_encoder(CLIPTextModel, parts["tokenizer"], WIDTH)
+        second = models.text_encoder(CLIPTextModelWithProjection, parts["tokenizer"], WIDTH)
     StableDiffusionXLPipeline(
         **parts, unet=unet, text_encoder=first, text_encoder_2=second,
         tokenizer_2=parts["tokenizer"], force_zeros_for_empty_prompt=True,
