@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.results.summary import Contestant, MetricValue, SecondsPerImage, Summary, Training
+from bench.results.summary import Contestant, MetricValue, Summary, Training
 from bench.statistics.comparisons import Scored, compare
-from bench.statistics.result import Result, mean_result, share_result
+from bench.statistics.result import Result
 from hypersd.shapes import captions, render, scenes
 from tests.report import synthetic
 
 N = 300
-METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
 QUALITY = {"lcm": 0.35, "tcd": 0.45, "tscd": 0.6, "teacher": 0.9, "real": 1.0,
            "vae_round_trip": 0.95, "shuffled_captions": 0.1, "mine": 0.3}  # fmt: skip
 
@@ -26,13 +25,11 @@ QUALITY = {"lcm": 0.35, "tcd": 0.45, "tscd": 0.6, "teacher": 0.9, "real": 1.0,
 def contestant(name: str, method: str, steps: int | None, shipped: bool = False) -> Contestant:
     """A line of the result without metrics; anchors and shipped rows have no speed."""
     distilled = method in ("lcm", "tcd", "tscd")
-    per_image = 0.004 + 0.0042 * (steps or 0)
-    speed = SecondsPerImage(16, per_image, 1.2 * per_image, 0.0005, per_image - 0.0038, 0.0033)
     training = Training(24_000, 72_000, 24_000, 604.0, "2 CPU cores") if distilled else None
-    timed = steps is not None
     return Contestant(
         name, method, steps, steps, f"{method}-0123456789abcdef", N, [0], "Apache-2.0",
-        speed if timed else None, 731 * 2**20 if timed else None, training, {}, shipped,
+        None if steps is None else synthetic.speed(steps),
+        None if steps is None else synthetic.MEMORY, training, {}, shipped,
     )  # fmt: skip
 
 
@@ -41,26 +38,13 @@ def scored(entry: Contestant) -> Scored:
     quality = QUALITY.get(entry.method, 0.3) + 0.06 * np.log2(entry.steps or 1)
     shared, own = np.random.default_rng(7), np.random.default_rng(len(entry.name))
     results: dict[str, Result] = {}
-    for metric in METRICS:
+    for metric in synthetic.METRICS:
         noise = shared.normal(size=N) + 0.6 * own.normal(size=N)
-        if metric.startswith("fid"):
-            results[metric] = distance(90 * (1.05 - quality) ** 2, noise)
-        elif metric == "faithful":
-            right = (0.3 * noise + quality > 0.35).astype(float)
-            parts = {"shape": 0.5 + quality / 2, "colour": 0.8, "relation": 0.4 + quality / 3}
-            results[metric] = replace(share_result(right, range(N)), parts=parts)
-        else:
-            results[metric] = mean_result(20 + 8 * quality + 1.5 * noise, range(N))
+        results[metric] = synthetic.result(metric, quality, noise)
+    parts = {"shape": 0.5 + quality / 2, "colour": 0.8, "relation": 0.4 + quality / 3}
+    results["faithful"] = replace(results["faithful"], parts=parts)
     values = {m: value(m, r, entry.method) for m, r in results.items()}
     return Scored(replace(entry, metrics=values), results)
-
-
-def distance(middle: float, noise: np.ndarray) -> Result:
-    """A Frechet-like result with the influence of every prompt."""
-    influence = noise * (0.4 + middle / 4)
-    reach = 1.96 * influence.std() / N**0.5
-    low, high = max(0.0, middle - reach), middle + reach
-    return Result(middle, low, high, N, np.arange(N), None, influence, "expected value at this N")
 
 
 def value(metric: str, result: Result, method: str) -> MetricValue:

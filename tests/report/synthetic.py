@@ -27,17 +27,22 @@ METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
 ROWS = (("lcm", 1), ("tcd", 1), ("tscd", 1), ("lcm", 4), ("tcd", 4), ("tscd", 4), ("hyper_sd", 4),
         ("teacher", 25))  # fmt: skip
 DISTINCT = 100  # pictures of a contestant; further prompts link to them
+MEMORY = 731 * 2**20
 QUALITY = {"lcm": 0.35, "tcd": 0.45, "tscd": 0.5, "hyper_sd": 0.6, "teacher": 0.8}
 
 
 def contestant(method: str, steps: int, prompts: int) -> Contestant:
     """A row without metrics."""
-    seconds = 0.004 + 0.0042 * steps
-    speed = SecondsPerImage(16, seconds, 1.2 * seconds, 0.0005, seconds - 0.0038, 0.0033)
     return Contestant(
         f"{method}-{steps}step", method, steps, steps, f"{method}-{steps}", prompts, [0],
-        "Apache-2.0", speed, 731 * 2**20,
+        "Apache-2.0", speed(steps), MEMORY,
     )  # fmt: skip
+
+
+def speed(steps: int) -> SecondsPerImage:
+    """Seconds that grow with the steps."""
+    seconds = 0.004 + 0.0042 * steps
+    return SecondsPerImage(16, seconds, 1.2 * seconds, 0.0005, seconds - 0.0038, 0.0033)
 
 
 def scored(entry: Contestant, prompts: int, seed: int = 0) -> Scored:
@@ -46,7 +51,7 @@ def scored(entry: Contestant, prompts: int, seed: int = 0) -> Scored:
     hard = np.random.default_rng(seed).normal(size=(len(METRICS), prompts))
     own = np.random.default_rng(list(entry.name.encode())).normal(size=hard.shape)
     results = {
-        metric: _result(metric, quality, hard[i] + 0.6 * own[i]) for i, metric in enumerate(METRICS)
+        metric: result(metric, quality, hard[i] + 0.6 * own[i]) for i, metric in enumerate(METRICS)
     }
     values = {
         name: MetricValue(
@@ -58,7 +63,8 @@ def scored(entry: Contestant, prompts: int, seed: int = 0) -> Scored:
     return Scored(replace(entry, metrics=values), results)
 
 
-def _result(metric: str, quality: float, noise: Array) -> Result:
+def result(metric: str, quality: float, noise: Array) -> Result:
+    """A metric's result where each prompt adds its noise; a distance has their influence."""
     n = len(noise)
     if metric.startswith("fid"):
         middle = 90 * (1.05 - quality) ** 2
