@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from torch import nn
 from hypersd import card, checkpoint, logbook, loop
 from hypersd import recipe as recipes
 from hypersd.errors import UsageError
+from hypersd.methods import METHODS
 from hypersd.recipe import Recipe
 
 RECIPE = Recipe(
@@ -24,12 +27,18 @@ RECIPE = Recipe(
 
 
 class Line(loop.Task):
-    """Fit y = 3x + 1 from noisy points."""
+    """Fit y = 3x + 1 from noisy points.
+
+    made: every one since a test began.  stop_at: the step before which all of them are stopped.
+    """
+
+    made: ClassVar[list[Line]] = []
+    stop_at: ClassVar[int | None] = None
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.model = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
         self.modules = {"model": self.model}
-        self.stop_at: int | None = None
+        self.made.append(self)
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": self.model.parameters()}]
@@ -52,45 +61,54 @@ class Line(loop.Task):
         return {"parameters": 25}
 
 
+class Diverging(Line):
+    """Its loss is not a number."""
+
+    def loss(self, step: int, rng: torch.Generator) -> tuple[torch.Tensor, dict[str, float]]:
+        return torch.tensor(float("nan"), requires_grad=True), {}
+
+
 @pytest.fixture
-def tasks(monkeypatch):
-    made: list[Line] = []
-
-    def build(recipe: Recipe, device: torch.device) -> Line:
-        made.append(Line(recipe, device))
-        return made[-1]
-
-    monkeypatch.setattr(loop, "build", build)
-    return made
+def tasks(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
+    """All that were built of this test's recipes."""
+    monkeypatch.setitem(METHODS, "line", f"{__name__}:Line")
+    Line.made.clear()
+    return Line.made
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return torch.load(folder / "model.pt", weights_only=True)
 
 
-def interrupted(tmp_path: Path, monkeypatch, at: int) -> Path:
-    """A training that is stopped before step `at` and then started again."""
-    real = Line.__init__
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            Line, "__init__", lambda self, *a: (real(self, *a), setattr(self, "stop_at", at))[0]
-        )
+@contextmanager
+def stopped_before(step: int) -> Iterator[None]:
+    """Trainings that get so far are stopped."""
+    Line.stop_at = step
+    try:
         with pytest.raises(KeyboardInterrupt):
-            loop.train(RECIPE, tmp_path / "stopped")
+            yield
+    finally:
+        Line.stop_at = None
+
+
+def interrupted(tmp_path: Path, at: int) -> Path:
+    """A training that is stopped before step `at` and then started again."""
+    with stopped_before(at):
+        loop.train(RECIPE, tmp_path / "stopped")
     return loop.train(RECIPE, tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("at", [2, 5, 7, 11])
-def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, monkeypatch, tasks, at):
+def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, tasks, at):
     whole = weights(loop.train(RECIPE, tmp_path / "whole"))
-    again = weights(interrupted(tmp_path, monkeypatch, at))
+    again = weights(interrupted(tmp_path, at))
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 def test_a_resumed_log_has_every_step_once(tmp_path, monkeypatch, tasks):
     """Stopped at 7 with a checkpoint of 5: steps 6 and 7 are trained, and logged, again."""
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
-    interrupted(tmp_path, monkeypatch, 7)
+    interrupted(tmp_path, 7)
     lines = (tmp_path / "stopped/train.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(1, 13))
 
@@ -111,20 +129,11 @@ def test_finished_training_is_not_trained_again(tmp_path, tasks):
         loop.train(replace(RECIPE, lr=0.01), tmp_path / "a")
 
 
-def test_checkpoint_of_another_recipe_is_refused(tmp_path, monkeypatch, tasks):
-    with pytest.raises(KeyboardInterrupt):
-        tasks_stop(monkeypatch, 7, lambda: loop.train(RECIPE, tmp_path / "a"))
+def test_checkpoint_of_another_recipe_is_refused(tmp_path, tasks):
+    with stopped_before(7):
+        loop.train(RECIPE, tmp_path / "a")
     with pytest.raises(UsageError, match="another recipe"):
         loop.train(replace(RECIPE, lr=0.01), tmp_path / "a")
-
-
-def tasks_stop(monkeypatch, at: int, run: Any) -> None:
-    real = Line.__init__
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            Line, "__init__", lambda self, *a: (real(self, *a), setattr(self, "stop_at", at))[0]
-        )
-        run()
 
 
 def test_damaged_checkpoint_is_passed_over_for_an_older(tmp_path, capsys):
@@ -150,9 +159,8 @@ def test_clipping_clips_and_logs_the_norm(tmp_path, tasks):
     assert float(torch.stack(norms).norm()) == pytest.approx(1e-6, rel=1e-3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, tasks, monkeypatch):
-    nan = (torch.tensor(float("nan"), requires_grad=True), {})
-    monkeypatch.setattr(Line, "loss", lambda self, step, rng: nan)
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "line", f"{__name__}:Diverging")
     with pytest.raises(UsageError, match="step 0: the loss is nan"):
         loop.train(RECIPE, tmp_path / "a")
 
