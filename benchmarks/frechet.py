@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 from bench.metrics.frechet import distance, frechet
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from benchmarks.measure import Row, publish, seconds
 
 REFERENCE = 50_000
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> None:
     dimension = int(given.get("dimension", 2048))
     sizes = [int(n) for n in given.get("n", "5000,50000").split(",")]
     other = features(REFERENCE, dimension, seed=1)
-    reference = Reference.of(other, name="synthetic", extractor="synthetic")
+    reference = ReferenceStatistics.of(other, name="synthetic", extractor="synthetic")
     began = time.perf_counter()
     root = reference.root
     print(f"the reference's root, once per run: {time.perf_counter() - began:.1f} s")
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> None:
     publish("frechet", rows)
 
 
-def against_peers(x: np.ndarray, reference: Reference) -> list[Row]:
+def against_peers(x: np.ndarray, reference: ReferenceStatistics) -> list[Row]:
     """The distance beside every peer's; then what its standard error adds, which no peer has."""
     ours, value = seconds(lambda: distance(x, reference), 3)
     whole, _ = seconds(lambda: frechet(x, reference), 3)

@@ -29,7 +29,7 @@ from torch import Tensor
 from hypersd.base import Base
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
-from hypersd.sources import Source, find
+from hypersd.sources import PictureSource, find
 
 SHARD = 64
 DAMAGED = 0.01  # share of damaged pictures that stops the run
@@ -48,7 +48,7 @@ class Picture:
 class Reading:
     """The good pictures of a source; the others are counted, and named in a log."""
 
-    source: Source
+    source: PictureSource
     size: int
     log: Path
     seen: int = 0
@@ -167,7 +167,7 @@ def _size(data: Mapping[str, Any], base: Base) -> int:
     return int(size)
 
 
-def _encode(source: Source, size: int, n: int | None, base: Base, folder: Path) -> None:
+def _encode(source: PictureSource, size: int, n: int | None, base: Base, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     reading = Reading(source, size, folder / "damaged.log")

@@ -22,7 +22,7 @@ COMMON = ("n", "size")
 
 
 @dataclass(frozen=True)
-class Sample:
+class CaptionedPicture:
     """One picture as it is stored, and its caption or None."""
 
     name: str
@@ -31,15 +31,15 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureSource:
     """where: for messages.  stamp: changes when the data does.  samples: reads from the start."""
 
     where: str
     stamp: str
-    samples: Callable[[], Iterator[Sample]]
+    samples: Callable[[], Iterator[CaptionedPicture]]
 
 
-def find(data: Mapping[str, Any]) -> Source:
+def find(data: Mapping[str, Any]) -> PictureSource:
     """The source of a recipe's `data`: {folder: DIR}, {webdataset: "DIR/*.tar"} or {dataset: NAME,
     split, image, caption}, beside `n` and `size`.
 
@@ -60,7 +60,7 @@ def find(data: Mapping[str, Any]) -> Source:
     return make(data)
 
 
-def _folder(data: Mapping[str, Any]) -> Source:
+def _folder(data: Mapping[str, Any]) -> PictureSource:
     """Pictures of a folder and those below it, captions in NAME.txt or in metadata.jsonl
     ({"file_name", "text"} a line, as in Hugging Face's image folders)."""
     folder = Path(data["folder"])
@@ -71,13 +71,13 @@ def _folder(data: Mapping[str, Any]) -> Source:
         )
     known = _metadata(folder / "metadata.jsonl")
 
-    def samples() -> Iterator[Sample]:
+    def samples() -> Iterator[CaptionedPicture]:
         for path in paths:
             name = path.relative_to(folder).as_posix()
-            yield Sample(name, path.read_bytes(), known.get(name) or _beside(path))
+            yield CaptionedPicture(name, path.read_bytes(), known.get(name) or _beside(path))
 
     stamp = json.dumps([[str(p.relative_to(folder)), p.stat().st_size] for p in paths])
-    return Source(f"data.folder={data['folder']}", stamp, samples)
+    return PictureSource(f"data.folder={data['folder']}", stamp, samples)
 
 
 def _beside(path: Path) -> str | None:
@@ -95,21 +95,21 @@ def _metadata(path: Path) -> dict[str, str]:
         raise UsageError(f'{path}: {error}; valid: {{"file_name": ..., "text": ...}}') from None
 
 
-def _webdataset(data: Mapping[str, Any]) -> Source:
+def _webdataset(data: Mapping[str, Any]) -> PictureSource:
     """Tar files in webdataset's form: KEY.jpg and KEY.txt (or "caption" in KEY.json), together."""
     paths = [Path(p) for p in sorted(glob.glob(str(data["webdataset"])))]
     if not paths:
         raise UsageError(f"recipe, data.webdataset={data['webdataset']}: no such shards")
 
-    def samples() -> Iterator[Sample]:
+    def samples() -> Iterator[CaptionedPicture]:
         for path in paths:
             yield from _shard(path)
 
     stamp = json.dumps([[path.name, path.stat().st_size] for path in paths])
-    return Source(f"data.webdataset={data['webdataset']}", stamp, samples)
+    return PictureSource(f"data.webdataset={data['webdataset']}", stamp, samples)
 
 
-def _shard(path: Path) -> Iterator[Sample]:
+def _shard(path: Path) -> Iterator[CaptionedPicture]:
     """The samples of one shard: runs of members of one key. A torn shard ends where it is torn."""
     key, parts = "", dict[str, bytes]()
     try:
@@ -125,24 +125,24 @@ def _shard(path: Path) -> Iterator[Sample]:
                 file = shard.extractfile(member)
                 key, parts[f".{suffix.lower()}"] = name, b"" if file is None else file.read()
     except (tarfile.TarError, OSError, EOFError) as error:
-        yield Sample(f"{path.name} ({error})", b"", "")
+        yield CaptionedPicture(f"{path.name} ({error})", b"", "")
         return
     if parts:
         yield _together(key, parts)
 
 
-def _together(key: str, parts: dict[str, bytes]) -> Sample:
+def _together(key: str, parts: dict[str, bytes]) -> CaptionedPicture:
     image = next((parts[s] for s in SUFFIXES if s in parts), b"")
     text = next((parts[s] for s in CAPTIONS if s in parts), None)
     if text is not None:
-        return Sample(key, image, text.decode(errors="replace").strip())
+        return CaptionedPicture(key, image, text.decode(errors="replace").strip())
     try:
-        return Sample(key, image, json.loads(parts[".json"])["caption"])
+        return CaptionedPicture(key, image, json.loads(parts[".json"])["caption"])
     except (KeyError, ValueError, TypeError):
-        return Sample(key, image, None)
+        return CaptionedPicture(key, image, None)
 
 
-def _dataset(data: Mapping[str, Any]) -> Source:
+def _dataset(data: Mapping[str, Any]) -> PictureSource:
     """A Hugging Face dataset, by name or folder, streamed: `image` and `caption` name its columns
     (default: image, text); a caption may be a list, of which the first is taken."""
     try:
@@ -159,15 +159,15 @@ def _dataset(data: Mapping[str, Any]) -> Source:
         line = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(f"recipe, {where}: {line}") from None
 
-    def samples() -> Iterator[Sample]:
+    def samples() -> Iterator[CaptionedPicture]:
         for i, row in enumerate(read):
             text = row.get(caption)
             text = text[0] if isinstance(text, list) and text else text
-            yield Sample(f"{name}[{i}]", _stored(row[image]), text and str(text))
+            yield CaptionedPicture(f"{name}[{i}]", _stored(row[image]), text and str(text))
 
     version = getattr(read.info, "version", None)
     stamp = json.dumps([name, split, image, caption, str(version), read.info.download_checksums])
-    return Source(where, stamp, samples)
+    return PictureSource(where, stamp, samples)
 
 
 def _stored(found: Any) -> bytes:
@@ -178,7 +178,7 @@ def _stored(found: Any) -> bytes:
     return Path(found["path"]).read_bytes() if found.get("path") else b""
 
 
-SOURCES: dict[str, tuple[Callable[[Mapping[str, Any]], Source], tuple[str, ...]]] = {
+SOURCES: dict[str, tuple[Callable[[Mapping[str, Any]], PictureSource], tuple[str, ...]]] = {
     "folder": (_folder, ()),
     "webdataset": (_webdataset, ()),
     "dataset": (_dataset, ("split", "image", "caption")),

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import hub
 from bench.contestants import files
 from bench.errors import UsageError
+from bench.results import hub
 from bench.results.summary import Training
 from bench.suite.contestant import ContestantSettings
 from hypersd.reference import Reference

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.hub import HUB
+from bench.results.hub import HUB
 from bench.results.pictures import image_file, read_picture
 from bench.suite.contestant import ContestantSettings
 from hypersd.hub import NotFetched

@@ -13,10 +13,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench import hub
 from bench.contestants import files
 from bench.errors import UsageError
-from bench.hub import HUB
+from bench.results import hub
+from bench.results.hub import HUB
 from bench.results.keys import digest
 from bench.results.pictures import image_files
 from bench.suite.contestant import ContestantSettings, Row

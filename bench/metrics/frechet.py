@@ -43,7 +43,7 @@ from numpy.typing import ArrayLike
 from bench.metrics import references
 from bench.metrics.base import Features, HeldOut
 from bench.metrics.networks.base import Network
-from bench.metrics.references import Reference, not_noise
+from bench.metrics.references import ReferenceStatistics, not_noise
 from bench.statistics.intervals import influence_by_prompt, quantile_of_normal, standard_error
 from bench.statistics.result import Array, Result
 
@@ -52,7 +52,7 @@ COVERS_INFINITE = "value at infinitely many images, reference fixed"
 GROUPS = 8  # of prompts, left out in turn
 
 
-def frechet(features: ArrayLike, reference: Reference) -> tuple[float, Array]:
+def frechet(features: ArrayLike, reference: ReferenceStatistics) -> tuple[float, Array]:
     """(F, influence of each image on F [N], mean 0), of features [N, d].
 
     One eigendecomposition, of size min(N, rank of the reference).
@@ -65,14 +65,14 @@ def frechet(features: ArrayLike, reference: Reference) -> tuple[float, Array]:
     return _value(lengths.sum(), len(c), shift, reference, trace), influence - influence.mean()
 
 
-def distance(features: ArrayLike, reference: Reference) -> float:
+def distance(features: ArrayLike, reference: ReferenceStatistics) -> float:
     """F alone, as `frechet` has it, in less time."""
     c, shift = _centred(features, reference)
     trace, _ = _root_trace(c, reference.root, shares=False)
     return _value(np.einsum("nd,nd->", c, c), len(c), shift, reference, trace)
 
 
-def _centred(features: ArrayLike, reference: Reference) -> tuple[Array, Array]:
+def _centred(features: ArrayLike, reference: ReferenceStatistics) -> tuple[Array, Array]:
     """Features less their mean, and that mean less the reference's."""
     x = np.asarray(features, np.float64)
     if x.ndim != 2 or len(x) < 2 or x.shape[1] != len(reference.mu):
@@ -81,14 +81,16 @@ def _centred(features: ArrayLike, reference: Reference) -> tuple[Array, Array]:
     return x - mu, mu - reference.mu
 
 
-def _value(squares: float, n: int, shift: Array, reference: Reference, trace: float) -> float:
+def _value(
+    squares: float, n: int, shift: Array, reference: ReferenceStatistics, trace: float
+) -> float:
     """F, not below 0. squares: the sum of all centred features' squares."""
     value = shift @ shift + squares / (n - 1) + np.trace(reference.sigma) - 2 * trace
     return max(0.0, float(value))
 
 
 def at_infinity(
-    features: ArrayLike, reference: Reference, clusters: Sequence[int] | None = None
+    features: ArrayLike, reference: ReferenceStatistics, clusters: Sequence[int] | None = None
 ) -> float:
     """Where F tends to with ever more images: F less its bias c / N, by a grouped jackknife.
 
@@ -150,7 +152,7 @@ class FrechetDistance(HeldOut):
     teacher does; published rankings by the two disagree.
     """
 
-    reference: Reference
+    reference: ReferenceStatistics
     extractor: str = ""
     name: str = "fid"
 

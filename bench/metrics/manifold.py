@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from bench.metrics import references
 from bench.metrics.base import Features, HeldOut
 from bench.metrics.networks.base import Network
-from bench.metrics.references import Sample
+from bench.metrics.references import ReferenceFeatures
 from bench.statistics.intervals import wilson_interval
 from bench.statistics.result import Array, Result, share_result
 
@@ -50,7 +50,7 @@ def _blocks(x: Array, y: Array) -> Iterator[Array]:
 class Precision(HeldOut):
     """reference: of real images.  k: of the nearest neighbour that bounds a ball."""
 
-    reference: Sample
+    reference: ReferenceFeatures
     extractor: str
     k: int = 3
 
@@ -103,7 +103,9 @@ def recall(name: str, network: Network, settings: Mapping[str, str]) -> Recall:
     return Recall(*_given(name, network, settings))
 
 
-def _given(name: str, network: Network, settings: Mapping[str, str]) -> tuple[Sample, str, int]:
+def _given(
+    name: str, network: Network, settings: Mapping[str, str]
+) -> tuple[ReferenceFeatures, str, int]:
     k = settings.get("k", "3")
     reference = references.features(name, network, settings)
     if not k.isdigit() or int(k) < 1:

@@ -25,7 +25,7 @@ from bench.errors import UsageError
 from bench.metrics import references
 from bench.metrics.base import Features, HeldOut
 from bench.metrics.networks.base import Network
-from bench.metrics.references import Sample
+from bench.metrics.references import ReferenceFeatures
 from bench.statistics.intervals import influence_by_prompt, quantile_of_normal, standard_error
 from bench.statistics.result import Array, Result
 
@@ -78,7 +78,7 @@ class Discrepancy(HeldOut):
     """scale * MMD^2 to a reference."""
 
     name: str
-    reference: Sample
+    reference: ReferenceFeatures
     extractor: str
     kernel: str
     biased: bool = False

@@ -34,7 +34,7 @@ REAL = "coco2014_5k"  # the real images where a suite on published networks name
 
 
 @dataclass(frozen=True)
-class Reference:
+class ReferenceStatistics:
     """Mean and covariance of a reference set's features.
 
     name: what the images are.  extractor: identity of the network they were seen through.
@@ -48,7 +48,7 @@ class Reference:
     n: int
 
     @classmethod
-    def of(cls, features: ArrayLike, *, name: str, extractor: str) -> Reference:
+    def of(cls, features: ArrayLike, *, name: str, extractor: str) -> ReferenceStatistics:
         """The statistics of features [n, d]. Raises ValueError for fewer than two images."""
         x = np.asarray(features, np.float64)
         if x.ndim != 2 or len(x) < 2:
@@ -76,7 +76,7 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ReferenceFeatures:
     """features: fp32 [n, d] of the images `name`, seen through the network `extractor`."""
 
     name: str
@@ -90,9 +90,9 @@ class Sample:
         return f"{self.name}:n={len(self.features)}:{digest}"
 
     @cached_property
-    def statistics(self) -> Reference:
+    def statistics(self) -> ReferenceStatistics:
         """Mean and covariance, for a Frechet distance."""
-        return Reference.of(self.features, name=self.name, extractor=self.extractor)
+        return ReferenceStatistics.of(self.features, name=self.name, extractor=self.extractor)
 
     def save(self, path: Path) -> None:
         """Write a safetensors file; its metadata holds name and extractor."""
@@ -107,20 +107,20 @@ def not_noise(values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
 
 def statistics(
     metric: str, network: Network, settings: Mapping[str, str], of: Of = "real"
-) -> Reference:
+) -> ReferenceStatistics:
     """Mean and covariance of a metric's reference: `reference` of its settings, else the usual one.
 
     Raises UsageError where it is missing, damaged, or of another network.
     """
     found = _located(metric, network, settings, of)
-    return found.statistics if isinstance(found, Sample) else found
+    return found.statistics if isinstance(found, ReferenceFeatures) else found
 
 
-def features(metric: str, network: Network, settings: Mapping[str, str]) -> Sample:
+def features(metric: str, network: Network, settings: Mapping[str, str]) -> ReferenceFeatures:
     """The features of a metric's reference. Raises UsageError as `statistics`, and for a file of
     mean and covariance alone."""
     found = _located(metric, network, settings, "real")
-    if isinstance(found, Sample):
+    if isinstance(found, ReferenceFeatures):
         return found
     raise UsageError(f"metric {metric!r}: {found.name} is not readable as reference features, it "
                      "holds their mean and covariance alone")  # fmt: skip
@@ -135,7 +135,7 @@ def path_of(network: Network, name: str) -> Path:
     return places.references() / name / f"{network.label}.safetensors"
 
 
-def read(path: Path) -> Reference | Sample:
+def read(path: Path) -> ReferenceStatistics | ReferenceFeatures:
     """A reference's file; `extractor` is empty where it does not say which network made it.
 
     Raises UsageError for a missing or damaged file.
@@ -145,7 +145,7 @@ def read(path: Path) -> Reference | Sample:
 
 def _located(
     metric: str, network: Network, settings: Mapping[str, str], of: Of
-) -> Reference | Sample:
+) -> ReferenceStatistics | ReferenceFeatures:
     is_worlds = isinstance(network, ShapesNetwork)
     name = settings.get("reference", of if is_worlds or of == "teacher" else REAL)
     given = "/" in name or Path(name).suffix in (".safetensors", ".npz")
@@ -165,7 +165,7 @@ def _located(
     return found
 
 
-def _own(path: Path) -> Reference | Sample:
+def _own(path: Path) -> ReferenceStatistics | ReferenceFeatures:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -174,8 +174,10 @@ def _own(path: Path) -> Reference | Sample:
             held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         name, extractor = about["name"], about["extractor"]
         if "features" in held and held["features"].ndim == 2:
-            return Sample(name, extractor, held["features"].astype(np.float32))
-        return _checked(Reference(name, extractor, held["mu"], held["sigma"], int(about["n"])))
+            return ReferenceFeatures(name, extractor, held["features"].astype(np.float32))
+        return _checked(
+            ReferenceStatistics(name, extractor, held["mu"], held["sigma"], int(about["n"]))
+        )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise UsageError(
             f"{path}: not readable as a reference ({brief(error, 120)}); expected safetensors with "
@@ -183,17 +185,17 @@ def _own(path: Path) -> Reference | Sample:
         ) from None
 
 
-def _of_others(path: Path) -> Reference:
+def _of_others(path: Path) -> ReferenceStatistics:
     try:
         with np.load(path) as held:
             mu, sigma = (np.asarray(held[key], np.float64) for key in ("mu", "sigma"))
-        return _checked(Reference(path.name, "", mu, sigma, 0))
+        return _checked(ReferenceStatistics(path.name, "", mu, sigma, 0))
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
         why = brief(error, 120)
         raise UsageError(f"{path}: no statistics with mu [d] and sigma [d, d] ({why})") from None
 
 
-def _checked(found: Reference) -> Reference:
+def _checked(found: ReferenceStatistics) -> ReferenceStatistics:
     """Raises ValueError where mean and covariance do not fit each other."""
     mu, sigma = found.mu, found.sigma
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or mu.dtype != np.float64:

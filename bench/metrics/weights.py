@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
-from bench.hub import HUB
+from bench.results.hub import HUB
 from hypersd import hub
 from hypersd.reference import SCHEME, Reference, reference
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench import hub
 from bench.contestants import files
+from bench.results import hub
 from bench.suite.suite import Suite
 
 # Of the world, on two CPU cores.

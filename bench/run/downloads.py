@@ -13,11 +13,11 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import hub
 from bench.contestants import files
 from bench.errors import UsageError
-from bench.hub import HUB
 from bench.metrics.weights import NotHere
+from bench.results import hub
+from bench.results.hub import HUB
 from bench.run.hardware import GB
 from bench.run.metric_identities import Evaluator, metric_of
 from bench.suite.contestant import ContestantSettings

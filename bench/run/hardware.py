@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import hub
 from bench.contestants import files
+from bench.results import hub
 from bench.suite.contestant import ContestantSettings
 
 UNET_BYTES = 800  # of activations per pixel and network evaluation at fp16; SDXL, rough

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from bench import hub, metrics
+from bench import metrics
 from bench.contestants import identity
 from bench.contestants.identity import Hashes
 from bench.errors import UsageError
 from bench.metrics import Metric
 from bench.metrics.weights import NotHere
+from bench.results import hub
 from bench.results.keys import digest
 from bench.statistics.metrics import spec
 from bench.suite.prompts import PromptSet

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bench.errors import UsageError, nearest
 from bench.metrics import Network, extractor, network_of
-from bench.metrics.references import Sample, path_of
+from bench.metrics.references import ReferenceFeatures, path_of
 from bench.results.pictures import IMAGE_SUFFIXES
 from bench.statistics.metrics import METRICS
 from bench.suite import protocols
@@ -56,7 +56,7 @@ def write(name: str, paths: Sequence[Path], network: Network, device: str) -> Pa
     shown = track(paths, f"{name}, {network.label}")
     features = np.concatenate([seen_by(picture, [""]) for picture in _pictures(shown)])
     path = path_of(network, name)
-    Sample(name, network.identity, features).save(path)
+    ReferenceFeatures(name, network.identity, features).save(path)
     return path
 
 

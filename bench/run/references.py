@@ -51,7 +51,7 @@ def teacher(count: int) -> Iterator[Batch]:
 def main(names: list[str]) -> None:
     """Write `reference/<name>.safetensors` among the shipped weights."""
     from bench.metrics import extractor
-    from bench.metrics.references import Reference, path_of
+    from bench.metrics.references import ReferenceStatistics, path_of
 
     seen_by = extractor("shapes_features", "cpu")
     for name in names or list(COUNTS):
@@ -59,7 +59,7 @@ def main(names: list[str]) -> None:
         shown = track(batches, f"reference {name}", total=COUNTS[name] // BATCH)
         features = np.concatenate([seen_by(*batch) for batch in shown])
         path = path_of(seen_by.network, name)
-        Reference.of(features, name=name, extractor=seen_by.identity).save(path)
+        ReferenceStatistics.of(features, name=name, extractor=seen_by.identity).save(path)
         print(path)
 
 

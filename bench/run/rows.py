@@ -23,9 +23,9 @@ from bench import metrics
 from bench.contestants import source
 from bench.contestants.pipelines import device_of
 from bench.contestants.sampler import Batch, Sampler
-from bench.hub import HUB
 from bench.results import summary
 from bench.results.entries import Arrays
+from bench.results.hub import HUB
 from bench.results.keys import Key
 from bench.run import processes
 from bench.run.cache import Cache

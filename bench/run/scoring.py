@@ -26,9 +26,9 @@ def scored(
     """A row with all its metrics. Anchors, which nothing draws anew, have no diversity there."""
     is_rewarded = outcome.planned.card.is_rewarded
 
-    def entry(features: Arrays, keys: Sequence[Key]) -> Entry:
+    def entry(features: Arrays, keys: Sequence[Key]) -> MeasuredContestant:
         prompts, clusters = [key.prompt for key in keys], [key.index for key in keys]
-        return Entry(contestant, features, prompts, clusters, is_rewarded)
+        return MeasuredContestant(contestant, features, prompts, clusters, is_rewarded)
 
     apart = [metric for metric in metrics if spec(metric.name).of_repeats and plan.suite.repeats]
     rest = [metric for metric in metrics if metric not in apart]
@@ -37,7 +37,7 @@ def scored(
 
 
 @dataclass(frozen=True)
-class Entry:
+class MeasuredContestant:
     """One contestant and what was measured on its N images.
 
     contestant: its metrics are filled in by `score`.  features: [N, D] by extractor name.
@@ -52,7 +52,7 @@ class Entry:
     is_rewarded: bool = False
 
 
-def score(entry: Entry, metrics: Sequence[Metric]) -> Scored:
+def score(entry: MeasuredContestant, metrics: Sequence[Metric]) -> Scored:
     """Every metric whose extractor's features are there; one that raises, or is not finite, is
     left out and named."""
     results: dict[str, Result] = {}
@@ -80,7 +80,7 @@ def joined(one: Scored, other: Scored) -> Scored:
     )
 
 
-def _evaluated(metric: Metric, entry: Entry) -> Result:
+def _evaluated(metric: Metric, entry: MeasuredContestant) -> Result:
     found = metric.evaluate(entry.features[metric.extractor], entry.prompts, entry.clusters)
     if not np.isfinite([found.value, found.low, found.high]).all():
         raise ValueError("is not finite")

@@ -34,7 +34,7 @@ GAIN = 1.05  # a batch must draw so many times the images per second of all smal
 TIMES = 2  # batches that are timed of each size, the faster of which counts
 
 
-class Source(Protocol):
+class ImageSource(Protocol):
     """What draws a row's images."""
 
     def load(self) -> None:
@@ -89,7 +89,9 @@ class Worker:
             count = min(self.batch, most)
             done = self._fits("draw", count, partial(_after, run, count))
 
-    def images(self, part: Slice, source: Source, advance: Advance, *, timeout: float = -1) -> Done:
+    def images(
+        self, part: Slice, source: ImageSource, advance: Advance, *, timeout: float = -1
+    ) -> Done:
         """A slice's images; what is missing is made, by this process alone.
 
         timeout: seconds to wait for another process that is at it; below 0 for ever.  Raises
@@ -100,7 +102,7 @@ class Worker:
         return Done({}, record, images)
 
     def features(
-        self, part: Slice, source: Source, advance: Advance, *, show: bool, timeout: float = -1
+        self, part: Slice, source: ImageSource, advance: Advance, *, show: bool, timeout: float = -1
     ) -> Done:
         """A slice's features, and its images where `show` asks for them or they must be read.
 
@@ -134,7 +136,7 @@ class Worker:
         return features, record
 
     def _images(
-        self, part: Slice, source: Source, advance: Advance, alone: Sequence[Key] = ()
+        self, part: Slice, source: ImageSource, advance: Advance, alone: Sequence[Key] = ()
     ) -> tuple[Images, Record]:
         """alone: keys that are drawn once more, one by one."""
         entry = self.cache.read("images", part.key) if part.is_cached else None
@@ -152,7 +154,9 @@ class Worker:
         self.seconds["generate"] += time.perf_counter() - began
         return images, record
 
-    def _make(self, keys: Sequence[Key], source: Source, advance: Advance) -> tuple[Images, Record]:
+    def _make(
+        self, keys: Sequence[Key], source: ImageSource, advance: Advance
+    ) -> tuple[Images, Record]:
         environment.reset_peak(self.device)
         began = time.perf_counter()
 
@@ -238,7 +242,7 @@ class Worker:
         return None
 
 
-def draw_batch(source: Source, keys: Sequence[Key]) -> Batch:
+def draw_batch(source: ImageSource, keys: Sequence[Key]) -> Batch:
     """The images of a run, batch by batch; those for warming up and timing aside."""
     return source(keys)
 

@@ -258,7 +258,7 @@ def _protocol() -> type[asyncio.Protocol]:
     """uvicorn's, whose answer to what is no HTTP has our headers too."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Protocol(H11Protocol):
+    class QuietProtocol(H11Protocol):
         def send_400_response(self, msg: str) -> None:
             heads = {**HEADERS, "content-type": "text/plain; charset=utf-8", "connection": "close",
                      "content-length": str(len(msg))}  # fmt: skip
@@ -267,4 +267,4 @@ def _protocol() -> type[asyncio.Protocol]:
             self.transport.write(text.encode("ascii"))
             self.transport.close()
 
-    return Protocol
+    return QuietProtocol

@@ -104,7 +104,7 @@ def rows(contestants: Iterable[ContestantSettings]) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenContestant:
     """The keys that a suite may give of a contestant at some numbers of steps."""
 
     lora: Text | None = None
@@ -133,7 +133,7 @@ class Given:
         return {name: value for name, value in given.items() if value is not None}
 
 
-KEYS = tuple(field.name for field in fields(Given))
+KEYS = tuple(field.name for field in fields(GivenContestant))
 
 
 def read(
@@ -148,7 +148,7 @@ def read(
         raise UsageError(f"contestants.{key[:40]}: a contestant's name holds letters, digits, '_', "
                          "'.' and '-', at most 100")  # fmt: skip
     present = {name: value for name, value in values.items() if value is not None}
-    given = validation.read(Given, present, where)
+    given = validation.read(GivenContestant, present, where)
     source, weights = _source(where, given)
     plain = ContestantSettings(
         key=key,
@@ -185,7 +185,7 @@ def _only(where: str, present: Values, valid: tuple[str, ...], what: str) -> Non
             raise UsageError(f"{where}.{name}: {what} takes no setting but {but}")
 
 
-def _source(where: str, given: Given) -> tuple[str, str]:
+def _source(where: str, given: GivenContestant) -> tuple[str, str]:
     """Where its images come from, and the value given for that."""
     found = [(name, getattr(given, name)) for name in SOURCES if getattr(given, name) is not None]
     if len(found) > 1:
@@ -193,7 +193,9 @@ def _source(where: str, given: Given) -> tuple[str, str]:
     return found[0] if found else ("base", "")
 
 
-def _start(where: str, key: str, given: Given, methods: Mapping[str, Sampling]) -> Sampling:
+def _start(
+    where: str, key: str, given: GivenContestant, methods: Mapping[str, Sampling]
+) -> Sampling:
     """The sampling of the method given, of its own name, or of its recipe's; else the base's
     scheduler and no guidance."""
     if given.like is not None:

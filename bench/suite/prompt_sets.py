@@ -24,7 +24,7 @@ Fetch = Callable[[str], bytes]
 
 
 @dataclass(frozen=True)
-class Source:
+class PublishedPrompts:
     """A prompt set: its files in order, where each is fetched (nowhere: a user has to put it
     there), licence, number of prompts, and the hash of its texts as `PromptSet.revision` gives it.
 
@@ -40,27 +40,27 @@ class Source:
 
 
 SOURCES = {
-    "own": Source(("own.tsv",), licence="Apache-2.0", n=200),
-    "coco2014_5k": Source(
+    "own": PublishedPrompts(("own.tsv",), licence="Apache-2.0", n=200),
+    "coco2014_5k": PublishedPrompts(
         ("captions_source.tsv",),
         (f"{_MLPERF}/coco2014/captions/captions_source.tsv",),
         "CC-BY-4.0 (COCO Consortium)",
         5000,
         "a28a6c5b8a214b68",
     ),
-    "coco2017_5k": Source(
+    "coco2017_5k": PublishedPrompts(
         ("captions_val2017.json",),
         licence="CC-BY-4.0 (COCO Consortium)",
         n=5000,
         how="take annotations/captions_val2017.json out of annotations_trainval2017.zip "
         "(https://cocodataset.org/#download)",
     ),
-    "dmd2_coco10k": Source(
+    "dmd2_coco10k": PublishedPrompts(
         ("dmd2_coco10k.txt",),
         n=10_000,
         how="write the captions of DMD2's coco10k/all_prompts.pkl, one a line",
     ),
-    "parti": Source(
+    "parti": PublishedPrompts(
         ("PartiPrompts.tsv",),
         (
             f"{_RAW}/google-research/parti/5a657978134374ce28973948331b319adef164bd/PartiPrompts.tsv",
@@ -69,7 +69,7 @@ SOURCES = {
         1632,
         "f6f70c68ccd70740",
     ),
-    "geneval": Source(
+    "geneval": PublishedPrompts(
         ("evaluation_metadata.jsonl",),
         (
             f"{_RAW}/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/"
@@ -79,12 +79,12 @@ SOURCES = {
         553,
         "4de60dfc3c29f9d3",
     ),
-    "hpdv2": Source(
+    "hpdv2": PublishedPrompts(
         ("anime.json", "concept-art.json", "paintings.json", "photo.json"),
         tuple(f"{_HPD}/{s}.json" for s in ("anime", "concept-art", "paintings", "photo")),
         n=3200,
     ),
-    "drawbench": Source(("drawbench.json",), (f"{_HPD}/drawbench.json",), n=200),
+    "drawbench": PublishedPrompts(("drawbench.json",), (f"{_HPD}/drawbench.json",), n=200),
 }
 
 
@@ -112,7 +112,7 @@ def files(name: str, folder: Path, fetch: Fetch = fetched) -> list[Path]:
     return [_file(name, source, number, folder, fetch) for number in range(len(source.files))]
 
 
-def _file(name: str, source: Source, number: int, folder: Path, fetch: Fetch) -> Path:
+def _file(name: str, source: PublishedPrompts, number: int, folder: Path, fetch: Fetch) -> Path:
     shipped, kept = SHIPPED / source.files[number], folder / source.files[number]
     for path in (shipped, kept):
         if path.is_file():

@@ -138,7 +138,7 @@ class GivenPrompts:
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenSuite:
     """The keys that a suite may give."""
 
     title: Line
@@ -162,7 +162,7 @@ class Given:
     repeats: Repeats | None = None
 
 
-KEYS = tuple(field.name for field in fields(Given))
+KEYS = tuple(field.name for field in fields(GivenSuite))
 
 
 def names() -> list[str]:
@@ -192,7 +192,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
     """
     present = {k: v for k, v in protocols.applied(values).items() if v is not None}
     metric_settings = _metric_settings(present)
-    given = validation.read(Given, present, where=f"suite {name}")
+    given = validation.read(GivenSuite, present, where=f"suite {name}")
     known("margins", given.margins, METRICS)
     known("limits", given.limits, LIMITS)
     _fit(given.claims, given.metrics)

@@ -31,7 +31,7 @@ ENDS = (len(SHAPES), len(SHAPES) + len(COLOURS))  # of the shape and colour chan
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundThing:
     """A detected thing: attributes, centre in pixels, how sure, how likely it is partly hidden."""
 
     thing: Thing
@@ -66,7 +66,7 @@ class Oracle:
         self.net, self.device = net.to(device).eval(), device
 
     @torch.no_grad()
-    def find(self, images: Any) -> list[list[Found]]:
+    def find(self, images: Any) -> list[list[FoundThing]]:
         """The things in each picture; images: uint8 [B, 64, 64, 3]."""
         maps = self.net(to_unit(images, self.device)).cpu()
         return [_peaks(picture) for picture in maps]
@@ -81,7 +81,7 @@ class Oracle:
         return np.asarray(rows, dtype=np.float32).reshape(-1, len(COLUMNS))
 
 
-def verdict(found: Sequence[Found], spec: Spec | None) -> list[float]:
+def verdict(found: Sequence[FoundThing], spec: Spec | None) -> list[float]:
     """One picture's row: every attribute compared as a multiset, the relation by geometry."""
     if spec is None:
         return [math.nan] * len(COLUMNS)
@@ -95,7 +95,7 @@ def verdict(found: Sequence[Found], spec: Spec | None) -> list[float]:
     return [row[name] for name in COLUMNS]
 
 
-def _related(found: Sequence[Found], spec: Spec) -> bool:
+def _related(found: Sequence[FoundThing], spec: Spec) -> bool:
     """Whether two found things, matched to the spec by shape and colour, lie as it says."""
     pair = []
     for thing in spec.things:
@@ -106,7 +106,7 @@ def _related(found: Sequence[Found], spec: Spec) -> bool:
     return relation_between(pair[0], pair[1]) == spec.relation
 
 
-def relation_between(a: Found, b: Found) -> str:
+def relation_between(a: FoundThing, b: FoundThing) -> str:
     """How a lies to b; thresholds lie midway between what `scenes` draws.
 
     Of two things that touch, a is behind where it is seen to be covered. Where nothing is (of the
@@ -124,7 +124,7 @@ def relation_between(a: Found, b: Found) -> str:
     return "below" if dy > 0 else "above"
 
 
-def _peaks(maps: Tensor) -> list[Found]:
+def _peaks(maps: Tensor) -> list[FoundThing]:
     """Local maxima whose 3x3 cells together are sure; of one thing seen at two sizes the surer.
 
     A centre on the edge of two cells shares its probability between them, so cells are summed.
@@ -138,15 +138,15 @@ def _peaks(maps: Tensor) -> list[Found]:
         colour = list(COLOURS)[int(colours.argmax())]
         thing = Thing(SHAPES[int(shapes.argmax())], colour, list(SIZES)[s])
         x, y = ((cell + float(v)) * STRIDE for cell, v in zip((j, i), rest[:2], strict=True))
-        found.append(Found(thing, x, y, float(sure[s, i, j]), float(rest[2].sigmoid())))
+        found.append(FoundThing(thing, x, y, float(sure[s, i, j]), float(rest[2].sigmoid())))
     found.sort(key=lambda f: -f.score)
-    kept: list[Found] = []
+    kept: list[FoundThing] = []
     for f in found:
         if not any(_same(f, other) for other in kept):
             kept.append(f)
     return kept
 
 
-def _same(a: Found, b: Found) -> bool:
+def _same(a: FoundThing, b: FoundThing) -> bool:
     near = math.hypot(a.x - b.x, a.y - b.y) < 5.0
     return near and (a.thing.size == b.thing.size or a.thing.colour == b.thing.colour)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from hypersd.shapes.oracle import COLUMNS, Found, Oracle, relation_between
+from hypersd.shapes.oracle import COLUMNS, FoundThing, Oracle, relation_between
 from hypersd.shapes.pictures import pictures, texts
 from hypersd.shapes.scenes import Scene, sample_scene
 
@@ -32,7 +32,7 @@ def figures(oracle: Oracle, count: int = 2000) -> dict[str, float]:
     return {name: round(value, 4) for name, value in {**whole, **single}.items()}
 
 
-def one_by_one(found: list[list[Found]], scenes: list[Scene]) -> dict[str, float]:
+def one_by_one(found: list[list[FoundThing]], scenes: list[Scene]) -> dict[str, float]:
     """Share of true things whose shape, colour and size are read rightly, and of true relations;
     a thing that is not found near its place is wrong in all."""
     right: dict[str, list[bool]] = {name: [] for name in (*ATTRIBUTES, "relation")}
@@ -49,7 +49,7 @@ def one_by_one(found: list[list[Found]], scenes: list[Scene]) -> dict[str, float
     return {name: float(np.mean(values)) for name, values in right.items()}
 
 
-def _matched(found: list[Found], scene: Scene) -> list[Any]:
+def _matched(found: list[FoundThing], scene: Scene) -> list[Any]:
     """For each thing of a scene what was found in its place, or None; of two things in one place
     (one inside the other) the one of its size."""
     matched: list[Any] = [None] * len(scene.places)

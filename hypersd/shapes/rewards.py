@@ -66,7 +66,7 @@ def faithful(options: RewardOptions, device: torch.device) -> Reward:
     return judge
 
 
-class Structure:
+class ShapesStructure:
     """The world's segmenter and exact masks, as a `hypersd.rewards.structure.Structure`."""
 
     def __init__(self, net: SegmenterNet, truth: Instances, device: torch.device) -> None:
@@ -80,7 +80,7 @@ class Structure:
         return focal + dice
 
 
-def structure(folder: Path, data: Mapping[str, Any], device: torch.device) -> Structure:
+def structure(folder: Path, data: Mapping[str, Any], device: torch.device) -> ShapesStructure:
     """The segmenter of a folder or of that name, and the masks of a recipe's data.
 
     Raises UsageError where it cannot be read, or the data are no scenes.
@@ -88,7 +88,9 @@ def structure(folder: Path, data: Mapping[str, Any], device: torch.device) -> St
     if any(kind in data for kind in SOURCES):
         raise UsageError(f"segmenter {folder}: the world's, which knows no real pictures; valid: "
                          "the folder of a Mask2FormerForUniversalSegmentation")  # fmt: skip
-    return Structure(segmenter(located(str(folder))), instances("train", 0, data["n"]), device)
+    return ShapesStructure(
+        segmenter(located(str(folder))), instances("train", 0, data["n"]), device
+    )
 
 
 def segmenter(folder: Path) -> SegmenterNet:

@@ -14,12 +14,12 @@ from PIL import Image
 
 from bench.metrics.base import Features
 from bench.metrics.frechet import FrechetDistance
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from bench.results import summary
 from bench.results.keys import Key
 from bench.results.summary import Contestant, SecondsPerImage, Summary
 from bench.run.folder import write_features, write_scores
-from bench.run.scoring import Entry, score
+from bench.run.scoring import MeasuredContestant, score
 from bench.statistics.result import Result, mean_result, share_result, to_arrays
 
 D = 8
@@ -72,7 +72,7 @@ class Distance(FrechetDistance):
 def judges() -> list[Any]:
     """fid, clip and faithful."""
     real = np.stack([target(f"real picture {i}") for i in range(1_000)])
-    reference = Reference.of(real, name="real", extractor="net/1")
+    reference = ReferenceStatistics.of(real, name="real", extractor="net/1")
     return [Distance(reference), Agreement("clip"), Agreement("faithful")]
 
 
@@ -124,7 +124,7 @@ def write(folder: Path, made: Made) -> Path:
             name, name.split("-")[0], 1, 1, made.identities.get(name, f"id of {name}"), len(keys),
             [0], "Apache-2.0", speed, made.memory,
         )  # fmt: skip
-        entry = Entry(row, {"net": features}, made.prompts, range(len(keys)))
+        entry = MeasuredContestant(row, {"net": features}, made.prompts, range(len(keys)))
         done.append(score(entry, JUDGES))
         write_scores(folder, name, to_arrays(done[-1].results))
         write_features(folder, name, {"net": features}, keys)

@@ -16,7 +16,7 @@ from PIL import Image
 from bench.cli import main
 from bench.metrics.base import Features
 from bench.metrics.frechet import FrechetDistance
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from bench.results.entries import read_entry
 from bench.statistics.result import Result, mean_result
 from tests.support.judges import Judges, Patches
@@ -91,7 +91,7 @@ def tiny(world: Path, judges: Judges, monkeypatch: pytest.MonkeyPatch) -> Callab
     judges.extractor = Patches(2)
 
     def judge_by(pictures: np.ndarray) -> None:
-        reference = Reference.of(pictures, name="teacher", extractor="patches/1")
+        reference = ReferenceStatistics.of(pictures, name="teacher", extractor="patches/1")
         judges.metrics |= {"fid_teacher": Distance(reference), "hps": Likeness("hps", pictures)}
 
     judges.metrics["clip"] = Likeness("clip", patches(renders()))

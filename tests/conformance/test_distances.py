@@ -11,7 +11,7 @@ from bench.metrics.diversity import Diversity
 from bench.metrics.frechet import FrechetDistance
 from bench.metrics.manifold import Precision, Recall
 from bench.metrics.mmd import Discrepancy, mmd, polynomial
-from bench.metrics.references import Reference, Sample
+from bench.metrics.references import ReferenceFeatures, ReferenceStatistics
 
 
 def drawn(n: int, d: int, seed: int, shift: float = 0.0) -> np.ndarray:
@@ -22,14 +22,14 @@ def drawn(n: int, d: int, seed: int, shift: float = 0.0) -> np.ndarray:
 
 
 X, Y = drawn(300, 48, 1, 0.15), drawn(300, 48, 2)
-SAMPLE = Sample("real", "network/1", Y)
+SAMPLE = ReferenceFeatures("real", "network/1", Y)
 IDS = list(range(len(X)))
 
 
 def test_frechet_distance_is_torch_fidelitys() -> None:
     statistics = [metric_fid.fid_features_to_statistics(torch.tensor(a)) for a in (X, Y)]
     theirs = metric_fid.fid_statistics_to_metric(*statistics, verbose=False)
-    reference = Reference.of(Y, name="real", extractor="network/1")
+    reference = ReferenceStatistics.of(Y, name="real", extractor="network/1")
     found = FrechetDistance(reference).evaluate(X, [], IDS)
     assert found.value == pytest.approx(theirs["frechet_inception_distance"], rel=2e-5)
 

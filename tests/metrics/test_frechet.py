@@ -10,7 +10,7 @@ from scipy import linalg
 
 from bench.errors import UsageError
 from bench.metrics.frechet import FrechetDistance, _root_trace, distance, frechet
-from bench.metrics.references import Reference, read
+from bench.metrics.references import ReferenceStatistics, read
 
 
 def drawn(n: int, d: int, seed: int, *, scale: float = 1.0, shift: float = 0.0) -> np.ndarray:
@@ -19,11 +19,11 @@ def drawn(n: int, d: int, seed: int, *, scale: float = 1.0, shift: float = 0.0) 
     return scale * rng.normal(size=(n, d)) @ mix + shift
 
 
-def reference(features: np.ndarray) -> Reference:
-    return Reference.of(features, name="real", extractor="network/1")
+def reference(features: np.ndarray) -> ReferenceStatistics:
+    return ReferenceStatistics.of(features, name="real", extractor="network/1")
 
 
-def by_sqrtm(x: np.ndarray, ref: Reference) -> float:
+def by_sqrtm(x: np.ndarray, ref: ReferenceStatistics) -> float:
     mu, sigma = x.mean(axis=0), np.cov(x, rowvar=False)
     root = linalg.sqrtm(sigma @ ref.sigma).real
     shift = mu - ref.mu
@@ -49,7 +49,7 @@ def test_closed_form_for_diagonal_gaussians() -> None:
     """Samples whose mean and covariance are exactly (1, diag(4, 9)) against (0, I): 2 + 1 + 4."""
     corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]) * np.sqrt(3 / 4)
     x = 1.0 + corners * [2.0, 3.0]
-    ref = Reference("real", "network/1", np.zeros(2), np.eye(2), 10)
+    ref = ReferenceStatistics("real", "network/1", np.zeros(2), np.eye(2), 10)
     assert frechet(x, ref)[0] == pytest.approx(2 + 1 + 4, rel=1e-12)
 
 

@@ -22,7 +22,7 @@ from bench.metrics import weights
 from bench.metrics.adapter import ImageMetric
 from bench.metrics.frechet import frechet
 from bench.metrics.networks.inception import Inception
-from bench.metrics.references import Reference, Sample
+from bench.metrics.references import ReferenceFeatures, ReferenceStatistics
 from bench.results.keys import Key
 from bench.run import finish, metric_identities, real_references
 from bench.suite import protocols, suite
@@ -196,7 +196,7 @@ def test_references_are_made_and_used_by_the_same_network(
     metric = metrics.metric("fid", settings, published=True)
     expected = np.stack([p.reshape(-1, 3).mean(axis=0) for p in pictures]).astype(np.float32)
     x = rng.normal(size=(12, 3)).astype(np.float32)
-    reference = Reference.of(expected, name="coco", extractor=tower.identity)
+    reference = ReferenceStatistics.of(expected, name="coco", extractor=tower.identity)
     value = metric.evaluate(x, [""] * 12, range(12)).value
     assert value == pytest.approx(frechet(x, reference)[0], rel=1e-5)
     (tmp_path / "w.pth").write_bytes(b"other weights")
@@ -267,7 +267,7 @@ def test_a_sample_survives_its_file(tmp_path: Path) -> None:
     tower = Inception(weights=str(tmp_path / "w.pth"))
     y = np.random.default_rng(3).normal(size=(20, 4)).astype(np.float32)
     path = tmp_path / "real.safetensors"
-    Sample("real", tower.identity, y).save(path)
+    ReferenceFeatures("real", tower.identity, y).save(path)
     settings = {"weights": str(tmp_path / "w.pth"), "reference": str(path)}
     metric = metrics.metric("kid", settings, published=True)
     assert np.array_equal(metric.reference.features, y)

@@ -20,7 +20,7 @@ from bench.metrics.cosine import CosineScore
 from bench.metrics.faithful import Faithful
 from bench.metrics.frechet import FrechetDistance
 from bench.metrics.networks import base, world
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from bench.statistics.metrics import METRICS
 
 
@@ -157,7 +157,9 @@ def test_every_metric_has_what_the_contract_says(
 ) -> None:
     del installed
     network = metrics.extractor("shapes_features").identity
-    ref = Reference.of(np.random.default_rng(0).normal(size=(9, 3)), name="r", extractor=network)
+    ref = ReferenceStatistics.of(
+        np.random.default_rng(0).normal(size=(9, 3)), name="r", extractor=network
+    )
     identities = set()
     ref.save(tmp_path / "ref.safetensors")
     names = [name for name, row in METRICS.items() if row.world]
@@ -201,7 +203,7 @@ def test_a_reference_of_another_network_is_refused(
     monkeypatch.setattr("hypersd.shapes.weights.FOLDER", tmp_path)
     with pytest.raises(UsageError, match=r"make it with: python -m bench.run.references real$"):
         metrics.metric("fid")
-    Reference("real", "other network", np.zeros(3), np.eye(3), 9).save(
+    ReferenceStatistics("real", "other network", np.zeros(3), np.eye(3), 9).save(
         tmp_path / "reference" / "real.safetensors"
     )
     with pytest.raises(UsageError, match="was made with 'other network'"):
@@ -222,11 +224,11 @@ from pathlib import Path
 from hypersd.shapes import weights
 weights.FOLDER = Path(sys.argv[1])
 from bench import cli, metrics
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 import numpy as np
 network = metrics.extractor("shapes_features").identity
 for name in ("real", "teacher"):
-    reference = Reference(name, network, np.zeros(64), np.eye(64), 9)
+    reference = ReferenceStatistics(name, network, np.zeros(64), np.eye(64), 9)
     reference.save(weights.FOLDER / "reference" / f"{name}.safetensors")
 assert cli.main(["suite=shapes_1step", "task=plan", "cache=" + sys.argv[1] + "/cache"]) == 0
 print("heavy:", [name for name in sys.argv[2:] if name in sys.modules])
@@ -254,7 +256,9 @@ def test_a_plan_with_all_weights_imports_no_network(
 def test_adapter_gives_the_metric_over_all_batches() -> None:
     from bench.metrics.adapter import ImageMetric
 
-    ref = Reference.of(Colours()(pictures(200, 1), []), name="real", extractor="colours/1")
+    ref = ReferenceStatistics.of(
+        Colours()(pictures(200, 1), []), name="real", extractor="colours/1"
+    )
     adapter = ImageMetric(Colours(), FrechetDistance(ref))
     images, prompts = pictures(30), [f"prompt é {i}" for i in range(30)]
     for start in range(0, 30, 10):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import sys
 from pathlib import Path
-from bench import hub
+from bench.results import hub
 from hypersd.hub_lock import Lock
 hub.HUB = hub.Hub(Lock(Path("lock.json").absolute()))
 from bench.cli import main

@@ -13,7 +13,7 @@ import yaml
 from bench import cli
 from bench.contestants import files
 from bench.errors import UsageError
-from bench.hub import HUB, PUBLISHED
+from bench.results.hub import HUB, PUBLISHED
 from bench.run import downloads, hardware, show
 from bench.run.hardware import Disk
 from bench.run.metric_identities import Evaluator

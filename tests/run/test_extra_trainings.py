@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.contestants.files import LORA_FILE
 from bench.metrics.frechet import FrechetDistance
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from bench.results.entries import read_entry
 from bench.run import extra_trainings
 from tests.support.judges import Judges
@@ -57,7 +57,7 @@ def trained(
 ) -> Bench:
     """The suite, with three trainings of either method; the kept ones lie in `kept`."""
     drawn = np.random.default_rng(0).random((60, 48))
-    real = Reference.of(drawn, name="real", extractor="patches/1")
+    real = ReferenceStatistics.of(drawn, name="real", extractor="patches/1")
     judges.metrics["fid"] = FrechetDistance(real, "patches")
     monkeypatch.setattr(extra_trainings, "FOLDER", world / "kept")
     (world / "tiny.yaml").write_text(SUITE)

@@ -8,9 +8,9 @@ import pytest
 from bench.metrics.base import Metric
 from bench.metrics.cosine import CosineScore
 from bench.metrics.frechet import FrechetDistance
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from bench.results.summary import Comparison, Contestant
-from bench.run.scoring import Entry, score
+from bench.run.scoring import MeasuredContestant, score
 from bench.statistics.comparisons import Scored, compare, pairs, sensitivity
 from bench.statistics.intervals import holm
 
@@ -27,7 +27,7 @@ def texts(prompts: list[str]) -> np.ndarray:
 
 def metrics() -> list[Metric]:
     rng = np.random.default_rng(0)
-    ref = Reference.of(rng.normal(size=(5_000, 6)), name="real", extractor="net")
+    ref = ReferenceStatistics.of(rng.normal(size=(5_000, 6)), name="real", extractor="net")
     return [
         FrechetDistance(ref, "shapes_features"),
         CosineScore("clip", "net", "shapes_clip", texts),
@@ -39,7 +39,7 @@ def scored(name: str, method: str, steps: int | None, shift: float, noise: float
     common, own = np.random.default_rng(1), np.random.default_rng([2, len(name)])
     features = common.normal(size=(N, 6)) + shift
     cosine = 0.5 - 0.1 * shift + 0.05 * common.normal(size=N) + noise * own.normal(size=N)
-    entry = Entry(
+    entry = MeasuredContestant(
         contestant(name, method, steps),
         {
             "shapes_features": features.astype(np.float32),
@@ -82,7 +82,7 @@ def test_score_fills_in_what_the_schema_asks_for() -> None:
 
 
 def test_a_metric_without_its_features_is_left_out() -> None:
-    entry = Entry(contestant("a", "lcm", 1), {}, [], [])
+    entry = MeasuredContestant(contestant("a", "lcm", 1), {}, [], [])
     assert score(entry, metrics()).contestant.metrics == {}
 
 
@@ -117,7 +117,7 @@ def test_p_is_adjusted_over_the_whole_summary() -> None:
 
 def test_other_prompts_are_paired_where_they_meet_and_frechet_is_left_out() -> None:
     a, b = field()[1], field()[2]
-    half = Entry(
+    half = MeasuredContestant(
         b.contestant,
         {
             "shapes_features": np.random.default_rng(0).normal(size=(200, 6)).astype(np.float32),

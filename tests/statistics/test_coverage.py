@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.metrics.frechet import at_infinity, frechet
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from bench.statistics import differences
 from bench.statistics.intervals import bootstrap_interval, standard_error, wilson_interval
 from bench.statistics.method_difference import hierarchical_bootstrap, method_difference
@@ -71,7 +71,7 @@ def frechet_runs(
     Every run draws n new prompts; model k changes their features by amounts[k].
     """
     rng = np.random.default_rng([n, d])
-    ref = Reference.of(features(rng, 10_000, d), name="real", extractor="simulated")
+    ref = ReferenceStatistics.of(features(rng, 10_000, d), name="real", extractor="simulated")
     values, errors, paired = [], [], []
     for _ in range(runs):
         x = features(rng, n, d)
@@ -162,7 +162,7 @@ def infinite_runs(
 ) -> tuple[float, float]:
     """(coverage of the distance of 200,000 images, mean of fid_inf less that)."""  # fmt: skip
     rng = np.random.default_rng([n, d, 7])
-    ref = Reference.of(features(rng, 10_000, d), name="real", extractor="simulated")
+    ref = ReferenceStatistics.of(features(rng, 10_000, d), name="real", extractor="simulated")
     truth = frechet(changed(features(np.random.default_rng(5), 200_000, d), amount), ref)[0]
     found = []
     for _ in range(runs):
@@ -192,7 +192,7 @@ def test_fid_inf_takes_the_bias_out() -> None:
     held, bias = infinite_runs(gaussian, d=8, n=200, runs=60, amount=1.0)
     assert held >= 0.85
     rng = np.random.default_rng(1)
-    ref = Reference.of(gaussian(rng, 5_000, 8), name="real", extractor="simulated")
+    ref = ReferenceStatistics.of(gaussian(rng, 5_000, 8), name="real", extractor="simulated")
     plain = np.mean([frechet(gaussian(rng, 200, 8), ref)[0] for _ in range(20)])
     assert abs(bias) < plain / 2
 

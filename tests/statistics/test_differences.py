@@ -11,7 +11,7 @@ from scipy import stats
 
 from bench.errors import UsageError
 from bench.metrics.frechet import FrechetDistance
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from bench.statistics import differences, margins, power
 from bench.statistics.result import Result, mean_result, share_result
 from bench.suite import suite
@@ -78,7 +78,7 @@ def test_seeds_of_a_prompt_are_averaged_before_shares_are_compared() -> None:
 
 def distances(shift: float, n: int = 300) -> Result:
     rng = np.random.default_rng(1)
-    ref = Reference.of(rng.normal(size=(4_000, 4)), name="real", extractor="net")
+    ref = ReferenceStatistics.of(rng.normal(size=(4_000, 4)), name="real", extractor="net")
     x = np.random.default_rng(2).normal(size=(n, 4)) + shift
     return FrechetDistance(ref).evaluate(x.astype(np.float32), [""] * n, range(n))
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from bench.metrics.frechet import frechet
-from bench.metrics.references import Reference
+from bench.metrics.references import ReferenceStatistics
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
 
@@ -28,7 +28,7 @@ def measure():
         return torch.cat(parts).double().numpy()
 
     truth = np.stack([render(sample_scene("test", 50_000 + i)) for i in range(2000)])
-    reference = Reference.of(features(truth), name="real", extractor="test")
+    reference = ReferenceStatistics.of(features(truth), name="real", extractor="test")
     return lambda images: float(frechet(features(images), reference)[0])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hypersd.shapes.oracle import Found, relation_between
+from hypersd.shapes.oracle import FoundThing, relation_between
 from hypersd.shapes.oracle_training import mirrored, targets
 from hypersd.shapes.render import draw, hidden_pixels
 from hypersd.shapes.scenes import Thing, sample_scene
@@ -13,8 +13,8 @@ from hypersd.shapes.scenes import Thing, sample_scene
 COUNT = 60
 
 
-def found(x: float, covered: float) -> Found:
-    return Found(Thing("star", "red", "large"), x, 32.0, score=1.0, covered=covered)
+def found(x: float, covered: float) -> FoundThing:
+    return FoundThing(Thing("star", "red", "large"), x, 32.0, score=1.0, covered=covered)
 
 
 def test_a_thing_is_behind_only_where_it_is_seen_to_be_covered():

@@ -11,7 +11,7 @@ from hypersd.hub import Hub
 from hypersd.hub_lock import Lock
 from hypersd.reference import SCHEME, Reference, reference
 
-FOLDER = Path(__file__).resolve().parent.parent / "suites" / "hub"
+FOLDER = Path(__file__).resolve().parents[2] / "suites" / "hub"
 HUB = Hub(Lock(FOLDER / "lock.json"))
 PUBLISHED = FOLDER / "published.yaml"
 
