@@ -20,7 +20,7 @@ from hypersd.base import Base
 from hypersd.data import Samples, batch_rows
 from hypersd.encoded import prepare
 from hypersd.processes import start
-from hypersd.sources import find
+from hypersd.sources import FolderData, find
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class EachStep:
     @classmethod
     def of(cls, folder: Path) -> EachStep:
         """Their names and captions, which the peers hold in memory too."""
-        found = list(find({"folder": str(folder)}).samples())
+        found = list(find(FolderData(folder=str(folder))).samples())
         return cls(folder, [s.name for s in found], [str(s.caption) for s in found])
 
     def __len__(self) -> int:

@@ -29,7 +29,7 @@ from torch import Tensor
 from hypersd.base import Base
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
-from hypersd.sources import PictureSource, find
+from hypersd.sources import PictureSource, find, read_data
 
 SHARD = 64
 DAMAGED = 0.01  # share of damaged pictures that stops the run
@@ -142,13 +142,13 @@ class EncodedPictures:
 def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPictures:
     """The pictures of a recipe's `data`, encoded by the base once and kept below `cache`.
 
-    data: of a source (`hypersd.sources.find`); n: at most so many (default all); size: side in
-    pixels (default: what the UNet was made for).  Several processes wait for the first.
+    data: as `hypersd.sources.read_data` reads it.  Several processes wait for the first.
     Raises UsageError as the source does, for a bad size or n, or more than 1 % of damage.
     """
-    source, size, n = find(data), _size(data, base), data.get("n")
-    if n is not None and (not isinstance(n, int) or n < 1):
-        raise UsageError(f"recipe, data.n={n!r}; valid: a number of pictures, at least 1")
+    given = read_data(data)
+    source, size, n = find(given), given.size or base.pixels, given.n
+    if size != base.pixels:
+        raise UsageError(f"recipe, data.size={size}; valid: {base.pixels}, what the base draws")
     parts = base.sha256("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
     key = json.dumps([parts, source.where, source.stamp, size, n, str(base.unet.dtype)])
     folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -158,13 +158,6 @@ def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPi
             _encode(source, size, n, base, folder)
     found = json.loads((folder / "index.json").read_text())
     return EncodedPictures(folder, found["count"])
-
-
-def _size(data: Mapping[str, Any], base: Base) -> int:
-    size = data.get("size", base.pixels)
-    if size != base.pixels:
-        raise UsageError(f"recipe, data.size={size!r}; valid: {base.pixels}, what the base draws")
-    return int(size)
 
 
 def _encode(source: PictureSource, size: int, n: int | None, base: Base, folder: Path) -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import UsageError
+from hypersd.validation import Count, read
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CAPTIONS = (".txt", ".caption")
-COMMON = ("n", "size")
 
 
 @dataclass(frozen=True)
@@ -39,36 +39,64 @@ class PictureSource:
     samples: Callable[[], Iterator[CaptionedPicture]]
 
 
-def find(data: Mapping[str, Any]) -> PictureSource:
-    """The source of a recipe's `data`: {folder: DIR}, {webdataset: "DIR/*.tar"} or {dataset: NAME,
-    split, image, caption}, beside `n` and `size`.
+@dataclass(frozen=True, kw_only=True)
+class PictureData:
+    """What a recipe's `data` say of any source.
 
-    Raises UsageError where it is missing, has no pictures, or a key is not known.
+    n: at most so many pictures (default all).  size: their side in pixels (default: what the base
+    draws).
     """
+
+    n: Count | None = None
+    size: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderData(PictureData):
+    """folder: of pictures, and those below it."""
+
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardData(PictureData):
+    """webdataset: a pattern of tar files."""
+
+    webdataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubData(PictureData):
+    """dataset: a Hugging Face dataset, by name or folder.  image, caption: its columns."""
+
+    dataset: str
+    split: str = "train"
+    image: str = "image"
+    caption: str = "text"
+
+
+def read_data(data: Mapping[str, Any]) -> FolderData | ShardData | HubData:
+    """A recipe's `data` that name a source. Raises UsageError for what does not fit."""
     kind = next((key for key in SOURCES if key in data), None)
     if kind is None:
         raise UsageError(f"recipe, data={dict(data)}; valid: one of {', '.join(SOURCES)}")
-    make, keys = SOURCES[kind]
-    for key in data:
-        if key not in (kind, *keys, *COMMON):
-            raise UsageError(
-                f"recipe, data: unknown key {key!r}; {nearest(str(key), (kind, *keys, *COMMON))}"
-            )
-    for key in (kind, *keys):
-        if not isinstance(data.get(key, ""), str):
-            raise UsageError(f"recipe, data.{key}={data[key]!r}; valid: a text")
-    return make(data)
+    return read(SOURCES[kind], data, "data", where="recipe")
 
 
-def _folder(data: Mapping[str, Any]) -> PictureSource:
+def find(data: FolderData | ShardData | HubData) -> PictureSource:
+    """The source of a recipe's `data`. Raises UsageError where it is missing or has no pictures."""
+    if isinstance(data, FolderData):
+        return _folder(data)
+    return _webdataset(data) if isinstance(data, ShardData) else _dataset(data)
+
+
+def _folder(data: FolderData) -> PictureSource:
     """Pictures of a folder and those below it, captions in NAME.txt or in metadata.jsonl
     ({"file_name", "text"} a line, as in Hugging Face's image folders)."""
-    folder = Path(data["folder"])
+    folder = Path(data.folder)
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not paths:
-        raise UsageError(
-            f"recipe, data.folder={data['folder']}: no pictures ({', '.join(SUFFIXES)})"
-        )
+        raise UsageError(f"recipe, data.folder={data.folder}: no pictures ({', '.join(SUFFIXES)})")
     known = _metadata(folder / "metadata.jsonl")
 
     def samples() -> Iterator[CaptionedPicture]:
@@ -77,7 +105,7 @@ def _folder(data: Mapping[str, Any]) -> PictureSource:
             yield CaptionedPicture(name, path.read_bytes(), known.get(name) or _beside(path))
 
     stamp = json.dumps([[str(p.relative_to(folder)), p.stat().st_size] for p in paths])
-    return PictureSource(f"data.folder={data['folder']}", stamp, samples)
+    return PictureSource(f"data.folder={data.folder}", stamp, samples)
 
 
 def _beside(path: Path) -> str | None:
@@ -95,18 +123,18 @@ def _metadata(path: Path) -> dict[str, str]:
         raise UsageError(f'{path}: {error}; valid: {{"file_name": ..., "text": ...}}') from None
 
 
-def _webdataset(data: Mapping[str, Any]) -> PictureSource:
+def _webdataset(data: ShardData) -> PictureSource:
     """Tar files in webdataset's form: KEY.jpg and KEY.txt (or "caption" in KEY.json), together."""
-    paths = [Path(p) for p in sorted(glob.glob(str(data["webdataset"])))]
+    paths = [Path(p) for p in sorted(glob.glob(data.webdataset))]
     if not paths:
-        raise UsageError(f"recipe, data.webdataset={data['webdataset']}: no such shards")
+        raise UsageError(f"recipe, data.webdataset={data.webdataset}: no such shards")
 
     def samples() -> Iterator[CaptionedPicture]:
         for path in paths:
             yield from _shard(path)
 
     stamp = json.dumps([[path.name, path.stat().st_size] for path in paths])
-    return PictureSource(f"data.webdataset={data['webdataset']}", stamp, samples)
+    return PictureSource(f"data.webdataset={data.webdataset}", stamp, samples)
 
 
 def _shard(path: Path) -> Iterator[CaptionedPicture]:
@@ -142,15 +170,14 @@ def _together(key: str, parts: dict[str, bytes]) -> CaptionedPicture:
         return CaptionedPicture(key, image, None)
 
 
-def _dataset(data: Mapping[str, Any]) -> PictureSource:
+def _dataset(data: HubData) -> PictureSource:
     """A Hugging Face dataset, by name or folder, streamed: `image` and `caption` name its columns
     (default: image, text); a caption may be a list, of which the first is taken."""
     try:
         import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
         raise UsageError("recipe, data.dataset: pip install datasets") from None
-    name, split = str(data["dataset"]), str(data.get("split", "train"))
-    image, caption = str(data.get("image", "image")), str(data.get("caption", "text"))
+    name, split, image, caption = data.dataset, data.split, data.image, data.caption
     where = f"data.dataset={name}"
     try:
         read = datasets.load_dataset(name, split=split, streaming=True)
@@ -178,8 +205,9 @@ def _stored(found: Any) -> bytes:
     return Path(found["path"]).read_bytes() if found.get("path") else b""
 
 
-SOURCES: dict[str, tuple[Callable[[Mapping[str, Any]], PictureSource], tuple[str, ...]]] = {
-    "folder": (_folder, ()),
-    "webdataset": (_webdataset, ()),
-    "dataset": (_dataset, ("split", "image", "caption")),
+SOURCES: dict[str, type[FolderData | ShardData | HubData]] = {
+    "folder": FolderData,
+    "webdataset": ShardData,
+    "dataset": HubData,
 }
+"""By the key of a recipe's `data` that says where pictures come from, what else belongs there."""

@@ -211,7 +211,7 @@ def _lacking_pictures(row: Row) -> list[str]:
     data = recipe.load(row.settings.weights).data
     try:
         if data.keys() & {"folder", "webdataset"}:
-            sources.find(data)
+            sources.find(sources.read_data(data))
     except UsageError as error:
         return [f"contestants.{row.settings.key}.recipe={row.settings.weights}: {error}"]
     return []

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -19,15 +19,24 @@ from torch import Tensor
 
 from hypersd.base import Base
 from hypersd.data import Samples, batch_rows, default_cache
-from hypersd.errors import UsageError, brief, nearest
+from hypersd.errors import brief
 from hypersd.shapes.captions import caption
 from hypersd.shapes.pictures import WORLD_VERSION, texts
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import SPLITS, sample_scene
+from hypersd.validation import Count, one_of, read
 from hypersd.whole_files import written_whole
 
 SETS = tuple(f"shapes/{split}" for split in SPLITS)
 ENCODE_BATCH = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneData:
+    """A recipe's `data`. set: one of SETS.  n: its first scenes."""
+
+    set: Annotated[str, one_of(SETS)] = "shapes/train"
+    n: Count
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +76,8 @@ def load_dataset(data: Mapping[str, Any], base: Base, cache: Path | None = None)
     Kept in `cache` (default `runs/cache/latents`), keyed by the VAE, the set, n and the world's
     version; a damaged file is made again. Raises UsageError for an unknown set or key, or a bad n.
     """
-    name, n = _validated(data)
+    given = read(SceneData, data, "data", where="recipe")
+    name, n = given.set, given.n
     cache = cache or default_cache()
     key = json.dumps({"vae": base.vae_sha256(), "set": name, "n": n, "world": WORLD_VERSION})
     path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.safetensors"
@@ -76,20 +86,6 @@ def load_dataset(data: Mapping[str, Any], base: Base, cache: Path | None = None)
         found = _encode(name.removeprefix("shapes/"), n, base)
         _write(path, found)
     return found
-
-
-def _validated(data: Mapping[str, Any]) -> tuple[str, int]:
-    for key in data:
-        if key not in ("set", "n"):
-            raise UsageError(
-                f"recipe, data: unknown key {key!r}; {nearest(str(key), ('set', 'n'))}"
-            )
-    name, n = data.get("set", "shapes/train"), data.get("n")
-    if name not in SETS:
-        raise UsageError(f"recipe, data.set={name!r}; {nearest(str(name), SETS)}")
-    if not isinstance(n, int) or n < 1:
-        raise UsageError(f"recipe, data.n={n!r}; valid: a number of scenes, at least 1")
-    return str(name), n
 
 
 def _encode(split: str, n: int, base: Base) -> LatentDataset:

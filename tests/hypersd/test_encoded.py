@@ -19,8 +19,12 @@ from hypersd.conditions import SdxlText
 from hypersd.data import PictureDataset
 from hypersd.encoded import load_pictures, prepare
 from hypersd.errors import UsageError
-from hypersd.sources import find
+from hypersd.sources import PictureSource, find, read_data
 from tests.hypersd.real_models import make_pictures, make_sd15, make_sdxl
+
+
+def find_in(data: dict[str, object]) -> PictureSource:
+    return find(read_data(data))
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +61,8 @@ def as_shards(folder: Path, to: Path) -> str:
 
 
 def test_a_folder_and_shards_hold_the_same_samples(folder: Path, tmp_path: Path) -> None:
-    plain = list(find({"folder": str(folder)}).samples())
-    shards = list(find({"webdataset": as_shards(folder, tmp_path / "shards")}).samples())
+    plain = list(find_in({"folder": str(folder)}).samples())
+    shards = list(find_in({"webdataset": as_shards(folder, tmp_path / "shards")}).samples())
     assert [(s.image, s.caption) for s in plain] == [(s.image, s.caption) for s in shards]
     assert len(plain) == 6 and all(s.caption for s in plain)
 
@@ -75,8 +79,8 @@ def test_a_hugging_face_dataset_holds_the_same_samples(folder: Path, tmp_path: P
     )
     (tmp_path / "set").mkdir()
     datasets.Dataset.from_dict(rows, features).to_parquet(tmp_path / "set/train.parquet")
-    found = find({"dataset": str(tmp_path / "set"), "caption": "words"}).samples()
-    plain = find({"folder": str(folder)}).samples()
+    found = find_in({"dataset": str(tmp_path / "set"), "caption": "words"}).samples()
+    plain = find_in({"folder": str(folder)}).samples()
     assert [(s.image, s.caption) for s in found] == [(s.image, s.caption) for s in plain]
 
 
@@ -85,7 +89,7 @@ def test_metadata_gives_captions_as_hugging_faces_image_folders(tmp_path: Path) 
     (tmp_path / "1.txt").unlink()
     line = {"file_name": "1.png", "text": "a bird"}
     (tmp_path / "metadata.jsonl").write_text(json.dumps(line) + "\n")
-    assert [s.caption for s in find({"folder": str(tmp_path)}).samples()][1] == "a bird"
+    assert [s.caption for s in find_in({"folder": str(tmp_path)}).samples()][1] == "a bird"
 
 
 def test_a_torn_shard_gives_what_is_whole_and_one_damaged_sample(
@@ -94,7 +98,7 @@ def test_a_torn_shard_gives_what_is_whole_and_one_damaged_sample(
     pattern = as_shards(folder, tmp_path / "shards")
     path = tmp_path / "shards/001.tar"
     path.write_bytes(path.read_bytes()[:700])
-    names = [s.name for s in find({"webdataset": pattern}).samples()]
+    names = [s.name for s in find_in({"webdataset": pattern}).samples()]
     assert len(names) == 5 and names[4].startswith("001.tar")
 
 
@@ -191,13 +195,13 @@ def test_pictures_without_captions_are_refused(sd15: Base, tmp_path: Path) -> No
         ({}, "valid: one of folder, webdataset, dataset"),
         ({"folder": "no/where"}, "data.folder=no/where: no pictures"),
         ({"webdataset": "no/where/*.tar"}, "no such shards"),
-        ({"folder": 3}, "data.folder=3; valid: a text"),
+        ({"folder": 3}, "data.folder=3: must be a text"),
         ({"folder": ".", "sise": 64}, "did you mean 'size'"),
     ],
 )
 def test_data_that_is_not_there_is_one_line(data: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        find(data)
+        find_in(data)
 
 
 def test_pictures_have_the_size_the_base_draws(folder: Path, sd15: Base, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_encoding_happens_once_and_a_damaged_file_is_made_again(
     [
         ({"set": "shapes/trian", "n": 2}, "did you mean 'shapes/train'"),
         ({"set": "shapes/train", "n": 0}, "data.n=0"),
-        ({"set": "shapes/train"}, "data.n=None"),
+        ({"set": "shapes/train"}, "data: key 'n' is missing"),
         ({"sets": "shapes/train", "n": 2}, "did you mean 'set'"),
     ],
 )
