@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from transformers import (
 from tests.support import models
 from tests.support.judges import Judges
 
+PROMPTS = ("a red circle", "two blue stars", "a green ring")
 WIDTHS = 16, 24  # of the text encoders
 
 
@@ -113,3 +115,27 @@ def judged(judges: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """An empty working directory, in which every metric is a cheap one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def tiny_suite(judged: Path, tiny_sdxl: Path) -> Callable[..., Path]:
+    """(contestants, steps, prompts=3) -> the working directory, with a tiny.yaml of these on the
+    tiny SDXL."""
+
+    def write(contestants: str, steps: list[int], prompts: int = 3) -> Path:
+        lines = PROMPTS[:prompts]
+        (judged / "mine.txt").write_text("\n".join(lines) + "\n")
+        (judged / "tiny.yaml").write_text(f"""
+title: Tiny
+version: 1
+base: {tiny_sdxl}
+size: 64
+steps: {steps}
+prompts: {{set: mine.txt, n: {prompts}}}
+metrics: [clip]
+contestants:
+{contestants}
+""")
+        return judged
+
+    return write

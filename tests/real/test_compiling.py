@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,7 @@ from PIL import Image
 
 from bench.cli import main
 
-SUITE = """
-title: Tiny
-version: 1
-base: {base}
-size: 64
-steps: [2]
-prompts: {{set: mine.txt, n: 2}}
-metrics: [clip]
-contestants:
+CONTESTANTS = """
   teacher: {{steps: [2], guidance: 3}}
   lcm: {{lora: {lora}, scheduler: lcm}}
 """
@@ -29,13 +22,12 @@ WORDS = ["suite=tiny.yaml", "device=cpu"]
 
 
 @pytest.fixture
-def folder(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> Path:
+def folder(sdxl_files: Path, tiny_suite: Callable[..., Path]) -> Path:
     """A working directory with tiny.yaml and the pictures of a run without a compiler."""
-    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\n")
-    suite = SUITE.format(base=tiny_sdxl, lora=sdxl_files / "peft.safetensors")
-    (judged / "tiny.yaml").write_text(suite)
+    contestants = CONTESTANTS.format(lora=sdxl_files / "peft.safetensors")
+    folder = tiny_suite(contestants, [2], prompts=2)
     assert main([*WORDS, "out=plain"]) == 0
-    return judged
+    return folder
 
 
 def result(run: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,9 @@ from bench.run.show import show_plan
 
 
 @pytest.fixture
-def folder(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> Path:
+def folder(sdxl_files: Path, tiny_suite: Callable[..., Path]) -> Path:
     """A working directory with tiny.yaml: a teacher, a method with `at`, and one `like` it."""
-    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
-    (judged / "tiny.yaml").write_text(f"""
-title: Tiny
-version: 1
-base: {tiny_sdxl}
-size: 64
-steps: [1, 2]
-prompts: {{set: mine.txt, n: 3}}
-metrics: [clip]
-contestants:
+    contestants = f"""
   teacher: {{steps: [2], guidance: 5}}
   hyper_sd:
     lora: {sdxl_files}/peft.safetensors
@@ -40,8 +32,8 @@ contestants:
     spacing: trailing
     at: {{1: {{scheduler: tcd, eta: 1.0}}, 2: {{}}}}
   mine: {{lora: {sdxl_files}/kohya.safetensors, like: hyper_sd}}
-""")
-    return judged
+"""
+    return tiny_suite(contestants, [1, 2])
 
 
 def picture(run: Path, row: str) -> Any:

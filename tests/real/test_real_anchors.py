@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,17 @@ from bench.cli import main
 
 
 @pytest.fixture
-def folder(tiny_sdxl: Path, judged: Path) -> Path:
+def folder(tiny_suite: Callable[..., Path]) -> Path:
     """tiny.yaml with all anchors; `photographs` of 90 x 70 and 70 x 100 pixels."""
-    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\na green ring\n")
-    (judged / "photographs").mkdir()
+    anchors = ("real", "vae_round_trip", "shuffled_captions")
+    lines = "".join(f"  {name}: {{images: photographs}}\n" for name in anchors)
+    folder = tiny_suite(f"{lines}  plain: {{scheduler: ddim}}", [1])
+    (folder / "photographs").mkdir()
     rng = np.random.default_rng(0)
     for index, (height, width) in enumerate([(70, 90), (100, 70), (64, 64)]):
         noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(judged / f"photographs/{index:05d}.png")
-    anchors = ("real", "vae_round_trip", "shuffled_captions")
-    lines = "".join(f"  {name}: {{images: photographs}}\n" for name in anchors)
-    (judged / "tiny.yaml").write_text(f"""
-title: Tiny
-version: 1
-base: {tiny_sdxl}
-size: 64
-steps: [1]
-prompts: {{set: mine.txt, n: 3}}
-metrics: [clip]
-contestants:
-{lines}  plain: {{scheduler: ddim}}
-""")
-    return judged
+        Image.fromarray(noise).save(folder / f"photographs/{index:05d}.png")
+    return folder
 
 
 def picture(row: str, index: int) -> Any:

@@ -7,6 +7,7 @@ alpha that is not the rank, and may tune both text encoders.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,7 @@ from bench.cli import main
 from bench.contestants import pipelines
 
 LAYERS = 1  # of a block of the tiny UNet
-SUITE = """
-title: Tiny
-version: 1
-base: {base}
-size: 64
-steps: [2]
-prompts: {{set: mine.txt, n: 2}}
-metrics: [clip]
-contestants:
+CONTESTANTS = """
   hyper_sd: {{lora: {lora}, scheduler: ddim, spacing: trailing}}
 """
 
@@ -46,12 +39,11 @@ def original(key: str) -> str:
 
 
 @pytest.fixture
-def folder(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> Path:
+def folder(sdxl_files: Path, tiny_suite: Callable[..., Path]) -> Path:
     """A working directory: a suite whose contestant has a LoRA in PEFT's keys, and the same LoRA
     as kohya writes it (`unet.safetensors`): half the alpha, twice the weights."""
-    (judged / "mine.txt").write_text("a red circle\ntwo blue stars\n")
-    suite = SUITE.format(base=tiny_sdxl, lora=sdxl_files / "peft.safetensors")
-    (judged / "tiny.yaml").write_text(suite)
+    contestants = CONTESTANTS.format(lora=sdxl_files / "peft.safetensors")
+    folder = tiny_suite(contestants, [2], prompts=2)
     state = {original(k): v.clone() for k, v in load_file(sdxl_files / "kohya.safetensors").items()}
     assert not any(re.match("lora_unet_(down|mid|up)_", key) for key in state)
     for key in state:
@@ -59,8 +51,8 @@ def folder(tiny_sdxl: Path, sdxl_files: Path, judged: Path) -> Path:
             state[key] = state[key] / 2
         elif "lora_up" in key:
             state[key] *= 2
-    save_file(state, judged / "unet.safetensors")
-    return judged
+    save_file(state, folder / "unet.safetensors")
+    return folder
 
 
 def text_keys() -> dict[str, torch.Tensor]:
