@@ -125,6 +125,7 @@ class _Run:
         trained = [p for role in self.optimizers for p in self.of(role)]
         memory.check(recipe, trained, self.accelerator.device)
         self.step, self.seconds = 0, 0.0
+        self.outputs: dict[int, Any] = {}  # of the step's turns, by the first of their rows
         self.validation: dict[str, float] = {}
 
     def of(self, role: str) -> list[nn.Parameter]:
@@ -208,6 +209,7 @@ class _Run:
         """One step: every role's turn in order. The student's scalars keep their names."""
         factor = schedule(self.recipe, self.step)
         scalars = {"lr_factor": factor}
+        self.outputs = {}
         for role in self.task.turns(self.step):
             found = self.turn(role, factor, rng)
             mark = "" if role == STUDENT else f"{role}/"
@@ -275,7 +277,10 @@ class _Run:
         name, device = self.recipe.precision, self.accelerator.device
         with attention(name, device):  # also where backward recomputes it
             with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
-                loss, scalars = self.task.turn_loss(role, self.step, rng)
+                turn = self.task.turn_loss(role, self.step, rng, self.outputs.get(share.start))
+            loss, scalars, outputs = turn
+            if outputs is not None:
+                self.outputs[share.start] = outputs
             value = float(loss.detach())
             if math.isfinite(value):  # nothing is learnt from another, and the turn says so
                 loss = loss / count if count > 1 else loss

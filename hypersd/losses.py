@@ -53,6 +53,24 @@ def distribution_matching_loss(x: Tensor, x0_fake: Tensor, x0_real: Tensor) -> T
     return 0.5 * squared_error(x, goal)
 
 
+def reward_hinge(reward: Tensor, target: float) -> Tensor:
+    """ReLU(target - reward): a picture that is rated well enough is left alone.
+
+    reward: [B], larger is better.  target: alpha_d, in its unit.  Returns [B], fp32.
+    Source: Hyper-SD (arXiv 2404.13686), Eq. 13.
+    """
+    return F.relu(target - reward.float())
+
+
+def weighted_sum(distance: Tensor, generator: Tensor, weights: tuple[float, float]) -> Tensor:
+    """lambda_d distance + lambda_adv generator, a stage's objective for its student.
+
+    distance, generator: a loss and `generator_loss` or the like, of one shape.  Returns that shape.
+    Source: Hyper-SD (arXiv 2404.13686), Sec. 3.1; SDXL-Lightning (2402.13929) has the second alone.
+    """
+    return weights[0] * distance + weights[1] * generator
+
+
 def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     """-log sigmoid(real) - log(1 - sigmoid(fake)): what a discriminator minimises.
 
@@ -61,8 +79,11 @@ def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     return F.softplus(-real.float()) + F.softplus(fake.float())
 
 
-def fooling_loss(fake: Tensor) -> Tensor:
-    """-log sigmoid(fake), the non-saturating loss of whoever made the fakes: [B] -> [B], fp32."""
+def generator_loss(fake: Tensor) -> Tensor:
+    """-log sigmoid(fake), non-saturating: what the generator minimises of the critic's logits.
+
+    fake: logits, [B].  Returns [B], fp32.  Source: Goodfellow et al. 2014 (1406.2661).
+    """
     return F.softplus(-fake.float())
 
 
@@ -75,10 +96,10 @@ def hinge_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
     return (F.relu(1 - real.float()) + F.relu(1 + fake.float())).flatten(1).mean(1)
 
 
-def hinge_fooling_loss(fake: Tensor) -> Tensor:
-    """mean(ReLU(1 - fake)) over a sample's patches, as PCM's release: [B, ...] -> [B], fp32.
+def hinge_generator_loss(fake: Tensor) -> Tensor:
+    """mean(ReLU(1 - fake)) over a sample's patches: satisfied by a logit of 1, unlike -fake.
 
-    It is content with a logit of 1, where -fake would go on.
+    fake: logits, [B, ...].  Returns [B], fp32.  Source: the release of PCM (2405.18407).
     """
     return F.relu(1 - fake.float()).flatten(1).mean(1)
 

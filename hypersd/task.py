@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 STUDENT = "student"
+
+
+class Turn(NamedTuple):
+    """What a role's turn at a step gives.
+
+    loss: the scalar that the role minimises.  scalars: to log.  outputs: what the step's later
+    turns work on, without gradient, such as what a critic is to judge.
+    """
+
+    loss: Tensor
+    scalars: dict[str, float]
+    outputs: Any = None
 
 
 class Task(Protocol):
@@ -36,12 +48,15 @@ class Task(Protocol):
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The student's scalar to minimise at a step, and scalars to log. Draws from `rng` only."""
+        turn = self.turn_loss(STUDENT, step, rng)
+        return turn.loss, turn.scalars
 
-    def turn_loss(
-        self, role: str, step: int, rng: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The scalar that a role minimises in its turn; the student's is `loss`."""
-        return self.loss(step, rng)
+    def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
+        """A role's turn; the student's minimises `loss`.
+
+        outputs: those that an earlier turn of this step gave, of the same rows, the last ones.
+        """
+        return Turn(*self.loss(step, rng))
 
     def after_step(self, step: int) -> None:
         """What follows a step, such as an average of the weights."""

@@ -1,32 +1,30 @@
-"""What LCM, TCD and TSCD share: two neighbouring points of a trajectory must land on one place.
+"""What LCM, TCD and TSCD share: two neighbouring points of a trajectory have one image under f.
 
 One step: noise a latent to a solver point t, let the teacher take one guided ODE step to t_prev,
-and ask that the student from t and its target from t_prev land on the same point. A method says
-where that is (`endpoint`) and how one lands there (`land`), and nothing else.
+and ask that the consistency function f(x, t, s) give the same for the student at t as for its
+target at t_prev. A method says which s (`endpoint`) and what f is, and nothing else.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hypersd.base import load_base
 from hypersd.conditions import Text
-from hypersd.data import open_dataset
 from hypersd.losses import DISTANCES
-from hypersd.methods.distillation import DistillationOptions, LearningRate
-from hypersd.methods.preview import PROMPTS, Preview
+from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
-from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_step
-from hypersd.student import TEACHER, Student
-from hypersd.task import Task
+from hypersd.solver import Denoiser, SolverGrid, ode_step
+from hypersd.student import STUDENT
+from hypersd.task import Turn
 from hypersd.validation import Fraction, one_of
+
+TARGET = "target"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +50,13 @@ class Draw:
     """All that chance decides in a step.
 
     index: [B] solver indices.  noise: [B, C, H, W].  end: [B] in [0, 1), for the end point.
+    fresh: [B, C, H, W], for a critic that noises what it judges.
     """
 
     index: Tensor
     noise: Tensor
     end: Tensor
+    fresh: Tensor | None = None
 
     @classmethod
     def sample(cls, shape: torch.Size, points: int, rng: torch.Generator) -> Draw:
@@ -67,11 +67,12 @@ class Draw:
 
     def part(self, rows: slice, device: torch.device) -> Draw:
         """Some rows of it, on a device."""
-        return Draw(*(v[rows].to(device) for v in (self.index, self.noise, self.end)))
+        drawn = (self.index, self.noise, self.end, self.fresh)
+        return Draw(*(None if v is None else v[rows].to(device) for v in drawn))  # type: ignore[arg-type]
 
 
 class Method(ABC):
-    """Where a method's consistency function lands, and how. No weights, no randomness.
+    """A method's consistency function and its end points. No weights, no randomness.
 
     options: what its recipes say.  sampler: what its previews are drawn with, a key of
     `hypersd.methods.preview.SAMPLERS`.
@@ -85,19 +86,21 @@ class Method(ABC):
 
     @abstractmethod
     def endpoint(self, step: int, draw: Draw) -> Tensor:
-        """The timesteps s to land on, [B] int64 with s <= t_prev, at a training step."""
+        """The timesteps s of a training step, [B] int64 with s <= t_prev."""
 
     @abstractmethod
-    def land(self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule) -> Tensor:
-        """The consistency function: from x_t, with the network's eps, to the point at s."""
+    def consistency_function(
+        self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule
+    ) -> Tensor:
+        """f(x_t, t, s), with the network's eps at x_t: the trajectory's point at s."""
 
 
 @dataclass(frozen=True, eq=False)
-class Landing:
-    """Where the student landed from x_t, and where it should have: all of one step's samples.
+class ConsistencyPair:
+    """f of the student at t, and of its target at t_prev, of a step's samples.
 
-    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] timesteps landed on
-    and set out from.  text: the conditions.
+    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] timesteps of both,
+    and of x_t.  text: the conditions.  draw: what they were made from.
     """
 
     prediction: Tensor
@@ -106,6 +109,11 @@ class Landing:
     x_t: Tensor
     t: Tensor
     text: Text
+    draw: Draw
+
+    def detached(self) -> ConsistencyPair:
+        """The same without the student's gradient."""
+        return replace(self, prediction=self.prediction.detach())
 
 
 def consistency_pair(
@@ -119,108 +127,98 @@ def consistency_pair(
     method: Method,
     schedule: Schedule,
 ) -> tuple[Tensor, Tensor]:
-    """Where the student lands from t, and where its target lands from one ODE step further.
+    """f of the student at t, and of its target one ODE step further.
 
     x0: [B, C, H, W]; draw and s as drawn for it; everything on one device.
     Returns (prediction, goal), each [B, C, H, W]; the goal has no gradient.
     """
-    x_t, t = set_out(x0, draw, method.grid, schedule)
+    x_t, t = noised(x0, draw, method.grid, schedule)
     t_prev = method.grid.previous.to(x0.device)[draw.index]
+    f = method.consistency_function
     with torch.no_grad():
         x_prev = ode_step(teacher, x_t, t, t_prev, schedule)
-        goal = method.land(x_prev, target(x_prev, t_prev), t_prev, s, schedule)
-    return method.land(x_t, student(x_t, t), t, s, schedule), goal
+        goal = f(x_prev, target(x_prev, t_prev), t_prev, s, schedule)
+    return f(x_t, student(x_t, t), t, s, schedule), goal
 
 
-def set_out(x0: Tensor, draw: Draw, grid: SolverGrid, schedule: Schedule) -> tuple[Tensor, Tensor]:
+def noised(x0: Tensor, draw: Draw, grid: SolverGrid, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """The noised latents x_t and their timesteps t."""
     t = grid.timesteps.to(x0.device)[draw.index]
     return schedule.diffuse(x0, draw.noise, t), t
 
 
-class ConsistencyTask(Task):
+class ConsistencyTask(Distillation):
     """A `hypersd.loop.Task` around `consistency_pair`, for any method of this kind."""
 
-    divides = True
+    options: ConsistencyOptions
 
     def __init__(self, recipe: Recipe, device: torch.device, method: type[Method]) -> None:
-        self.recipe, self.device = recipe, device
-        self.options = recipe.read_options(method.options)
-        self.method = method(recipe, SolverGrid(self.options.points))
-        self.base = load_base(recipe.base, device, recipe.base_precision)
-        self.schedule = self.base.schedule
-        self.data = open_dataset(recipe.data, self.base)
-        self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.networks()}
-        roles, full = self.roles(), self.options.full
-        self.student = Student(
-            self.base.unet, self.schedule, rank=self.options.rank, seed=recipe.seed,
-            recompute=recipe.gradient_checkpointing,
-            adapters=() if full else roles, full=roles if full else (),
-        )  # fmt: skip
-        self.modules |= self.student.copies
-        self.empty = self.base.encode_empty()
-        self.shown = Preview(
-            self.base, self.student, self.method.grid,
-            prompts=recipe.prompts or self.data.prompts(PROMPTS),
-            guidance=self.options.guidance, sampler=self.method.sampler,
-        )  # fmt: skip
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Further networks of a method, made while the UNet has no adapters yet."""
-        return {}
+        options = recipe.read_options(method.options)
+        self.method, self.sampler = method(recipe, SolverGrid(options.points)), method.sampler
+        super().__init__(recipe, device, options)
 
     def roles(self) -> tuple[str, ...]:
-        """The networks beside the teacher, the student's first."""
-        return ("student", "target") if self.options.target == "ema" else ("student",)
+        """The student, and its average where that is the target."""
+        return (STUDENT, TARGET) if self.options.target == "ema" else (STUDENT,)
 
-    def groups(self) -> list[dict[str, Any]]:
-        """One group: the student's parameters, found by name."""
-        return [{"params": self.student.parameters("student")}]
+    def whole(self) -> tuple[str, ...]:
+        """All of them, or none."""
+        return self.roles() if self.options.full else ()
 
-    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The mean distance over the step's rows; a function of weights, seed and step."""
-        recipe = self.recipe
+    def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
+        """The mean distance over the step's rows, a function of weights, seed and step; its
+        outputs are the pair."""
+        pair = self.pair(step, rng)
+        losses, scalars = self.compare(step, pair)
+        noisiest = pair.draw.index >= self.grid.points * 3 // 4
+        if noisiest.any():
+            scalars["loss_noisiest_quarter"] = float(losses.detach()[noisiest].mean())
+        return Turn(losses.mean(), scalars, pair.detached())
+
+    def compare(self, step: int, pair: ConsistencyPair) -> tuple[Tensor, dict[str, float]]:
+        """The loss of each sample, [B], and scalars to log."""
+        return DISTANCES[self.options.distance](pair.prediction, pair.goal), {}
+
+    def pair(self, step: int, rng: torch.Generator) -> ConsistencyPair:
+        """What is compared at a step, of the rows in turn."""
+        recipe, network = self.recipe, self.student.network
         batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
-        whole = self._draw(batch.shape, rng)
-        draw = whole.part(self.share, self.device)
+        whole = self.draw(step, batch.shape, rng)
+        draw, text = whole.part(self.share, self.device), batch.text
+        x0 = batch.x0.to(self.device)
         s = self.method.endpoint(step, whole)[self.share].to(self.device)
-        landing = self._land(step, batch.x0.to(self.device), batch.text, draw, s)
-        losses, scalars = self.compare(step, landing)
-        noisy = draw.index >= self.method.grid.points * 3 // 4
-        if noisy.any():
-            scalars["loss_noisiest_quarter"] = float(losses.detach()[noisy].mean())
-        return losses.mean(), scalars
+        target = TARGET if self.options.target == "ema" else STUDENT
+        prediction, goal = consistency_pair(
+            x0, draw, s,
+            teacher=lambda x, t: self.ode_eps(step, x, t, text),
+            student=lambda x, t: network(STUDENT)(x, t, text),
+            target=lambda x, t: network(target)(x, t, text),
+            method=self.method,
+            schedule=self.schedule,
+        )  # fmt: skip
+        x_t, t = noised(x0, draw, self.grid, self.schedule)
+        return ConsistencyPair(prediction, goal, s, x_t, t, text, draw)
 
-    def compare(self, step: int, landing: Landing) -> tuple[Tensor, dict[str, float]]:
-        """How far the student landed from its goal, [B], and scalars to log."""
-        return DISTANCES[self.options.distance](landing.prediction, landing.goal), {}
+    def draw(self, step: int, shape: torch.Size, rng: torch.Generator) -> Draw:
+        """All that chance decides at a step, for the whole batch."""
+        draw = Draw.sample(shape, self.grid.points, rng)
+        if self.options.offset_noise:
+            shift = torch.randn(*shape[:2], 1, 1, generator=rng) * self.options.offset_noise
+            draw = replace(draw, noise=draw.noise + shift)
+        return draw
 
-    def teacher_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The noise that the ODE is followed with: the base's, guided."""
-        network = self.student.network(TEACHER)
-        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
+    def ode_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The noise that the ODE is followed with at a step: the base's, guided."""
+        return self.teacher_eps(x, t, text)
 
     def after_step(self, step: int) -> None:
         """Move the target's average, where there is one."""
         if self.options.target == "ema":
-            self.student.average("target", self.options.ema)
+            self.student.average(TARGET, self.options.ema)
 
-    def preview(self, path: Path) -> dict[str, float]:
-        """Validation prompts at 1, 2, 4 and 8 steps, with the method's own sampler."""
-        return self.shown.write(path)
-
-    def export(self, out: Path) -> dict[str, Any]:
-        """Write the student's weights; returns what a model card says of them."""
-        path = self.student.export(out)
-        return {
-            "method": self.recipe.method,
-            "base": self.recipe.base,
-            "guidance": self.options.guidance,
-            "solver_points": self.options.points,
-            "rank": self.options.rank,
-            "parameters": sum(p.numel() for p in self.student.parameters("student")),
-            "bytes": path.stat().st_size,
-        }
+    def facts(self) -> dict[str, Any]:
+        """How many parameters the student has."""
+        return {"parameters": sum(p.numel() for p in self.student.parameters(STUDENT))}
 
     def cost(self, steps: int) -> dict[str, int]:
         """Student, target and the teacher's one or two passes, per picture."""
@@ -229,24 +227,3 @@ class ConsistencyTask(Task):
             "unet_forwards": seen * (3 if self.options.guidance == 1 else 4),
             "unet_backwards": seen,
         }
-
-    def _draw(self, shape: torch.Size, rng: torch.Generator) -> Draw:
-        draw = Draw.sample(shape, self.method.grid.points, rng)
-        if self.options.offset_noise:
-            shift = torch.randn(*shape[:2], 1, 1, generator=rng) * self.options.offset_noise
-            draw = Draw(draw.index, draw.noise + shift, draw.end)
-        return draw
-
-    def _land(self, step: int, x0: Tensor, text: Text, draw: Draw, s: Tensor) -> Landing:
-        network = self.student.network
-        target = "target" if self.options.target == "ema" else "student"
-        x_t, t = set_out(x0, draw, self.method.grid, self.schedule)
-        prediction, goal = consistency_pair(
-            x0, draw, s,
-            teacher=lambda x, t: self.teacher_eps(step, x, t, text),
-            student=lambda x, t: network("student")(x, t, text),
-            target=lambda x, t: network(target)(x, t, text),
-            method=self.method,
-            schedule=self.schedule,
-        )  # fmt: skip
-        return Landing(prediction, goal, s, x_t, t, text)

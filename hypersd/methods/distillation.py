@@ -1,11 +1,27 @@
-"""What methods that distil a few-step student share."""
+"""What methods that distil a few-step student share: a base, a student on it, data, previews.
+
+A method says which networks there are beside the student, whose turn it is, what each minimises,
+and how the student is drawn afterwards.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
+import torch
 from pydantic import Field
+from torch import Tensor, nn
+
+from hypersd.base import load_base
+from hypersd.conditions import Text
+from hypersd.data import open_dataset
+from hypersd.methods.preview import PROMPTS, Preview
+from hypersd.recipe import Recipe
+from hypersd.solver import SolverGrid, guided_eps
+from hypersd.student import TEACHER, Student
+from hypersd.task import STUDENT, Task
 
 Weight = Annotated[float, Field(ge=0, le=100)]
 """Of a part of a loss."""
@@ -24,3 +40,80 @@ class DistillationOptions:
     guidance: Annotated[float, Field(ge=1, le=100)]
     points: Annotated[int, Field(ge=1, le=1000)] = 40
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
+
+
+class Distillation(Task):
+    """A `hypersd.loop.Task` whose student is an adapter on the base's UNet, or a whole copy of it.
+
+    sampler: of its previews, a key of `hypersd.methods.preview.SAMPLERS`.  start: the timestep that
+    their one step is made at, the grid's last where 0.
+    """
+
+    divides = True
+    options: DistillationOptions
+    sampler: str = "jumps"
+    start: int = 0
+
+    def __init__(self, recipe: Recipe, device: torch.device, options: DistillationOptions) -> None:
+        self.recipe, self.device, self.options = recipe, device, options
+        self.grid = SolverGrid(options.points)
+        self.base = load_base(recipe.base, device, recipe.base_precision)
+        self.schedule = self.base.schedule
+        self.data = open_dataset(recipe.data, self.base)
+        self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.prepare()}
+        whole = self.whole()
+        self.student = Student(
+            self.base.unet, self.schedule, rank=options.rank, seed=recipe.seed,
+            recompute=recipe.gradient_checkpointing,
+            adapters=[role for role in self.roles() if role not in whole], full=whole,
+        )  # fmt: skip
+        self.modules |= self.student.copies
+        self.empty = self.base.encode_empty()
+        self.previews = self.validation_preview()
+
+    def prepare(self) -> dict[str, nn.Module]:
+        """What must be done while the UNet has no adapters yet; returns further networks that are
+        trained, by name."""
+        return {}
+
+    def roles(self) -> tuple[str, ...]:
+        """The networks beside the teacher that start as it does, the student's first."""
+        return (STUDENT,)
+
+    def whole(self) -> tuple[str, ...]:
+        """Those of the roles that are whole UNets instead of adapters."""
+        return ()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The student's parameters."""
+        return [{"params": self.student.parameters(STUDENT)}]
+
+    def teacher_eps(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The base's noise, guided: x [B, C, H, W], t [B], text of B samples -> like x."""
+        network = self.student.network(TEACHER)
+        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
+
+    def validation_preview(self, count: int = PROMPTS) -> Preview:
+        """Of the student on the recipe's validation prompts, else on `count` of its data."""
+        return Preview(
+            self.base, self.student, self.grid,
+            prompts=self.recipe.prompts or self.data.prompts(count),
+            guidance=self.options.guidance, sampler=self.sampler, start=self.start,
+        )  # fmt: skip
+
+    def preview(self, path: Path) -> dict[str, float]:
+        """Validation prompts at 1, 2, 4 and 8 steps."""
+        return self.previews.write(path)
+
+    def facts(self) -> dict[str, Any]:
+        """What a model card says of the training beside what all methods have."""
+        return {}
+
+    def export(self, out: Path) -> dict[str, Any]:
+        """Write the student's weights; returns what a model card says of them."""
+        path = self.student.export(out)
+        return {
+            "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
+            "guidance": self.options.guidance, "solver_points": self.options.points,
+            "bytes": path.stat().st_size, **self.facts(),
+        }  # fmt: skip

@@ -13,7 +13,7 @@ Source: DMD2 (arXiv 2405.14867), Sec. 4.1 to 4.4.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -21,9 +21,15 @@ from torch import Tensor
 
 from hypersd.conditions import Text
 from hypersd.critic import Head, encode
-from hypersd.losses import critic_loss, distribution_matching_loss, fooling_loss, squared_error
+from hypersd.losses import (
+    critic_loss,
+    distribution_matching_loss,
+    generator_loss,
+    squared_error,
+    weighted_sum,
+)
 from hypersd.methods.distillation import Weight
-from hypersd.methods.dmd import FAKE, NOISE_RANGE, MatchingOptions, MatchingTask
+from hypersd.methods.matching import FAKE, NOISE_RANGE, MatchingOptions, MatchingTask
 from hypersd.recipe import Recipe
 from hypersd.student import STUDENT
 
@@ -58,7 +64,7 @@ class Dmd2Task(MatchingTask):
     """A `hypersd.loop.Task`; the critic's head belongs to the fake score model's role."""
 
     options: Dmd2Options
-    sampler: ClassVar[str] = "consistency"
+    sampler = "consistency"
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         super().__init__(recipe, device, recipe.read_options(Dmd2Options))
@@ -82,23 +88,24 @@ class Dmd2Task(MatchingTask):
         x_t = self.schedule.renoise(at.x, at.eps, at.t)
         error = squared_error(self.student.predict(FAKE, x_t, at.t, at.text), at.eps).mean()
         fake, real = self.logits(x_t, at), self.logits(self._noised_data(at), at)
-        telling = critic_loss(real, fake).mean()
+        adversarial = critic_loss(real, fake).mean()
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        scalars = {"denoising": float(error.detach()), "telling": float(telling.detach())}
-        return error + self.options.gan_critic * telling, scalars | {"right": float(right)}
+        scalars = {"denoising": float(error.detach()), "critic_loss": float(adversarial.detach())}
+        total = weighted_sum(error, adversarial, (1.0, self.options.gan_critic))
+        return total, scalars | {"right": float(right)}
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Distribution matching, and the generated pictures' part of the GAN."""
         at = self.generate(step, rng, NOISE_RANGE, gradient=True)
         x_t = self.schedule.renoise(at.x, at.eps, at.t)
-        with torch.no_grad():
-            eps = self.student.predict(FAKE, x_t, at.t, at.text)
-            fake = self.schedule.x0_from_eps(x_t, eps, at.t)
-            real = self.schedule.x0_from_eps(x_t, self.teacher_eps(x_t, at.t, at.text), at.t)
+        fake, real = self.denoised(x_t, at.t, at.text)
         matching = distribution_matching_loss(at.x, fake, real).mean()
-        fooling = fooling_loss(self.logits(x_t, at)).mean()
-        scalars = {"gap": float((fake - real).abs().mean()), "fooling": float(fooling.detach())}
-        return matching + self.options.gan * fooling, scalars
+        adversarial = generator_loss(self.logits(x_t, at)).mean()
+        scalars = {
+            "gap": float((fake - real).abs().mean()),
+            "generator_loss": float(adversarial.detach()),
+        }
+        return weighted_sum(matching, adversarial, (1.0, self.options.gan)), scalars
 
     def generate(
         self, step: int, rng: torch.Generator, span: tuple[int, int], *, gradient: bool
@@ -111,7 +118,7 @@ class Dmd2Task(MatchingTask):
             torch.randn(batch.shape, generator=rng)[rows].to(self.device)
             for _ in range(1 + len(self.timesteps))
         )
-        t = self._times(span, rng)
+        t = self.times(span, rng)
         x = self.simulate(z, fresh[:last], batch.text, gradient=gradient)
         return Generated(x, batch.x0.to(self.device), t, eps, batch.text)
 

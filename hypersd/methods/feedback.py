@@ -23,18 +23,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from hypersd.base import load_base
 from hypersd.conditions import Text
-from hypersd.data import open_dataset
 from hypersd.merge import merge
 from hypersd.methods.distillation import DistillationOptions, Weight
-from hypersd.methods.preview import PROMPTS, RENOISING, SAMPLERS, Preview
-from hypersd.methods.watched import WatchedOptions, WatchedTask
+from hypersd.methods.preview import RENOISING, SAMPLERS
+from hypersd.methods.rewarded import RewardedOptions, RewardedTask
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel
 from hypersd.rewards.structure import load_structure
-from hypersd.solver import SolverGrid
-from hypersd.student import Student, add_adapter_to
+from hypersd.student import add_adapter_to
 from hypersd.task import STUDENT
 from hypersd.validation import one_of
 
@@ -43,7 +40,7 @@ Index = Annotated[int, Field(ge=0, le=999)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeedbackOptions(DistillationOptions, WatchedOptions):
+class FeedbackOptions(DistillationOptions, RewardedOptions):
     """A recipe's `options`.
 
     onto: folder of a distilled adapter to train on top of, "" for the base alone; onto_weight: how
@@ -75,44 +72,29 @@ class FeedbackOptions(DistillationOptions, WatchedOptions):
             raise ValueError(f"fewest_moves={few}: must be at most moves={most}")
 
 
-class FeedbackTask(WatchedTask):
+class FeedbackTask(RewardedTask):
     """A `hypersd.loop.Task` with the feedback adapter as its student."""
 
-    divides = True
+    options: FeedbackOptions
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        self.options = recipe.read_options(FeedbackOptions)
-        self.panel = Panel(recipe.name, self.options.rewards, self.options.validation, device)
-        self.grid = SolverGrid(self.options.points)
-        self.base = load_base(recipe.base, device, recipe.base_precision)
-        self.base.vae.requires_grad_(False)
-        self.schedule = self.base.schedule
-        self.data = open_dataset(recipe.data, self.base)
-        if self.options.onto:
-            add_adapter_to(self.base.unet, Path(self.options.onto), self.options.onto_weight)
-        self.student = Student(
-            self.base.unet, self.schedule, rank=self.options.rank, seed=recipe.seed,
-            recompute=recipe.gradient_checkpointing,
-        )  # fmt: skip
-        self.modules: dict[str, nn.Module] = {"unet": self.base.unet}
-        if self.options.segmenter:
-            self.structure = load_structure(self.options.segmenter, recipe.data, device)
+        options = recipe.read_options(FeedbackOptions)
+        self.panel = Panel(recipe.name, options.rewards, options.validation, device)
+        self.sampler = options.sampler
+        super().__init__(recipe, device, options)
         if recipe.gradient_checkpointing:
             self.base.vae.enable_gradient_checkpointing()
-        sampler = self.options.sampler
-        self.shown = Preview(
-            self.base,
-            self.student,
-            self.grid,
-            prompts=recipe.prompts or self.data.prompts(PROMPTS),
-            sampler=sampler,
-        )
-        self.watch(self.options.moves, sampler=sampler)
+        self.watch(options.moves)
 
-    def groups(self) -> list[dict[str, Any]]:
-        """The feedback adapter."""
-        return [{"params": self.student.parameters(STUDENT)}]
+    def prepare(self) -> dict[str, nn.Module]:
+        """Put the distilled adapter into the base, and load the segmenter."""
+        self.base.vae.requires_grad_(False)
+        if self.options.onto:
+            add_adapter_to(self.base.unet, Path(self.options.onto), self.options.onto_weight)
+        if self.options.segmenter:
+            data = self.recipe.data
+            self.structure = load_structure(self.options.segmenter, data, self.device)
+        return {}
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The rewards' hinges on drawn pictures, and the perceptual loss on real ones."""
@@ -169,18 +151,17 @@ class FeedbackTask(WatchedTask):
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the feedback adapter, alone or merged; returns what a model card says of it."""
-        path, options = self.student.export(out), self.options
+        figures, options = super().export(out), self.options
         if options.merged and options.onto:
-            parts = [(Path(options.onto), options.onto_weight), (out, 1.0)]
-            path = merge(parts, out)
-        return {
-            "method": self.recipe.method, "base": self.recipe.base, "rank": options.rank,
-            "onto": options.onto, "onto_weight": options.onto_weight, "merged": options.merged,
-            "sampler": options.sampler,
-            "bytes": path.stat().st_size,
-            "rewards": self.panel.aims,
-            **self.watched_facts(),
-        }  # fmt: skip
+            path = merge([(Path(options.onto), options.onto_weight), (out, 1.0)], out)
+            figures["bytes"] = path.stat().st_size
+        return figures
+
+    def facts(self) -> dict[str, Any]:
+        """What it was trained on top of."""
+        options = self.options
+        return {"onto": options.onto, "onto_weight": options.onto_weight, "merged": options.merged,
+                "sampler": options.sampler, **super().facts()}  # fmt: skip
 
     def cost(self, steps: int) -> dict[str, int]:
         """The moves drawn on average, and one pass for the structure."""

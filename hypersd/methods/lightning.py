@@ -1,12 +1,12 @@
 """SDXL-Lightning: progressive adversarial distillation, of an adapter or a whole UNet.
 
-A stage {from: m, to: n} teaches one move of an n-step sampler to land where m / n moves of an
-m-step teacher do: at t, a point of the n-step grid, both start from the same noised latents x_t and
-move to the grid's next point s. The first stage follows the guided base and asks for a squared
-error; the later ones follow the student of an earlier stage (`from` names it by its steps, so a
-stage may skip a level) and ask a critic: first D(x_s, s, c; x_t, t), which keeps the trajectory,
-then D'(x_s, s, c), which gives it up for sharper pictures. With `noised` the critic sees x_s with
-noise up to a random t* added, as in the paper's stages of one and two steps.
+A stage {from: m, to: n} teaches one move of an n-step sampler to reach the point that m / n moves
+of an m-step teacher do: at t, a point of the n-step grid, both start from the same noised latents
+x_t and move to the grid's next point s. The first stage follows the guided base and asks for a
+squared error; the later ones follow the student of an earlier stage (`from` names it by its steps,
+so a stage may skip a level) and ask a critic: first D(x_s, s, c; x_t, t), which keeps the
+trajectory, then D'(x_s, s, c), which gives it up for sharper pictures. With `noised` the critic
+sees x_s with noise up to a random t* added, as in the paper's stages of one and two steps.
 Source: SDXL-Lightning (arXiv 2402.13929), Sec. 3.2 to 3.7.
 
 In the one-step stages a network may predict x0 instead of the noise (`output: sample`), as theirs.
@@ -27,18 +27,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hypersd.base import load_base
 from hypersd.conditions import Text
 from hypersd.critic import Critic
-from hypersd.data import open_dataset
-from hypersd.losses import critic_loss, fooling_loss, squared_error
-from hypersd.methods.distillation import DistillationOptions, LearningRate
+from hypersd.losses import critic_loss, generator_loss, squared_error, weighted_sum
+from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
 from hypersd.methods.lightning_stages import Stage, read_stages
-from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.recipe import Recipe
-from hypersd.solver import SolverGrid, guided_eps
-from hypersd.student import TEACHER, Student
-from hypersd.task import STUDENT, Task
+from hypersd.solver import SolverGrid
+from hypersd.student import TEACHER
+from hypersd.task import STUDENT, Turn
 
 NOISE_LEVELS = (10, 250, 500, 750)  # t* of the critic's inputs, as in the paper
 
@@ -57,10 +54,14 @@ class LightningOptions(DistillationOptions):
 
 
 @dataclass(frozen=True, eq=False)
-class Move:
-    """One move of a batch: student's and teacher's landing at s, from x_t at t."""
+class Prediction:
+    """What student and teacher predict of the trajectory at s, from x_t at t, for a batch.
 
-    landed: Tensor
+    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] timesteps.
+    level, noise: what the critic's input is noised to and with.
+    """
+
+    prediction: Tensor
     goal: Tensor
     s: Tensor
     x_t: Tensor
@@ -70,105 +71,89 @@ class Move:
     noise: Tensor
 
 
-class LightningTask(Task):
+class LightningTask(Distillation):
     """A `hypersd.loop.Task`; each stage's critic is a role of its own."""
 
-    divides = True
+    options: LightningOptions
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
-        self.options = recipe.read_options(LightningOptions)
-        self.grid = SolverGrid(self.options.points)
-        self.stages = read_stages(recipe, self.grid)
+        options = recipe.read_options(LightningOptions)
+        self.stages = read_stages(recipe, SolverGrid(options.points))
         self.ends = list(accumulate(stage.steps for stage in self.stages))
-        self.base = load_base(recipe.base, device, recipe.base_precision)
-        self.schedule = self.base.schedule
-        self.data = open_dataset(recipe.data, self.base)
+        self.kept = sorted({s.teacher for s in self.stages} & {s.to for s in self.stages})
+        super().__init__(recipe, device, options)
+        if options.init:
+            self.student.load(STUDENT, Path(options.init))
+
+    def prepare(self) -> dict[str, nn.Module]:
+        """Every stage's critic, where it has one."""
         with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
+            torch.manual_seed(self.recipe.seed)
             self.critics: dict[str, Critic] = {
                 s.role: self._critic(s) for s in self.stages if s.critic != "none"
             }
-        self.kept = sorted({s.teacher for s in self.stages} & {s.to for s in self.stages})
-        roles = (STUDENT, *(f"{steps}step" for steps in self.kept))
-        full = self.options.full
-        self.student = Student(
-            self.base.unet, self.schedule, rank=self.options.rank, seed=recipe.seed,
-            recompute=recipe.gradient_checkpointing,
-            adapters=() if full else roles, full=roles if full else (),
-        )  # fmt: skip
-        if self.options.init:
-            self.student.load(STUDENT, Path(self.options.init))
-        self.empty = self.base.encode_empty()
-        self.moves: dict[int | None, Move] = {}  # of each part of a batch
-        self.shown = Preview(
-            self.base, self.student, self.grid,
-            prompts=recipe.prompts or self.data.prompts(PROMPTS),
-            guidance=self.options.guidance,
-        )  # fmt: skip
-        self.modules: dict[str, nn.Module] = {
-            "unet": self.base.unet, **self.critics, **self.student.copies,
-        }  # fmt: skip
+        return {**self.critics}
+
+    def roles(self) -> tuple[str, ...]:
+        """The student, and those of earlier stages that a later one has as its teacher."""
+        return (STUDENT, *(f"{steps}step" for steps in self.kept))
+
+    def whole(self) -> tuple[str, ...]:
+        """All of them, or none."""
+        return self.roles() if self.options.full else ()
 
     def _critic(self, stage: Stage) -> Critic:
         frozen, recompute = self.options.trunk == "frozen", self.recipe.gradient_checkpointing
         pair = stage.critic == "pair"
         return Critic(self.base.unet, pair=pair, frozen=frozen, recompute=recompute).to(self.device)
 
-    @property
-    def move(self) -> Move:
-        """The student's last move, of the rows in turn."""
-        return self.moves[self.share.start]
-
     def stage(self, step: int) -> Stage:
         """The stage that a training step belongs to."""
         return self.stages[bisect_right(self.ends, step)]
 
     def groups(self) -> list[dict[str, Any]]:
-        """The student's adapter, and every critic's own parameters."""
+        """The student's parameters, and every critic's own."""
         rate = self.options.critic_lr or self.recipe.lr
         critics = [{"role": role, "params": critic.trained(), "lr": rate, "betas": (0.0, 0.99)}
                    for role, critic in self.critics.items()]  # fmt: skip
-        return [{"params": self.student.parameters(STUDENT)}, *critics]
+        return [*super().groups(), *critics]
 
     def turns(self, step: int) -> tuple[str, ...]:
-        """The student, then the stage's critic, where it has one, on the same landings."""
+        """The student, then the stage's critic, where it has one, on the same predictions."""
         stage = self.stage(step)
         return (STUDENT,) if stage.critic == "none" else (STUDENT, stage.role)
 
-    def turn_loss(
-        self, role: str, step: int, rng: torch.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The student's loss, or the critic's on the landings that it has just made."""
-        if role == STUDENT:
-            return self.loss(step, rng)
-        real = self._judged(self.stage(step), self.move.goal)
-        fake = self._judged(self.stage(step), self.move.landed)
-        right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
-        return critic_loss(real, fake).mean(), {"right": float(right)}
-
-    def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Squared error to the teacher's landing, or what the stage's critic makes of it."""
+    def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
+        """The student's turn, or its critic's on the predictions that the student's has left."""
         stage = self.stage(step)
-        self.student.prediction[STUDENT] = stage.output
-        move = self._move(stage, step, rng)
-        self.moves[self.share.start] = replace(move, landed=move.landed.detach())
-        error = squared_error(move.landed, move.goal).mean()
-        scalars = {"distance": float(error.detach())}
-        if stage.critic == "none":
-            return error, scalars
-        fooling = fooling_loss(self._judged(stage, move.landed)).mean()
-        scalars["fooling"] = float(fooling.detach())
-        return stage.distance * error + stage.adversarial * fooling, scalars
+        if role == STUDENT:
+            return self.student_turn(stage, step, rng)
+        at: Prediction = outputs
+        real, fake = self.logits(stage, at.goal, at), self.logits(stage, at.prediction, at)
+        right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
+        return Turn(critic_loss(real, fake).mean(), {"right": float(right)})
 
-    def teacher_eps(self, stage: Stage, x: Tensor, t: Tensor, text: Text) -> Tensor:
+    def student_turn(self, stage: Stage, step: int, rng: torch.Generator) -> Turn:
+        """Squared error to the teacher's prediction, and what the stage's critic makes of it."""
+        self.student.prediction[STUDENT] = stage.output
+        at = self.predicted(stage, step, rng)
+        error = squared_error(at.prediction, at.goal).mean()
+        scalars = {"distance": float(error.detach())}
+        outputs = replace(at, prediction=at.prediction.detach())
+        if stage.critic == "none":
+            return Turn(error, scalars, outputs)
+        adversarial = generator_loss(self.logits(stage, at.prediction, at)).mean()
+        scalars["generator_loss"] = float(adversarial.detach())
+        weights = (stage.distance, stage.adversarial)
+        return Turn(weighted_sum(error, adversarial, weights), scalars, outputs)
+
+    def stage_eps(self, stage: Stage, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The base's, guided, or an earlier student's, whose guidance is distilled."""
         if stage.teacher in self.kept:
             role = f"{stage.teacher}step"
             self.student.prediction[role] = self._output_of(stage.teacher, stage)
             return self.student.predict(role, x, t, text)
-        network = self.student.network(TEACHER)
-        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
+        return self.teacher_eps(x, t, text)
 
     def _output_of(self, steps: int, before: Stage) -> str:
         """What the kept student of so many steps gives: that of the last stage that made it."""
@@ -183,7 +168,7 @@ class LightningTask(Task):
         at = torch.tensor(grid[:-1], device=x.device)
         for _ in range(stage.teacher // stage.to):
             following = after[(t[:, None] == at).int().argmax(1)]
-            x = self.schedule.jump(x, self.teacher_eps(stage, x, t, text), t, following)
+            x = self.schedule.jump(x, self.stage_eps(stage, x, t, text), t, following)
             t = following
         return x
 
@@ -194,19 +179,9 @@ class LightningTask(Task):
             if stage.to in self.kept:
                 self.student.average(f"{stage.to}step", 0.0)
 
-    def preview(self, path: Path) -> dict[str, float]:
-        """Validation prompts at 1, 2, 4 and 8 steps by deterministic jumps."""
-        return self.shown.write(path)
-
-    def export(self, out: Path) -> dict[str, Any]:
-        """Write the student's adapter; returns what a model card says of it."""
-        path = self.student.export(out)
-        return {
-            "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
-            "guidance": self.options.guidance, "solver_points": self.options.points,
-            "prediction_type": self.student.prediction.get(STUDENT, "epsilon"),
-            "bytes": path.stat().st_size,
-        }  # fmt: skip
+    def facts(self) -> dict[str, Any]:
+        """What the network gives."""
+        return {"prediction_type": self.student.prediction.get(STUDENT, "epsilon")}
 
     def snapshot(self, step: int) -> str | None:
         """The student of every number of steps, when no later stage has that number."""
@@ -229,7 +204,8 @@ class LightningTask(Task):
             "critic_updates": judged, "critic_images": 2 * judged * batch,
         }  # fmt: skip
 
-    def _move(self, stage: Stage, step: int, rng: torch.Generator) -> Move:
+    def predicted(self, stage: Stage, step: int, rng: torch.Generator) -> Prediction:
+        """One move of student and teacher at a step, of the rows in turn."""
         recipe = self.recipe
         batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
         grid = torch.tensor([*self.grid.inference(stage.to), 0])
@@ -243,19 +219,20 @@ class LightningTask(Task):
         x_t = self.schedule.diffuse(batch.x0.to(self.device), noise, t)
         goal = self.follow(stage, x_t, t, batch.text)
         eps = self.student.predict(STUDENT, x_t, t, batch.text)
-        landed = self.schedule.jump(x_t, eps, t, s)
-        return Move(landed, goal, s, x_t, t, batch.text, level, fresh)
+        moved = self.schedule.jump(x_t, eps, t, s)
+        return Prediction(moved, goal, s, x_t, t, batch.text, level, fresh)
 
-    def _judged(self, stage: Stage, x_s: Tensor) -> Tensor:
-        """The critic's logits of a landing, noised where the stage says so."""
-        at, s = self.move, self.move.s
+    def logits(self, stage: Stage, x_s: Tensor, at: Prediction) -> Tensor:
+        """The critic's logits, [B], of points x_s in the place of a prediction's, noised where the
+        stage says so."""
+        s = at.s
         if stage.noised:
             s = torch.maximum(at.level, at.s)
             x_s = self.schedule.renoise(x_s, at.noise, s, at.s)
         pair = (at.x_t, at.t) if stage.critic == "pair" else ()
         with self.student.using(TEACHER):  # a frozen trunk is the base's own
-            logits: Tensor = self.critics[stage.role](x_s, s, at.text, *pair)
-        return logits
+            found: Tensor = self.critics[stage.role](x_s, s, at.text, *pair)
+        return found
 
 
 def build(recipe: Recipe, device: torch.device) -> LightningTask:

@@ -1,4 +1,4 @@
-"""TCD: every point of a trajectory lands on every earlier point of it.
+"""TCD: every point of a trajectory is taken to every earlier point of it.
 
 L = d(f(x_t, t, s), sg f'(x_prev, t_prev, s)), s uniform over the solver points from 0 to t_prev,
 f the jump alpha_s x0 + sigma_s eps. The network is not told s. At s = t_prev the goal is x_prev.
@@ -19,13 +19,15 @@ from hypersd.schedule import Schedule
 
 
 class Tcd(Method):
-    """Land on a solver point drawn from [0, t_prev]."""
+    """s is a solver point drawn from [0, t_prev], f the jump to it."""
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
         """Any solver point up to t_prev: the whole trajectory is one segment."""
         return self.grid.end(draw.index, draw.end, segments=1)
 
-    def land(self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule) -> Tensor:
+    def consistency_function(
+        self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule
+    ) -> Tensor:
         """The jump t -> s."""
         return schedule.jump(x_t, eps, t, s)
 

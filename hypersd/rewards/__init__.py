@@ -10,8 +10,6 @@ from __future__ import annotations
 from pkgutil import resolve_name
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from hypersd.rewards.options import EVALUATORS, Reward, RewardOptions
 
@@ -20,11 +18,3 @@ def load_reward(options: RewardOptions, device: torch.device) -> Reward:
     """The reward of its options. Raises UsageError where its weights cannot be read."""
     reward: Reward = resolve_name(EVALUATORS[options.kind])(options, device)
     return reward
-
-
-def hinge(reward: Tensor, target: float) -> Tensor:
-    """ReLU(target - reward), [B]: a picture that is good enough is left alone.
-
-    Source: Hyper-SD (arXiv 2404.13686), Eq. 13.
-    """
-    return F.relu(target - reward.float())

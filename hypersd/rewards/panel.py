@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from hypersd.errors import UsageError
-from hypersd.rewards import hinge, load_reward
+from hypersd.losses import reward_hinge
+from hypersd.rewards import load_reward
 from hypersd.rewards.options import ObjectiveOptions, RewardOptions, ValidationOptions
 
 R = TypeVar("R", bound=RewardOptions)
@@ -58,7 +59,7 @@ class Panel:
             if not math.isfinite(mean):
                 raise UsageError(f"recipe {self.name}: the reward {name} gives {mean}; "
                                  "valid: a finite number for every picture")  # fmt: skip
-            total = total + options.weight * hinge(found, options.target).mean()
+            total = total + options.weight * reward_hinge(found, options.target).mean()
             scalars[f"reward_{name}"] = mean
         return total, scalars
 
@@ -72,7 +73,7 @@ def _named(entries: Sequence[R]) -> dict[str, R]:
     return named
 
 
-class Guard(nn.Module):
+class RewardGuard(nn.Module):
     """Keeps the last weights that every validation evaluator of a panel was content with.
 
     It is made before the training, when the weights are those that a fall is measured from; its
@@ -83,16 +84,16 @@ class Guard(nn.Module):
     good: Tensor
 
     def __init__(
-        self, panel: Panel, watched: Sequence[nn.Parameter], pictures: Pictures,
+        self, panel: Panel, trained: Sequence[nn.Parameter], pictures: Pictures,
         prompts: Sequence[str],
     ) -> None:  # fmt: skip
         super().__init__()
         self.panel, self.pictures, self.prompts = panel, pictures, list(prompts)
-        self.watched = list(watched)
+        self.trained = list(trained)
         self.register_buffer("kept", self._now())
         self.register_buffer("good", torch.tensor(0))
         self.before = self.judged()
-        self.why: str | None = None
+        self.reason: str | None = None
 
     @torch.no_grad()
     def judged(self) -> dict[str, float]:
@@ -105,16 +106,18 @@ class Guard(nn.Module):
 
     def watch(self, step: int) -> dict[str, float]:
         """The evaluators' means after so many steps; keeps the weights, or goes back to those kept
-        and says why in `why`."""
+        and says why in `reason`."""
         found = self.judged()
-        if self.why is not None:
+        if self.reason is not None:
             return found
         for kind, (_, drop) in self.panel.judges.items():
             fall = self.before[kind] - found[kind]
             if not fall <= drop:  # nor where it is not a number
-                self.why = (f"{kind} fell by {fall:.3g} on validation prompts, more than {drop:g}: "
-                            f"back to step {int(self.good)}")  # fmt: skip
-                vector_to_parameters(self.kept.clone().to(self.watched[0].device), self.watched)
+                self.reason = (
+                    f"{kind} fell by {fall:.3g} on validation prompts, more than {drop:g}: "
+                    f"back to step {int(self.good)}"
+                )
+                vector_to_parameters(self.kept.clone().to(self.trained[0].device), self.trained)
                 return found
         self.kept.copy_(self._now())
         self.good.fill_(step)
@@ -122,8 +125,11 @@ class Guard(nn.Module):
 
     def facts(self) -> dict[str, str | int]:
         """What a model card says: whose weights these are, and why the training ended early."""
-        return {"weights_of_step": int(self.good), **({"ended": self.why} if self.why else {})}
+        return {
+            "weights_of_step": int(self.good),
+            **({"ended": self.reason} if self.reason else {}),
+        }
 
     @torch.no_grad()
     def _now(self) -> Tensor:
-        return parameters_to_vector(self.watched).cpu()
+        return parameters_to_vector(self.trained).cpu()

@@ -35,15 +35,15 @@ def assert_resumes_exactly(
     """A training stopped in the student's turn of step `at` and started again ends with the same
     weights, file `name`, as one that was never stopped."""
     whole = load_file(loop.train(recipe, tmp_path / "whole") / name)
-    real = kind.loss
+    real = kind.turn_loss
 
-    def stop(self: Any, step: int, generator: torch.Generator) -> Any:
-        if step == at:
+    def stop(self: Any, role: str, step: int, *rest: Any) -> Any:
+        if role == loop.STUDENT and step == at:
             raise KeyboardInterrupt
-        return real(self, step, generator)
+        return real(self, role, step, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kind, "loss", stop)
+        patch.setattr(kind, "turn_loss", stop)
         with pytest.raises(KeyboardInterrupt):
             loop.train(recipe, tmp_path / "stopped")
     again = load_file(loop.train(recipe, tmp_path / "stopped") / name)

@@ -23,6 +23,7 @@ from hypersd.errors import UsageError
 from hypersd.logbook import Logbook
 from hypersd.processes import average_gradients, mean_of
 from hypersd.recipe import Recipe
+from hypersd.task import Turn
 
 RECIPE = Recipe(
     name="curve", method="curve", steps=6, batch=8, lr=0.02, clip=0.5, checkpoint_every=4,
@@ -50,16 +51,14 @@ class Curve(loop.Task):
     def turns(self, step: int) -> tuple[str, ...]:
         return ("other", "student")
 
-    def turn_loss(
-        self, role: str, step: int, rng: torch.Generator
-    ) -> tuple[torch.Tensor, dict[str, float]]:
+    def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
         x = torch.randn(self.recipe.batch, 1, generator=rng)[self.share]
         if len(x) > self.fits:
             raise torch.OutOfMemoryError
         error = self.model(x) - torch.sin(3 * x)
         if role == "other":
             error = self.other(x) - error.detach()
-        return error.square().mean(), {"seen": float(len(x))}
+        return Turn(error.square().mean(), {"seen": float(len(x))})
 
     def preview(self, path: Path) -> dict[str, float]:
         return {"curvature": 1.5}
@@ -146,10 +145,10 @@ def test_two_processes_go_on_where_one_was_stopped(
     loop.train(RECIPE, tmp_path / "whole")
     real = Curve.turn_loss
 
-    def stop(self: Curve, role: str, step: int, rng: torch.Generator) -> Any:
+    def stop(self: Curve, role: str, step: int, *rest: Any) -> Any:
         if step == 5:
             raise KeyboardInterrupt
-        return real(self, role, step, rng)
+        return real(self, role, step, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(Curve, "turn_loss", stop)
@@ -191,9 +190,11 @@ def test_a_turn_leaves_no_gradient_in_other_roles(tmp_path: Path) -> None:
     """The student's parameters are in the other's graph; only the other's get a gradient."""
 
     class Tied(Curve):
-        def turn_loss(self, role: str, step: int, rng: torch.Generator) -> Any:
+        def turn_loss(
+            self, role: str, step: int, rng: torch.Generator, outputs: Any = None
+        ) -> Turn:
             x = torch.randn(8, 1, generator=rng)
-            return (self.other(self.model(x)) - x).square().mean(), {}
+            return Turn((self.other(self.model(x)) - x).square().mean(), {})
 
     task = Tied(RECIPE, torch.device("cpu"))
     run = loop._Run(RECIPE, task, tmp_path)
@@ -221,7 +222,7 @@ def test_what_did_not_fit_is_gone_before_something_smaller_is_tried(
     held: list[weakref.ref[torch.Tensor]] = []
     real = Curve.turn_loss
 
-    def turn_loss(self: Curve, role: str, step: int, rng: torch.Generator) -> Any:
+    def turn_loss(self: Curve, role: str, step: int, rng: torch.Generator, *rest: Any) -> Any:
         assert all(one() is None for one in held)
         computed = torch.zeros(3)
         held.append(weakref.ref(computed))

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch.nn import functional as F
 
 from hypersd.critic import Critic, encode, encoder_of
-from hypersd.losses import critic_loss, fooling_loss
+from hypersd.losses import critic_loss, generator_loss
 
 
 @pytest.fixture
@@ -82,4 +82,4 @@ def test_adversarial_losses_are_the_binary_cross_entropies() -> None:
     bce = F.binary_cross_entropy_with_logits
     expected = bce(real, ones, reduction="none") + bce(fake, zeros, reduction="none")
     torch.testing.assert_close(critic_loss(real, fake), expected)
-    torch.testing.assert_close(fooling_loss(fake), bce(fake, ones, reduction="none"))
+    torch.testing.assert_close(generator_loss(fake), bce(fake, ones, reduction="none"))

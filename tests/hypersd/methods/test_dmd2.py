@@ -135,14 +135,14 @@ def test_the_fakes_loss_is_denoising_and_both_cross_entropies_at_one_noise(
     bce = F.binary_cross_entropy_with_logits
     expected = bce(data, torch.ones(3)) + bce(fake, torch.zeros(3))
     torch.testing.assert_close(total.detach(), error + 0.5 * expected, rtol=1e-4, atol=1e-5)
-    assert scalars["telling"] == pytest.approx(float(expected), rel=1e-4)
+    assert scalars["critic_loss"] == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_the_critic_learns_to_tell_data_from_pictures(task: Dmd2Task, tmp_path: Path) -> None:
     run = loop._Run(replace(task.recipe, lr=3e-3), task, tmp_path)
-    first = run.turn("fake", 1.0, rng())["telling"]
+    first = run.turn("fake", 1.0, rng())["critic_loss"]
     for _ in range(12):
-        last = run.turn("fake", 1.0, rng())["telling"]
+        last = run.turn("fake", 1.0, rng())["critic_loss"]
     assert last < 0.8 * first
 
 

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from hypersd import loop, rewards
 from hypersd.errors import UsageError
+from hypersd.losses import reward_hinge
 from hypersd.methods.feedback import FeedbackTask
 from hypersd.recipe import Recipe
-from hypersd.rewards import hinge, panel
+from hypersd.rewards import panel
 from hypersd.rewards.options import ObjectiveOptions
 from hypersd.shapes.segmenter import SegmenterNet
 from hypersd.student import Student
@@ -57,7 +58,7 @@ def segmenter(tmp_path: Path) -> Path:
 
 def test_the_hinge_leaves_good_pictures_alone() -> None:
     reward = torch.tensor([-1.0, 0.1, 0.3], requires_grad=True)
-    loss = hinge(reward, 0.2)
+    loss = reward_hinge(reward, 0.2)
     torch.testing.assert_close(loss, torch.tensor([1.2, 0.1, 0.0]))
     loss.sum().backward()
     assert reward.grad.tolist() == [-1.0, -1.0, 0.0]
@@ -124,7 +125,7 @@ def test_on_top_of_lcm_pictures_are_drawn_as_lcms(
     task.loss(0, rng())
     z, _, moves, fresh = given[0]
     assert moves == 3 and len(fresh) == 2 and not torch.equal(fresh[0], fresh[1])
-    assert task.shown.sampler == "consistency"
+    assert task.previews.sampler == "consistency"
 
 
 def test_it_trains_on_top_of_a_distilled_adapter(build: Any, tmp_path: Path) -> None:

@@ -53,8 +53,7 @@ def test_the_goal_is_two_guided_ddim_moves(build: Any) -> None:
     from diffusers import DDIMScheduler
 
     task = build()
-    task.loss(0, rng(0))
-    at = task.move
+    at = task.turn_loss("student", 0, rng(0)).outputs
     ddim = DDIMScheduler(**SCALED_LINEAR, clip_sample=False, set_alpha_to_one=False,
                          timestep_spacing="trailing")  # fmt: skip
     ddim.set_timesteps(8)
@@ -74,10 +73,10 @@ def test_the_goal_is_two_guided_ddim_moves(build: Any) -> None:
 
 def test_the_first_stage_asks_for_the_squared_error_alone(build: Any) -> None:
     task = build()
-    total, _ = task.loss(1, rng(1))
-    torch.testing.assert_close(total, F.mse_loss(task.move.landed, task.move.goal))
+    total, _, at = task.turn_loss("student", 1, rng(1))
+    torch.testing.assert_close(total, F.mse_loss(at.prediction, at.goal))
     assert task.turns(1) == ("student",)
-    assert not task.move.goal.requires_grad
+    assert not at.goal.requires_grad
 
 
 def test_a_stage_weighs_its_two_losses(build: Any) -> None:
@@ -86,8 +85,8 @@ def test_a_stage_weighs_its_two_losses(build: Any) -> None:
     alone, both = build(), build(stages=weighed)
     paper, scalars = alone.loss(2, rng(2))
     mixed, _ = both.loss(2, rng(2))
-    assert float(paper) == pytest.approx(scalars["fooling"], rel=1e-6)
-    expected = 0.5 * scalars["distance"] + 0.1 * scalars["fooling"]
+    assert float(paper) == pytest.approx(scalars["generator_loss"], rel=1e-6)
+    expected = 0.5 * scalars["distance"] + 0.1 * scalars["generator_loss"]
     assert float(mixed) == pytest.approx(expected, rel=1e-5)
 
 
@@ -109,13 +108,13 @@ def test_each_stage_has_a_critic_of_its_own(build: Any, tmp_path: Path) -> None:
 
 def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(build: Any) -> None:
     task = build(options={**RECIPE.options, "trunk": "frozen"})
-    task.loss(2, rng())
-    before = task._judged(task.stage(2), task.move.goal)
+    at = task.turn_loss("student", 2, rng()).outputs
+    before = task.logits(task.stage(2), at.goal, at)
     with torch.no_grad():
         for parameter in task.student.parameters("student"):
             parameter.normal_(0, 0.05, generator=rng(1))
     assert task.critics[task.stage(2).role].trunk is task.base.unet
-    torch.testing.assert_close(task._judged(task.stage(2), task.move.goal), before)
+    torch.testing.assert_close(task.logits(task.stage(2), at.goal, at), before)
 
 
 def test_a_later_stage_follows_the_student_of_an_earlier_one(build: Any, tmp_path: Path) -> None:
@@ -133,23 +132,22 @@ def test_a_later_stage_follows_the_student_of_an_earlier_one(build: Any, tmp_pat
     x, t = torch.randn(2, 4, 16, 16, generator=rng(0)), torch.tensor([999, 499])
     text = task.base.encode_prompts(["a red star", "a blue ring"])
     with torch.no_grad():
-        found = task.teacher_eps(task.stages[2], x, t, text)
+        found = task.stage_eps(task.stages[2], x, t, text)
         assert torch.equal(found, task.student.predict("4step", x, t, text))
 
 
 def test_a_noised_critic_sees_the_landing_with_noise_up_to_its_level(build: Any) -> None:
     """s = 0 after one step: the critic's input is diffused from there to t*."""
     task = build()
-    task.loss(3, rng(3))
-    at, seen = task.move, []
+    at, seen = task.turn_loss("student", 3, rng(3)).outputs, []
     critic = task.critics["critic_4to1_single"]
     critic.register_forward_pre_hook(lambda module, args: seen.append(args))
-    task._judged(task.stages[3 - 1], at.landed)
+    task.logits(task.stages[3 - 1], at.prediction, at)
     x, s = seen[0][:2]
     assert set(s.tolist()) <= {10, 250, 500, 750}
     assert len(seen[0]) == 3  # no x_t: the second critic judges pictures alone
     ratio = (task.schedule.alpha[s] / task.schedule.alpha[0]).view(-1, 1, 1, 1)
-    expected = ratio * at.landed + (1 - ratio**2).sqrt() * at.noise
+    expected = ratio * at.prediction + (1 - ratio**2).sqrt() * at.noise
     torch.testing.assert_close(x, expected.float(), rtol=1e-4, atol=1e-4)
 
 

@@ -144,7 +144,7 @@ def test_lcm_minimises_towards_x0_as_its_paper_writes_it() -> None:
     """f = c_skip x + c_out x0 with the paper's constants, at a middle timestep and at t = 0."""
     x, eps = torch.full((2, 1, 1, 1), 0.5), torch.full((2, 1, 1, 1), -0.2)
     t = torch.tensor([0, 24])
-    got = rules("lcm").land(x, eps, t, t * 0, SCHEDULE)
+    got = rules("lcm").consistency_function(x, eps, t, t * 0, SCHEDULE)
     x0 = (0.5 + 0.2 * float(SCHEDULE.sigma[24])) / float(SCHEDULE.alpha[24])
     c_skip = 0.25 / (240.0**2 + 0.25)
     c_out = 240.0 / (240.0**2 + 0.25) ** 0.5

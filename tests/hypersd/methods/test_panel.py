@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from hypersd import loop, merge
 from hypersd.errors import UsageError
-from hypersd.methods import watched
+from hypersd.methods import rewarded
 from hypersd.methods.dmd import DmdTask
 from hypersd.methods.feedback import FeedbackTask
 from hypersd.methods.preview import Preview
@@ -58,7 +58,7 @@ def small(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
         return dark if isinstance(entry, ValidationOptions) else bright
 
     monkeypatch.setattr(panel, "load_reward", load)
-    monkeypatch.setattr(watched, "JUDGED", 2)
+    monkeypatch.setattr(rewarded, "JUDGED", 2)
     monkeypatch.setattr(Preview, "write", lambda self, path: {})
 
     def recipe(of: Recipe, **options: Any) -> Recipe:
@@ -70,7 +70,7 @@ def small(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 def test_a_reward_that_is_hacked_ends_the_training_with_the_last_good_weights(
     small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    final = loop.train(small(RECIPE), tmp_path / "watched")
+    final = loop.train(small(RECIPE), tmp_path / "rewarded")
     facts = json.loads((final / "training.json").read_text())
     good = facts["weights_of_step"]
     assert 0 < good < facts["steps"] == good + 1 < RECIPE.steps
@@ -81,7 +81,7 @@ def test_a_reward_that_is_hacked_ends_the_training_with_the_last_good_weights(
     assert all(torch.equal(found[key], value) for key, value in expected.items())
 
 
-def test_a_watched_training_goes_on_with_what_it_kept(small: Any, tmp_path: Path) -> None:
+def test_a_rewarded_training_goes_on_with_what_it_kept(small: Any, tmp_path: Path) -> None:
     """Stopped before the judge falls, whose verdict then is the same."""
     recipe = replace(small(RECIPE), lr=3e-3)
     assert_resumes_exactly(recipe, FeedbackTask, 3, WEIGHT_NAME, tmp_path)
@@ -141,9 +141,9 @@ def test_dmd_adds_what_the_rewards_miss(small: Any) -> None:
 def test_a_one_step_students_preview_starts_where_it_was_trained(small: Any) -> None:
     task = loop.build(small(DMD), torch.device("cpu"))
     with torch.no_grad():
-        noise = task.shown._noise()
-        found = task.shown._draw(1, noise)
-        text = task.base.encode_prompts(task.shown.prompts)
+        noise = task.previews._noise()
+        found = task.previews._draw(1, noise)
+        text = task.base.encode_prompts(task.previews.prompts)
         x0 = task.one_step(noise[0], text)
         t = torch.full((len(x0),), 800)
         eps = task.student.predict("student", noise[0], t, text)

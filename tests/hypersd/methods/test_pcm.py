@@ -1,4 +1,4 @@
-"""PCM: its phases' edges, hinge losses on landings diffused alike, its heads' turn and resume."""
+"""PCM: its phases' edges, hinge losses on points diffused alike, its heads' turn and resume."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def test_edges_are_where_four_steps_of_inference_start() -> None:
     assert method.endpoint(0, draw).tolist() == [0] * 10 + [249] * 10 + [499] * 10 + [749] * 10
 
 
-def test_the_loss_is_distance_and_hinge_of_landings_diffused_within_their_phase(
+def test_the_loss_is_distance_and_hinge_of_predictions_diffused_within_their_phase(
     task: PcmTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both landings at one level with one noise; the level lies in the phase."""
+    """Both predictions at one level with one noise; the level lies in the phase."""
     from hypersd.methods import pcm
 
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -53,9 +53,8 @@ def test_the_loss_is_distance_and_hinge_of_landings_diffused_within_their_phase(
         pcm, "encode_all",
         lambda unet, x, t, text: (seen.append((x.detach(), t)), real(unet, x, t, text))[1],
     )  # fmt: skip
-    total, _ = task.loss(0, rng())
-    task.turn_loss("critic", 0, rng())
-    at = task.landing
+    total, _, at = task.turn_loss("student", 0, rng())
+    task.turn_loss("critic", 0, rng(), at)
     assert len(seen) == 3 and torch.equal(seen[0][0], seen[2][0])
     (fake, level), (goal, other) = seen[0], seen[1]
     assert torch.equal(level, other)

@@ -61,22 +61,21 @@ def test_the_critic_takes_its_turn_where_the_stage_has_a_weight(build: Any, tmp_
 
 
 def test_the_loss_is_the_stages_weighted_sum(build: Any) -> None:
-    """0.5 MSE + 0.2 BCE(D(landing), 1), from the landing itself and torch's own losses."""
+    """0.5 MSE + 0.2 BCE(D(prediction), 1), from the pair itself and torch's own losses."""
     task = build()
-    total, scalars = task.loss(2, rng(2))
-    at = task.landing
+    total, scalars, at = task.turn_loss("student", 2, rng(2))
     logits = task.critic(at.prediction, at.s, at.text, at.x_t, at.t)
     adversarial = F.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
     expected = 0.5 * F.mse_loss(at.prediction, at.goal) + 0.2 * adversarial
     torch.testing.assert_close(total, expected)
-    assert scalars["fooling"] == pytest.approx(adversarial.item(), rel=1e-5)
+    assert scalars["generator_loss"] == pytest.approx(adversarial.item(), rel=1e-5)
     assert not at.goal.requires_grad
 
 
 def test_without_an_adversarial_weight_the_loss_is_the_distance_alone(build: Any) -> None:
     total, scalars = build().loss(1, rng(1))
     assert total.item() == pytest.approx(scalars["distance"], rel=1e-6)
-    assert "fooling" not in scalars
+    assert "generator_loss" not in scalars
 
 
 def test_the_previous_stages_student_teaches_the_next(build: Any, tmp_path: Path) -> None:
@@ -94,10 +93,10 @@ def test_the_previous_stages_student_teaches_the_next(build: Any, tmp_path: Path
     text = task.base.encode_prompts(["a red star", "a blue ring"])
     with torch.no_grad():
         assert torch.equal(
-            task.teacher_eps(2, x, t, text), task.student.predict("previous", x, t, text)
+            task.ode_eps(2, x, t, text), task.student.predict("previous", x, t, text)
         )
-        plain = build().teacher_eps(2, x, t, text)
-    torch.testing.assert_close(task.teacher_eps(1, x, t, text), plain)
+        plain = build().ode_eps(2, x, t, text)
+    torch.testing.assert_close(task.ode_eps(1, x, t, text), plain)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -119,9 +118,10 @@ def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(
         task.loss(2, rng())[0].backward()
         return values(p.grad for p in task.student.parameters("student"))
 
-    own, logits = gradient(), task.logits(task.landing.prediction)
+    at = task.turn_loss("student", 2, rng()).outputs
+    own, (logits,) = gradient(), task.logits(at.prediction, at, 2)
     task.critic.__dict__["trunk"] = bare
-    torch.testing.assert_close(task.logits(task.landing.prediction), logits)
+    torch.testing.assert_close(task.logits(at.prediction, at, 2)[0], logits)
     for mine, other in zip(own, gradient(), strict=True):
         torch.testing.assert_close(mine, other)
 

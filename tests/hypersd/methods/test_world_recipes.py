@@ -14,7 +14,7 @@ from diffusers import UNet2DConditionModel
 from hypersd import loop
 from hypersd import recipe as recipes
 from hypersd.errors import UsageError
-from hypersd.methods import watched
+from hypersd.methods import rewarded
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.shapes.preference import VALIDATION, votes
@@ -67,7 +67,7 @@ def test_a_methods_recipe_starts_and_steps(
     place: Path, tiny_base: Path, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(place)
-    monkeypatch.setattr(watched, "JUDGED", 2)
+    monkeypatch.setattr(rewarded, "JUDGED", 2)
     recipe = small(name, tiny_base)
     made = loop._Run(recipe, loop.build(recipe, torch.device("cpu")), tmp_path)
     before = {role: values(made.of(role)) for role in made.optimizers}

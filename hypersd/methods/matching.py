@@ -1,0 +1,98 @@
+"""What DMD and DMD2 share: a student, and a fake score model trained on what the student makes.
+
+The fake score model is a second adapter on the same UNet. At a random t it and the guided teacher
+both denoise the student's x, diffused to t, and x moves from what the fake makes of it to what the
+teacher does (`distribution_matching_loss`).
+Source: DMD (arXiv 2311.18828); DMD2 (2405.14867) for the alternation.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from hypersd.conditions import Text
+from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
+from hypersd.recipe import Recipe
+from hypersd.task import STUDENT, Turn
+
+FAKE = "fake"
+NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DMD's 0.02 T - 0.98 T
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions(DistillationOptions):
+    """A recipe's `options`.
+
+    guidance: of the teacher's score (the fake's is 1).  start: the timestep the student is given
+    with pure noise.  fake_updates: of the fake score model per student update.  fake_lr: its
+    learning rate.  init: a folder with the weights that the student starts from, "" for none.
+    full: the student is a whole UNet instead of an adapter (Hyper-SD's dedicated one-step model).
+    """
+
+    start: Annotated[int, Field(ge=1, le=999)] = 999
+    fake_updates: Annotated[int, Field(ge=1, le=100)] = 2
+    fake_lr: LearningRate = 0.0
+    init: str = ""
+    full: bool = False
+
+
+class MatchingTask(Distillation):
+    """A `hypersd.loop.Task` with two roles: the student, and the fake score model before it."""
+
+    options: MatchingOptions
+
+    def __init__(self, recipe: Recipe, device: torch.device, options: MatchingOptions) -> None:
+        self.start = options.start
+        super().__init__(recipe, device, options)
+        if options.init:
+            self.student.load(STUDENT, Path(options.init))
+
+    def roles(self) -> tuple[str, ...]:
+        """Student and fake score model."""
+        return (STUDENT, FAKE)
+
+    def whole(self) -> tuple[str, ...]:
+        """The student, or none."""
+        return (STUDENT,) if self.options.full else ()
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Each role's parameters by its name."""
+        fake: dict[str, Any] = {"role": FAKE, "params": self.student.parameters(FAKE)}
+        if self.options.fake_lr:
+            fake["lr"] = self.options.fake_lr
+        return [*super().groups(), fake]
+
+    def turns(self, step: int) -> tuple[str, ...]:
+        """The fake score model `fake_updates` times, then the student."""
+        return (FAKE,) * self.options.fake_updates + (STUDENT,)
+
+    def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
+        """The fake's loss on the student's pictures, or the student's."""
+        return Turn(*(self.fake_loss(step, rng) if role == FAKE else self.loss(step, rng)))
+
+    @abstractmethod
+    def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """What the fake score model minimises at a step, and scalars to log."""
+
+    @torch.no_grad()
+    def denoised(self, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, Tensor]:
+        """x0 of the fake score model and of the guided teacher at x_t, each [B, C, H, W]."""
+        fake = self.student.predict(FAKE, x_t, t, text)
+        real = self.teacher_eps(x_t, t, text)
+        return self.schedule.x0_from_eps(x_t, fake, t), self.schedule.x0_from_eps(x_t, real, t)
+
+    def times(self, span: tuple[int, int], rng: torch.Generator) -> Tensor:
+        """A timestep for each of the rows in turn."""
+        return torch.randint(*span, (self.recipe.batch,), generator=rng)[self.share].to(self.device)
+
+    def facts(self) -> dict[str, Any]:
+        """Where one step is made, and how often the fake score model is updated."""
+        return {"start": self.options.start, "fake_updates": self.options.fake_updates,
+                **super().facts()}  # fmt: skip
