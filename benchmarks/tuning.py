@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.summary import read
-from bench.suite.sampling import LIKE, drawing
+from bench.suite.sampling import of_recipe
 from hypersd import recipe as recipes
 from hypersd.plain_yaml import value
 from hypersd.recipe import Recipe
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     pairs = [f"{key}={json.dumps(v)}" for key, v in given.items()]
     run("-m", "hypersd", f"recipe={name}", f"out={out}", *pairs)
     kind = "unet" if recipe.options.get("full") else "lora"
-    how = dataclasses.asdict(drawing(recipe, LIKE))  # as a suite draws what the recipe trains
+    how = dataclasses.asdict(of_recipe(recipe))  # as a suite draws what the recipe trains
     drawn = {kind: str(out / "final"), **{k: v for k, v in how.items() if v is not None}}
     contestant = [f"+contestants.it.{k}={json.dumps(v)}" for k, v in drawn.items()]
     run("bench.py", "suite=shapes_tuning", f"out={out}-run", f"steps=[{steps}]", *contestant)

@@ -12,7 +12,7 @@ from pydantic import Field
 from bench.errors import UsageError, nearest
 from bench.suite import sampling
 from bench.suite.sampling import LIKE, Sampling
-from hypersd import validation
+from hypersd import recipe, validation
 from hypersd.validation import OneOrMore, Text
 
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
@@ -196,15 +196,18 @@ def _source(where: str, given: GivenContestant) -> tuple[str, str]:
 def _start(
     where: str, key: str, given: GivenContestant, methods: Mapping[str, Sampling]
 ) -> Sampling:
-    """The sampling of the method given, of its own name, or of its recipe's; else the base's
-    scheduler and no guidance."""
+    """The sampling of the method given; else as its weights' card, its own name or its recipe
+    says; else the base's scheduler and no guidance."""
     if given.like is not None:
         if given.like not in methods:
             raise UsageError(f"{where}.like={given.like}: {nearest(given.like, methods)}")
         return methods[given.like]
+    weights = given.lora or given.unet
+    if weights and (carded := sampling.of_weights(weights)) is not None:
+        return carded
     if key in methods or given.recipe is None:
         return methods.get(key, Sampling())
-    return sampling.of_recipe(given.recipe, methods)
+    return sampling.of_recipe(recipe.load(given.recipe))
 
 
 def _fits(where: str, settings: ContestantSettings) -> None:

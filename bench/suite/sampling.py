@@ -1,25 +1,17 @@
-"""How images are drawn from weights, by method and by recipe.
-
-A method's name does not say all of what a recipe trains: a one-step model may be made at another
-timestep than the grid's last, a network may end by predicting x0, and feedback is learned on top of
-another method.
-"""
+"""How images are drawn from weights: as their model card says, or as their method is."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
-
-if TYPE_CHECKING:
-    from hypersd.recipe import Recipe
+from hypersd.methods.drawn_with import JUMPS, TCD, USUAL, Drawing, drawn_with, of_card
+from hypersd.recipe import Recipe
+from hypersd.shapes.weights import FOLDER as SHIPPED
 
 GUIDANCE = 3.0  # of every teacher of the world and all that is distilled from it
-LAST = 999  # the timestep of pure noise, where one step is made unless a recipe says otherwise
 
 
 @dataclass(frozen=True)
@@ -47,58 +39,45 @@ class Sampling:
 
 
 KEYS = tuple(field.name for field in fields(Sampling))
-_TCD = Sampling("tcd", eta=0.3, original_steps=40)
-_LCM = Sampling("lcm", original_steps=40)  # x0, then fresh noise: exact for one step, as DMD's
-_JUMPS = Sampling("ddim", spacing="trailing")  # deterministic, at the points of every grid here
+
+
+def of(drawing: Drawing) -> Sampling:
+    """As a method is drawn, without guidance."""
+    return Sampling(**drawing.facts())
+
+
 LIKE = {
     "teacher": Sampling(guidance=GUIDANCE),
-    "lcm": _LCM,
-    "tcd": _TCD,
-    "tscd": _TCD,
-    "lightning": _JUMPS,
-    "hyper_sd": _JUMPS,
-    "hyper_sd_unified": _TCD,
-    "pcm": _JUMPS,
-    "dmd": _LCM,
-    "dmd2": _LCM,
+    "hyper_sd": of(JUMPS),
+    "hyper_sd_unified": of(TCD),
+    **{method: of(drawing) for method, drawing in USUAL.items() if method != "feedback"},
 }
+"""By the names that a suite's `like` takes; also of a contestant that is called so and has no card
+that says it."""
 
 
-def of_recipe(name: str, methods: Mapping[str, Sampling]) -> Sampling:
-    """How the model of a recipe is drawn.
+def of_recipe(recipe: Recipe) -> Sampling:
+    """How the student of a recipe is drawn; as the base, without guidance, where no method says.
 
-    name: of a recipe, or its file.  methods: sampling by method; a method that is not among them
-    is drawn as the base is, without guidance.  Raises UsageError for no such recipe.
+    Raises UsageError for feedback on weights of which nothing is known.
     """
-    from hypersd import recipe
-
-    return drawing(recipe.load(name), methods)
-
-
-def drawing(recipe: Recipe, methods: Mapping[str, Sampling]) -> Sampling:
-    """As `sampling`, of a recipe that is loaded."""
-    options = recipe.options
-    if recipe.method == "feedback":
-        onto = str(options.get("onto") or "")
-        return _onto(Path(onto), methods) if onto else methods.get("hyper_sd", Sampling())
-    found = methods.get(recipe.method, Sampling())
-    if recipe.method in ("dmd", "dmd2") and int(options.get("start", LAST)) != LAST:
-        return replace(found, timesteps=(int(options["start"]),))
-    if recipe.stages and recipe.stages[-1].get("output") == "sample":
-        return replace(found, prediction_type="sample")
-    return found
-
-
-def _onto(folder: Path, methods: Mapping[str, Sampling]) -> Sampling:
-    """Of the training that a feedback adapter was learned on: `.../<recipe>/<part>`, or what its
-    card says where the folder is called otherwise."""
-    from hypersd import recipe
-
-    if folder.parent.name in recipe.names():
-        return drawing(recipe.load(folder.parent.name), methods)
-    try:
-        method = json.loads((folder / "training.json").read_text(encoding="utf-8"))["method"]
-    except (OSError, ValueError, KeyError, TypeError):
+    found = drawn_with(recipe)
+    onto = recipe.options.get("onto")
+    if found is None and onto:
         valid = "a recipe's name as its parent's, or a training.json in it"
-        raise UsageError(f"options.onto={folder}: how to draw it is not known; {valid}") from None
-    return methods.get(str(method), Sampling())
+        raise UsageError(f"options.onto={onto}: how to draw it is not known; {valid}")
+    return Sampling() if found is None else of(found)
+
+
+def of_weights(name: str) -> Sampling | None:
+    """How a LoRA or a UNet is drawn, as the card beside it says; None where there is none.
+
+    name: a folder or a file here, or shipped weights, `shapes/<name>`.
+    """
+    folder = Path(name)
+    if name.startswith("shapes/"):
+        folder = SHIPPED / name.removeprefix("shapes/")
+    with suppress(OSError, ValueError):  # a path that no file can have
+        found = of_card(folder if folder.is_dir() else folder.parent)
+        return None if found is None else of(found)
+    return None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from hypersd.base import load_base
 from hypersd.conditions import Text
 from hypersd.data import open_dataset
+from hypersd.methods.drawn_with import FIELD, Drawing, drawn_with
 from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid, guided_eps
@@ -111,9 +112,14 @@ class Distillation(Task):
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's weights; returns what a model card says of them."""
-        path = self.student.export(out)
+        path, drawing = self.student.export(out), self.drawn_with()
         return {
             "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
             "guidance": self.options.guidance, "solver_points": self.options.points,
             "bytes": path.stat().st_size, **self.facts(),
+            **({FIELD: drawing.facts()} if drawing else {}),
         }  # fmt: skip
+
+    def drawn_with(self) -> Drawing | None:
+        """How the student as it is now is drawn, where that is known."""
+        return drawn_with(self.recipe)

@@ -31,6 +31,7 @@ from hypersd.conditions import Text
 from hypersd.critic import Critic
 from hypersd.losses import critic_loss, generator_loss, squared_error, weighted_sum
 from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
+from hypersd.methods.drawn_with import JUMPS, Drawing
 from hypersd.methods.lightning_stages import Stage, read_stages
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid
@@ -182,6 +183,11 @@ class LightningTask(Distillation):
     def facts(self) -> dict[str, Any]:
         """What the network gives."""
         return {"prediction_type": self.student.prediction.get(STUDENT, "epsilon")}
+
+    def drawn_with(self) -> Drawing:
+        """By jumps; what the network gives is what it gave in the last stage that was trained."""
+        x0 = self.student.prediction.get(STUDENT) == "sample"
+        return replace(JUMPS, prediction_type="sample" if x0 else None)
 
     def snapshot(self, step: int) -> str | None:
         """The student of every number of steps, when no later stage has that number."""

@@ -11,9 +11,11 @@ import pytest
 
 from bench.contestants.card import Card
 from bench.errors import UsageError
-from bench.suite import contestant
+from bench.suite import contestant, sampling
 from bench.suite.contestant import ContestantSettings
 from bench.suite.sampling import Sampling
+from hypersd import recipe
+from hypersd.methods import drawn_with
 
 TCD = Sampling("tcd", eta=0.3, original_steps=40)
 JUMPS = Sampling("ddim", spacing="trailing")
@@ -69,6 +71,35 @@ def test_feedback_on_a_folder_of_another_name_goes_by_its_card(tmp_path: Path) -
     (tmp_path / "training.json").write_text("{}")
     with pytest.raises(UsageError, match=r"options\.onto=.*: how to draw it is not known"):
         read(feedback(tmp_path, tmp_path))
+
+
+def test_weights_are_drawn_as_their_card_says(tmp_path: Path) -> None:
+    """Whatever the contestant is called; a suite's own words come first."""
+    how = {"scheduler": "tcd", "eta": 0.3, "original_steps": 50}
+    card = tmp_path / "training.json"
+    card.write_text(json.dumps({"method": "tcd", "drawn_with": how}))
+    tcd = replace(TCD, original_steps=50)
+    mine = {"lora": str(tmp_path)}
+    assert contestant.read("lcm", mine, (1,)).sampling == tcd
+    file = {"lora": str(tmp_path / "pytorch_lora_weights.safetensors")}
+    assert contestant.read("mine", file, (1,)).sampling == tcd
+    assert contestant.read("mine", mine | {"eta": 0.5}, (1,)).sampling == replace(tcd, eta=0.5)
+    assert contestant.read("mine", mine | {"like": "lcm"}, (1,)).sampling == ONE_STEP
+    assert read(feedback(tmp_path, tmp_path)).sampling == tcd
+    card.write_text(json.dumps({"drawn_with": how | {"eta": "much"}}))
+    with pytest.raises(UsageError, match=r"training\.json: drawn_with\.eta=much: must be a number"):
+        contestant.read("mine", mine, (1,))
+
+
+def test_a_card_says_what_a_suite_would(tmp_path: Path) -> None:
+    """A trained student is drawn by its card as the recipe alone says."""
+    for name in recipe.names():
+        found = drawn_with.drawn_with(recipe.load(name))
+        if found is None:
+            continue
+        card = {"drawn_with": found.facts()}
+        (tmp_path / "training.json").write_text(json.dumps(card))
+        assert sampling.of_weights(str(tmp_path)) == sampling.of_recipe(recipe.load(name))
 
 
 def carded(folder: Path, **facts: Any) -> ContestantSettings:
