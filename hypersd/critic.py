@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hypersd.conditions import Text, keywords
+from hypersd.passes import Passes
 
 
 class Critic(nn.Module):
@@ -24,14 +25,17 @@ class Critic(nn.Module):
     without, the critic sees x_s alone.  The trunk is a trained copy of the UNet's; with `frozen` it
     is the UNet itself, no copy, and only the head is trained: whoever has put adapters on the UNet
     takes them off while the critic looks.  recompute: gradient checkpointing in a trunk of its own.
+    passes: counts them.
     """
 
     trunk: Any
 
     def __init__(
-        self, unet: Any, *, pair: bool = True, frozen: bool = False, recompute: bool = False
-    ) -> None:
+        self, unet: Any, *, pair: bool = True, frozen: bool = False, recompute: bool = False,
+        passes: Passes | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.passes = passes or Passes()
         self.pair, self.frozen = pair, frozen
         if frozen:
             self.__dict__["trunk"] = unet  # no part of this module: it is not the critic's to save
@@ -55,13 +59,18 @@ class Critic(nn.Module):
 
         Raises ValueError where x_t or t is missing for a pair.
         """
-        features = encode(self.trunk, x_s, s, text)
+        features = self._middle(x_s, s, text)
         if self.pair:
             if x_t is None or t is None:
                 raise ValueError("a pair critic needs x_t and t")
-            features = torch.cat([features, encode(self.trunk, x_t, t, text)], dim=1)
+            features = torch.cat([features, self._middle(x_t, t, text)], dim=1)
         logits: Tensor = self.head(features)
         return logits
+
+    def _middle(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        features = encode_all(self.trunk, x, t, text)[-1]
+        self.passes.count("encoder", features)
+        return features
 
     def trained(self) -> list[nn.Parameter]:
         """What its optimizer is given."""
@@ -135,14 +144,10 @@ def encoder_of(unet: Any) -> Any:
     return trunk
 
 
-def encode(trunk: Any, x: Tensor, t: Tensor, text: Text) -> Tensor:
-    """The middle block's output: x [B, C, H, W], t [B], text of B samples -> [B, M, h, w]."""
-    return encode_all(trunk, x, t, text)[-1]
-
-
 def encode_all(trunk: Any, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
-    """The outputs of every down block and of the middle one, fp32 at least.
+    """The outputs of every down block and of the middle one, [B, M, h, w], fp32 at least.
 
+    x: [B, C, H, W].  t: [B].  text: of B samples.
     The first half of diffusers' `UNet2DConditionModel.forward`, with SDXL's added conditions.
     """
     given = keywords(text, trunk.dtype)

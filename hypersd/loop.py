@@ -11,6 +11,7 @@ import copy
 import json
 import math
 import time
+from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
@@ -34,6 +35,7 @@ from hypersd.processes import (
     mean_value,
     shares,
     start,
+    total_counts,
 )
 from hypersd.recipe import Recipe
 from hypersd.task import STUDENT, Task
@@ -125,6 +127,7 @@ class _Run:
         trained = [p for role in self.optimizers for p in self.of(role)]
         memory.check(recipe, trained, self.accelerator.device)
         self.step, self.seconds = 0, 0.0
+        self.passes: Counter[str] = Counter()  # in the turns of this process
         self.outputs: dict[int, Any] = {}  # of the step's turns, by the first of their rows
         self.validation: dict[str, float] = {}
 
@@ -143,6 +146,8 @@ class _Run:
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(extra["optimizers"][role])
         self.step, self.seconds = found["step"], extra["seconds"]
+        if self.accelerator.is_main_process:  # the sum of all processes
+            self.passes = Counter(extra["passes"])
         if self.average is not None:
             with torch.no_grad():
                 for mine, kept in zip(self.average, extra["average"], strict=True):
@@ -150,10 +155,13 @@ class _Run:
         self.accelerator.print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
+        passes = total_counts(self.passes, self.accelerator)
         if not self.accelerator.is_main_process:
             return
         states = {role: optimizer.state_dict() for role, optimizer in self.optimizers.items()}
-        extra: dict[str, Any] = {"optimizers": states, "seconds": self.seconds}
+        extra: dict[str, Any] = {
+            "optimizers": states, "seconds": self.seconds, "passes": dict(passes),
+        }  # fmt: skip
         if self.average is not None:
             extra["average"] = [p.detach() for p in self.average]
         modules = self.task.modules
@@ -209,11 +217,12 @@ class _Run:
         """One step: every role's turn in order. The student's scalars keep their names."""
         factor = schedule(self.recipe, self.step)
         scalars = {"lr_factor": factor}
-        self.outputs = {}
+        self.outputs, before = {}, Counter(self.task.passes())
         for role in self.task.turns(self.step):
             found = self.turn(role, factor, rng)
             mark = "" if role == STUDENT else f"{role}/"
             scalars |= {mark + name: value for name, value in found.items()}
+        self.passes += Counter(self.task.passes()) - before
         if self.average is not None:
             rate = min(float(self.recipe.average or 0), (1 + self.step) / (10 + self.step))
             with torch.no_grad():
@@ -316,10 +325,12 @@ class _Run:
 
     def publish(self, folder: Path) -> Path:
         """Export the weights as they are, with their card."""
+        passes = total_counts(self.passes, self.accelerator)
         if self.accelerator.is_main_process:
             publish(
                 folder, self.recipe, self.task, step=self.step, seconds=self.seconds,
-                validation=self.validation, processes=self.accelerator.num_processes,
+                validation=self.validation, passes=passes,
+                processes=self.accelerator.num_processes,
             )  # fmt: skip
         return folder
 

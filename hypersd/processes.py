@@ -10,6 +10,7 @@ with several forward passes before a backward pass; its hooks would have to be t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -87,6 +88,13 @@ def mean_scalars(scalars: dict[str, float], accelerator: Accelerator) -> dict[st
     if accelerator.num_processes == 1:
         return scalars
     return mean_of(gather_object([scalars]))
+
+
+def total_counts(counts: Counter[str], accelerator: Accelerator) -> Counter[str]:
+    """The sums of counts over all processes."""
+    if accelerator.num_processes == 1:
+        return counts
+    return sum(gather_object([counts]), Counter[str]())
 
 
 def mean_of(found: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -27,7 +27,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hypersd.conditions import Text, keywords
+from hypersd.critic import encode_all
 from hypersd.errors import UsageError, nearest
+from hypersd.passes import Passes
 from hypersd.schedule import Schedule
 from hypersd.solver import Network
 
@@ -47,6 +49,7 @@ class Student:
     full: roles that are whole copies of the UNet instead, all weights trained, in `copies`.
     What is trained is fp32, whatever the base's precision.  recompute: gradient checkpointing.
     prediction: what the network of a role gives, by role, where that is not the schedule's.
+    passes: counts them.
     """
 
     def __init__(
@@ -59,8 +62,9 @@ class Student:
         full: Sequence[str] = (),
         seed: int = 0,
         recompute: bool = False,
+        passes: Passes | None = None,
     ) -> None:
-        self.unet, self.schedule = unet, schedule
+        self.unet, self.schedule, self.passes = unet, schedule, passes or Passes()
         self.prediction: dict[str, str] = {}
         self.adapters, self.role = tuple(adapters), (*adapters, TEACHER)[0]
         self.copies = {name: copy.deepcopy(unet).float().requires_grad_(True) for name in full}
@@ -103,7 +107,15 @@ class Student:
             unet = self.unet if own is None else own
             given = keywords(text, unet.dtype)
             output = unet(x.to(unet.dtype), t, **given, return_dict=False)[0]
+        self.passes.count("unet", output)
         return self.schedule.eps_from_output(output, x, t, self.prediction.get(role))
+
+    def features(self, role: str, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
+        """What the resident UNet's down blocks and its middle give in a role, fp32 at least."""
+        with self.using(role):
+            found = encode_all(self.unet, x, t, text)
+        self.passes.count("encoder", found[-1])
+        return found
 
     def network(self, role: str) -> Network:
         """`predict` of one role, as a function of (x, t, text)."""

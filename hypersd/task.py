@@ -76,6 +76,11 @@ class Task(Protocol):
         """The name of a folder to export to after a step, besides the final weights, or None."""
         return None
 
+    def passes(self) -> Mapping[str, int]:
+        """Pictures that have gone through networks in this process so far, by name: only ever more.
+        The loop takes what comes in by its steps."""
+        return {}
+
     def cost(self, steps: int) -> dict[str, int]:
         """What so many steps cost, for the model card: network passes by name."""
         return {}

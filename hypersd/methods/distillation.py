@@ -6,6 +6,7 @@ and how the student is drawn afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,7 @@ from hypersd.conditions import Text
 from hypersd.data import open_dataset
 from hypersd.methods.drawn_with import FIELD, Drawing, drawn_with
 from hypersd.methods.preview import PROMPTS, Preview
+from hypersd.passes import Passes
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid, guided_eps
 from hypersd.student import TEACHER, Student
@@ -57,7 +59,7 @@ class Distillation(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device, options: DistillationOptions) -> None:
         self.recipe, self.device, self.options = recipe, device, options
-        self.grid = SolverGrid(options.points)
+        self.grid, self.counter = SolverGrid(options.points), Passes()
         self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule
         self.data = open_dataset(recipe.data, self.base)
@@ -67,6 +69,7 @@ class Distillation(Task):
             self.base.unet, self.schedule, rank=options.rank, seed=recipe.seed,
             recompute=recipe.gradient_checkpointing,
             adapters=[role for role in self.roles() if role not in whole], full=whole,
+            passes=self.counter,
         )  # fmt: skip
         self.modules |= self.student.copies
         self.empty = self.base.encode_empty()
@@ -105,6 +108,10 @@ class Distillation(Task):
     def preview(self, path: Path) -> dict[str, float]:
         """Validation prompts at 1, 2, 4 and 8 steps."""
         return self.previews.write(path)
+
+    def passes(self) -> Mapping[str, int]:
+        """Pictures through the UNet and critics' halves of one, previews included."""
+        return self.counter.counts
 
     def facts(self) -> dict[str, Any]:
         """What a model card says of the training beside what all methods have."""

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from hypersd.conditions import Text
-from hypersd.critic import Head, encode
+from hypersd.critic import Head
 from hypersd.losses import (
     critic_loss,
     distribution_matching_loss,
@@ -135,8 +135,7 @@ class Dmd2Task(MatchingTask):
 
     def logits(self, x_t: Tensor, at: Generated) -> Tensor:
         """The critic's logits, [B], from the fake score model's middle block."""
-        with self.student.using(FAKE):
-            found: Tensor = self.head(encode(self.student.unet, x_t, at.t, at.text))
+        found: Tensor = self.head(self.student.features(FAKE, x_t, at.t, at.text)[-1])
         return found
 
     def cost(self, steps: int) -> dict[str, int]:

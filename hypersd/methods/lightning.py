@@ -105,8 +105,10 @@ class LightningTask(Distillation):
 
     def _critic(self, stage: Stage) -> Critic:
         frozen, recompute = self.options.trunk == "frozen", self.recipe.gradient_checkpointing
-        pair = stage.critic == "pair"
-        return Critic(self.base.unet, pair=pair, frozen=frozen, recompute=recompute).to(self.device)
+        return Critic(
+            self.base.unet, pair=stage.critic == "pair", frozen=frozen, recompute=recompute,
+            passes=self.counter,
+        ).to(self.device)  # fmt: skip
 
     def stage(self, step: int) -> Stage:
         """The stage that a training step belongs to."""

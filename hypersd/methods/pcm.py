@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hypersd.critic import PatchHeads, encode_all
+from hypersd.critic import PatchHeads
 from hypersd.losses import hinge_critic_loss, hinge_generator_loss
 from hypersd.methods.consistency import ConsistencyPair, Draw
 from hypersd.methods.segmented import Segmented, SegmentedTask
@@ -61,9 +61,7 @@ class PcmTask(SegmentedTask):
         width = self.schedule.steps // self.method.stage(step).segments
         level = (pair.s + (pair.draw.end * width).long()).clamp(max=self.schedule.steps - 1)
         x_t = self.schedule.renoise(x_s, pair.draw.fresh, level, pair.s)
-        with self.student.using(TEACHER):
-            features = encode_all(self.base.unet, x_t, level, pair.text)
-        found: list[Tensor] = self.heads(features)
+        found: list[Tensor] = self.heads(self.student.features(TEACHER, x_t, level, pair.text))
         return found
 
     def draw(self, step: int, shape: torch.Size, rng: torch.Generator) -> Draw:

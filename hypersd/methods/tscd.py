@@ -60,7 +60,9 @@ class TscdTask(SegmentedTask):
     def make_critic(self) -> Critic:
         """A trunk and a head."""
         frozen, recompute = self.options.critic == "frozen", self.recipe.gradient_checkpointing
-        self.critic = Critic(self.base.unet, frozen=frozen, recompute=recompute)
+        self.critic = Critic(
+            self.base.unet, frozen=frozen, recompute=recompute, passes=self.counter
+        )
         return self.critic
 
     def logits(self, x_s: Tensor, pair: ConsistencyPair, step: int) -> list[Tensor]:
