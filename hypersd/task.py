@@ -81,9 +81,5 @@ class Task(Protocol):
         The loop takes what comes in by its steps."""
         return {}
 
-    def cost(self, steps: int) -> dict[str, int]:
-        """What so many steps cost, for the model card: network passes by name."""
-        return {}
-
     def export(self, out: Path) -> dict[str, Any]:
         """Write the weights into a folder; returns figures for the model card."""

@@ -219,11 +219,3 @@ class ConsistencyTask(Distillation):
     def facts(self) -> dict[str, Any]:
         """How many parameters the student has."""
         return {"parameters": sum(p.numel() for p in self.student.parameters(STUDENT))}
-
-    def cost(self, steps: int) -> dict[str, int]:
-        """Student, target and the teacher's one or two passes, per picture."""
-        seen = steps * self.recipe.batch
-        return {
-            "unet_forwards": seen * (3 if self.options.guidance == 1 else 4),
-            "unet_backwards": seen,
-        }

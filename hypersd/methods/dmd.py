@@ -102,17 +102,6 @@ class DmdTask(RewardedTask, MatchingTask):
         timesteps = self.grid.inference(self.options.pair_steps)
         return sample_jumps(lambda x, t: self.teacher_eps(x, t, text), z, timesteps, self.schedule)
 
-    def cost(self, steps: int) -> dict[str, int]:
-        """Two passes a picture in each fake update; in the student's, its own, both scores' and
-        those of the ODE."""
-        options, seen = self.options, steps * self.recipe.batch
-        guided = 1 if options.guidance == 1 else 2
-        solved = steps * options.pairs * options.pair_steps * guided if options.mse else 0
-        return {
-            "unet_forwards": seen * (2 + guided + 2 * options.fake_updates) + solved,
-            "unet_backwards": seen * (1 + options.fake_updates),
-        }
-
     def _draw(self, step: int, rng: torch.Generator) -> tuple[Samples, Tensor, Tensor]:
         """The step's samples, pure noise for the student, noise to diffuse with."""
         recipe = self.recipe

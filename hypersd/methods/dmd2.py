@@ -138,17 +138,6 @@ class Dmd2Task(MatchingTask):
         found: Tensor = self.head(self.student.features(FAKE, x_t, at.t, at.text)[-1])
         return found
 
-    def cost(self, steps: int) -> dict[str, int]:
-        """The student's moves on average in every turn, the scores, and the critic's halves (which
-        are counted as half a pass each)."""
-        options, seen = self.options, steps * self.recipe.batch
-        guided, drawn = 1 if options.guidance == 1 else 2, (1 + options.moves) / 2
-        student = drawn + 1 + guided + 0.5
-        return {
-            "unet_forwards": round(seen * (student + (drawn + 2) * options.fake_updates)),
-            "unet_backwards": round(seen * (1.5 + 2 * options.fake_updates)),
-        }
-
     def _x0(self, x: Tensor, move: int, text: Text) -> Tensor:
         t = torch.full((len(x),), self.timesteps[move], device=x.device)
         return self.schedule.x0_from_eps(x, self.student.predict(STUDENT, x, t, text), t)

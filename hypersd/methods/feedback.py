@@ -163,15 +163,6 @@ class FeedbackTask(RewardedTask):
         return {"onto": options.onto, "onto_weight": options.onto_weight, "merged": options.merged,
                 "sampler": options.sampler, **super().facts()}  # fmt: skip
 
-    def cost(self, steps: int) -> dict[str, int]:
-        """The moves drawn on average, and one pass for the structure."""
-        seen = steps * self.recipe.batch
-        moves = (self.options.fewest_moves + self.options.moves) / 2
-        drawn = round(seen * moves) if self.panel.rewards else 0
-        backwards = seen * (bool(self.panel.rewards) + bool(self.options.segmenter))
-        forwards = drawn + (seen if self.options.segmenter else 0)
-        return {"unet_forwards": forwards, "unet_backwards": backwards}
-
 
 def build(recipe: Recipe, device: torch.device) -> FeedbackTask:
     """The task of a recipe with `method: feedback`."""

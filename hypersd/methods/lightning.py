@@ -199,19 +199,6 @@ class LightningTask(Distillation):
         to = self.stages[number].to
         return None if to in [s.to for s in self.stages[number + 1 :]] else f"{to}step"
 
-    def cost(self, steps: int) -> dict[str, int]:
-        """The teacher's moves and the student's own, per picture; the critics' part."""
-        guided, batch = 1 if self.options.guidance == 1 else 2, self.recipe.batch
-        forwards = judged = 0
-        for stage in map(self.stage, range(steps)):
-            distilled = stage.teacher in self.kept
-            forwards += stage.teacher // stage.to * (1 if distilled else guided) + 1
-            judged += stage.critic != "none"
-        return {
-            "unet_forwards": forwards * batch, "unet_backwards": steps * batch,
-            "critic_updates": judged, "critic_images": 2 * judged * batch,
-        }  # fmt: skip
-
     def predicted(self, stage: Stage, step: int, rng: torch.Generator) -> Prediction:
         """One move of student and teacher at a step, of the rows in turn."""
         recipe = self.recipe

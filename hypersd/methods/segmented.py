@@ -128,12 +128,6 @@ class SegmentedTask(ConsistencyTask):
             return f"{self.method.stage(step).segments}segments"
         return None
 
-    def cost(self, steps: int) -> dict[str, int]:
-        """As any consistency method's, with the critic's part."""
-        judged = sum(bool(self.method.stage(step).adversarial) for step in range(steps))
-        critic = {"critic_updates": judged, "critic_images": 2 * judged * self.recipe.batch}
-        return super().cost(steps) | critic
-
 
 def mean_over_heads(loss: Callable[..., Tensor], *logits: Sequence[Tensor]) -> Tensor:
     """The mean of a loss over a critic's heads, [B]; logits: [B, ...] of each head."""

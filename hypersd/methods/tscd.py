@@ -86,13 +86,6 @@ class TscdTask(SegmentedTask):
         if self._taught_by_previous and step + 1 in self.method.ends:
             self.student.average(PREVIOUS, 0.0)
 
-    def cost(self, steps: int) -> dict[str, int]:
-        """Guidance is distilled where the previous stage teaches."""
-        figures = super().cost(steps)
-        if self._taught_by_previous and self.options.guidance != 1:
-            figures["unet_forwards"] -= self.recipe.batch * max(0, steps - self.method.ends[0])
-        return figures
-
     @property
     def _taught_by_previous(self) -> bool:
         return self.options.teacher == "previous_stage"

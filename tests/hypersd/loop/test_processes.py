@@ -43,6 +43,10 @@ class Curve(loop.Task):
         self.modules = {"model": self.model, "other": self.other}
         self.fits = recipe.batch
         self.verdict: str | None = None
+        self.seen = 0
+
+    def passes(self) -> dict[str, int]:
+        return {"model_forwards": self.seen}
 
     def groups(self) -> list[dict[str, Any]]:
         other = {"role": "other", "params": self.other.parameters()}
@@ -55,6 +59,7 @@ class Curve(loop.Task):
         x = torch.randn(self.recipe.batch, 1, generator=rng)[self.share]
         if len(x) > self.fits:
             raise torch.OutOfMemoryError
+        self.seen += len(x)
         error = self.model(x) - torch.sin(3 * x)
         if role == "other":
             error = self.other(x) - error.detach()
@@ -134,6 +139,9 @@ def test_two_processes_do_what_one_does_with_the_doubled_batch(
         for name in ("loss", "grad_norm", "other/loss", "other/grad_norm"):
             assert a.get(name, 1.0) == pytest.approx(b.get(name, 1.0), rel=1e-5)
     assert two[0]["seen"] == 4
+    for name in ("one", "two"):  # both roles' turns in all of six steps
+        facts = json.loads((tmp_path / name / "final/training.json").read_text())
+        assert facts["model_forwards"] == 2 * 6 * 8
     torch.testing.assert_close(
         weights(tmp_path / "one/final"), weights(tmp_path / "two/final"), rtol=1e-5, atol=1e-6
     )

@@ -164,13 +164,6 @@ def test_students_of_each_number_of_steps_are_kept(build: Any) -> None:
     assert [build().snapshot(step) for step in range(4)] == [None, "4step", "2step", None]
 
 
-def test_the_cost_counts_forward_passes(build: Any) -> None:
-    """Two guided moves and the student's in stage one; then two and four of a distilled one."""
-    figures = build().cost(4)
-    assert figures["unet_forwards"] == 3 * (2 * 5 + 1 * 3 + 1 * 5)
-    assert figures["critic_updates"] == 2
-
-
 class Exact:
     """In a task's student's place: the teacher's eps is a mixture's, the student's lands where the
     exact ODE does, and so does what was kept of it; an x0 network gives the x0 of that landing."""

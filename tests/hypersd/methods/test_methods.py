@@ -274,7 +274,7 @@ def test_offset_noise_shifts_whole_channels_and_changes_no_other_draw(
     task, shape = tasks["tscd"], torch.Size((4000, 4, 2, 2))
     plain = Draw.sample(shape, 40, torch.Generator().manual_seed(0))
     monkeypatch.setattr(task, "options", replace(task.options, offset_noise=0.1))
-    shifted = task._draw(shape, torch.Generator().manual_seed(0))
+    shifted = task.draw(0, shape, torch.Generator().manual_seed(0))
     shift = shifted.noise - plain.noise
     torch.testing.assert_close(shift, shift[:, :, :1, :1].expand(shape), rtol=0, atol=1e-6)
     assert float(shift.std()) == pytest.approx(0.1, rel=0.03)
@@ -291,13 +291,11 @@ def test_preview_is_a_grid_of_steps_by_prompts(
             assert picture.size == (8 * 64, 4 * 64)
 
 
-def test_export_says_what_the_training_cost(
+def test_export_says_how_large_the_weights_are(
     tasks: dict[str, ConsistencyTask], tmp_path: Path
 ) -> None:
     figures = tasks["tscd"].export(tmp_path)
     assert (tmp_path / "pytorch_lora_weights.safetensors").stat().st_size == figures["bytes"]
-    cost = tasks["tscd"].cost(8)
-    assert (cost["unet_forwards"], cost["unet_backwards"]) == (4 * 8 * 4, 8 * 4)
 
 
 @pytest.mark.parametrize(

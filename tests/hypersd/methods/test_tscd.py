@@ -133,15 +133,6 @@ def test_a_stopped_training_goes_on_with_its_critic(
     assert_resumes_exactly(build(critic=critic).recipe, TscdTask, 3, WEIGHT_NAME, tmp_path)
 
 
-def test_the_cost_counts_what_the_critic_and_the_teacher_take(build: Any) -> None:
-    task = build(teacher="previous_stage")
-    assert task.cost(4) == {
-        "unet_forwards": 2 * 3 * 4 + 2 * 3 * 3, "unet_backwards": 12,
-        "critic_updates": 2, "critic_images": 12,
-    }  # fmt: skip
-    assert task.cost(2)["unet_forwards"] == 2 * 3 * 4
-
-
 def test_every_stage_leaves_its_student(build: Any, tmp_path: Path) -> None:
     """A snapshot is what the stage ended with, and its card counts its own pictures."""
     recipe, name = build().recipe, WEIGHT_NAME
