@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, get_args
 
@@ -170,7 +170,7 @@ def read(
         plain,
         base=weights if source == "pipeline" else plain.base,
         steps=given.steps or steps,
-        sampling=replace(_start(where, key, given, defaults.methods), **given.of_sampling),
+        sampling=replace(_start(where, key, given, defaults), **given.of_sampling),
         lora_scale=given.lora_scale,
         size=given.size,
     )
@@ -193,11 +193,12 @@ def _source(where: str, given: GivenContestant) -> tuple[str, str]:
     return found[0] if found else ("base", "")
 
 
-def _start(
-    where: str, key: str, given: GivenContestant, methods: Mapping[str, Sampling]
-) -> Sampling:
+def _start(where: str, key: str, given: GivenContestant, defaults: SuiteDefaults) -> Sampling:
     """The sampling of the method given; else as its weights' card, its own name or its recipe
     says; else the base's scheduler and no guidance."""
+    methods = defaults.methods
+    if given.like is not None and defaults.base is not None:
+        return Sampling()  # all that it is like in has been copied (`per_step`)
     if given.like is not None:
         if given.like not in methods:
             raise UsageError(f"{where}.like={given.like}: {nearest(given.like, methods)}")

@@ -88,7 +88,7 @@ def _replaced(values: Values, others: Values) -> Values:
 
 def _like(key: str, values: Values, contestants: Described, steps: tuple[int, ...]) -> list[Values]:
     """`values` with the sampling of the contestant that its `like` names, step by step; just
-    `values` where it names none."""
+    `values` where it names none. What it names has then been copied."""
     name = values.get("like")
     if name is None:
         return [values]
@@ -96,7 +96,7 @@ def _like(key: str, values: Values, contestants: Described, steps: tuple[int, ..
     if name not in others:
         raise UsageError(f"{where}.like={name}: {nearest(str(name), others)}")
     given = validation.read(GivenSteps, values, where, extra="ignore")
-    rest = {k: v for k, v in values.items() if k not in ("like", "steps")}
+    rest = {k: v for k, v in values.items() if k != "steps"}
     return [_sampled(f"{where}.like", name, n, contestants) | rest | {"steps": [n]}
             for n in given.steps or steps]  # fmt: skip
 

@@ -41,16 +41,16 @@ def test_edges_are_where_four_steps_of_inference_start() -> None:
     assert method.endpoint(0, draw).tolist() == [0] * 10 + [249] * 10 + [499] * 10 + [749] * 10
 
 
-def test_the_loss_is_distance_and_hinge_of_predictions_diffused_within_their_phase(
+def test_the_loss_is_distance_and_hinge_of_points_diffused_within_their_phase(
     task: PcmTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both predictions at one level with one noise; the level lies in the phase."""
-    from hypersd.methods import pcm
+    from hypersd import student
 
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    real = pcm.encode_all
+    real = student.encode_all
     monkeypatch.setattr(
-        pcm, "encode_all",
+        student, "encode_all",
         lambda unet, x, t, text: (seen.append((x.detach(), t)), real(unet, x, t, text))[1],
     )  # fmt: skip
     total, _, at = task.turn_loss("student", 0, rng())

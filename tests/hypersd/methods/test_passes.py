@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from trainings import rng
 
 from hypersd import loop
 from hypersd.recipe import Recipe
 from hypersd.rewards import panel
+from tests.hypersd.trainings import rng
 
 BATCH, STEPS, GUIDED = 4, 2, 2
 REWARD = {"kind": "aesthetic", "folder": "unused", "target": 1.0}
