@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,8 @@ RECIPE = Recipe(
 
 
 @pytest.fixture(params=[False, True], ids=["adapter", "full"])
-def task(
-    request: pytest.FixtureRequest, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> DmdTask:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    options = {**RECIPE.options, "full": request.param}
-    recipe = replace(RECIPE, base=str(tiny_base), options=options)
-    built = loop.build(recipe, torch.device("cpu"))
-    assert isinstance(built, DmdTask)
-    return built
+def task(request: pytest.FixtureRequest, built: Callable[..., DmdTask]) -> DmdTask:
+    return built(RECIPE, options={**RECIPE.options, "full": request.param})
 
 
 def test_the_gradient_is_the_normalised_gap_per_sample() -> None:
@@ -129,14 +122,12 @@ def test_the_pair_is_the_teachers_own_ode(task: DmdTask) -> None:
     torch.testing.assert_close(task.solve(z, text), x, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("no_previews")
 @pytest.mark.parametrize("full", [False, True])
 def test_a_stopped_training_goes_on_with_both_roles(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+    on_tiny_base: Callable[..., Recipe], tmp_path: Path, full: bool
 ) -> None:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(DmdTask, "preview", lambda self, path: None)
-    options = {**RECIPE.options, "fake_updates": 1, "full": full}
-    recipe = replace(RECIPE, base=str(tiny_base), options=options)
+    recipe = on_tiny_base(RECIPE, options={**RECIPE.options, "fake_updates": 1, "full": full})
     name = UNET_NAME if full else WEIGHT_NAME
     assert_resumes_exactly(recipe, DmdTask, 2, name, tmp_path)
 
@@ -151,13 +142,9 @@ def test_a_stopped_training_goes_on_with_both_roles(
         ({"init": 3}, "must be a text"),
     ],
 )
-def test_bad_options_are_one_line(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Any, says: str
-) -> None:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    bad = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
+def test_bad_options_are_one_line(built: Callable[..., DmdTask], options: Any, says: str) -> None:
     with pytest.raises(UsageError, match=says) as caught:
-        loop.build(bad, torch.device("cpu"))
+        built(RECIPE, options={**RECIPE.options, **options})
     assert "\n" not in str(caught.value)
 
 

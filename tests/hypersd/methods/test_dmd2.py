@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,8 @@ RECIPE = Recipe(
 
 
 @pytest.fixture
-def task(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dmd2Task:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(Dmd2Task, "preview", lambda self, path: None)
-    built = loop.build(replace(RECIPE, base=str(tiny_base)), torch.device("cpu"))
-    assert isinstance(built, Dmd2Task)
-    return built
+def task(built: Callable[..., Dmd2Task], no_previews: None) -> Dmd2Task:
+    return built(RECIPE)
 
 
 def test_a_perfect_students_simulation_keeps_the_datas_distribution(

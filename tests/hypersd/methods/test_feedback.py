@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,9 @@ def brightness(images: torch.Tensor, prompts: Any) -> torch.Tensor:
 
 
 @pytest.fixture
-def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
+def build(built: Callable[..., FeedbackTask], monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(panel, "load_reward", lambda options, device: brightness)
-
-    def make(**options: Any) -> FeedbackTask:
-        recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
-        task = loop.build(recipe, torch.device("cpu"))
-        assert isinstance(task, FeedbackTask)
-        return task
-
-    return make
+    return lambda **options: built(RECIPE, options={**RECIPE.options, **options})
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,17 +36,8 @@ RECIPE = Recipe(
 
 
 @pytest.fixture
-def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(LightningTask, "preview", lambda self, path: None)
-
-    def make(**changes: Any) -> LightningTask:
-        recipe = replace(RECIPE, base=str(tiny_base), **changes)
-        task = loop.build(recipe, torch.device("cpu"))
-        assert isinstance(task, LightningTask)
-        return task
-
-    return make
+def build(built: Callable[..., LightningTask], no_previews: None) -> Any:
+    return lambda **changes: built(RECIPE, **changes)
 
 
 def test_the_goal_is_two_guided_ddim_moves(build: Any) -> None:

@@ -18,7 +18,6 @@ from hypersd.errors import UsageError
 from hypersd.methods import rewarded
 from hypersd.methods.dmd import DmdTask
 from hypersd.methods.feedback import FeedbackTask
-from hypersd.methods.preview import Preview
 from hypersd.recipe import Recipe
 from hypersd.rewards import panel
 from hypersd.rewards.options import ObjectiveOptions, RewardOptions, ValidationOptions
@@ -50,21 +49,17 @@ def dark(images: torch.Tensor, prompts: Any) -> torch.Tensor:
 
 
 @pytest.fixture
-def small(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def small(
+    on_tiny_base: Callable[..., Recipe], no_previews: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Recipe]:
     """The reward likes bright pictures, the judge dark ones."""
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
 
     def load(entry: RewardOptions, device: torch.device) -> Any:
         return dark if isinstance(entry, ValidationOptions) else bright
 
     monkeypatch.setattr(panel, "load_reward", load)
     monkeypatch.setattr(rewarded, "JUDGED", 2)
-    monkeypatch.setattr(Preview, "write", lambda self, path: {})
-
-    def recipe(of: Recipe, **options: Any) -> Recipe:
-        return replace(of, base=str(tiny_base), options={**of.options, **options})
-
-    return recipe
+    return lambda of, **options: on_tiny_base(of, options={**of.options, **options})
 
 
 def test_a_reward_that_is_hacked_ends_the_training_with_the_last_good_weights(

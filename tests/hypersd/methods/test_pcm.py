@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,8 @@ RECIPE = Recipe(
 
 
 @pytest.fixture
-def task(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PcmTask:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(PcmTask, "preview", lambda self, path: None)
-    built = loop.build(replace(RECIPE, base=str(tiny_base)), torch.device("cpu"))
-    assert isinstance(built, PcmTask)
-    return built
+def task(built: Callable[..., PcmTask], no_previews: None) -> PcmTask:
+    return built(RECIPE)
 
 
 def test_edges_are_where_four_steps_of_inference_start() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,8 @@ RECIPE = Recipe(
 
 
 @pytest.fixture
-def build(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(TscdTask, "preview", lambda self, path: None)
-
-    def make(**options: Any) -> TscdTask:
-        recipe = replace(RECIPE, base=str(tiny_base), options={**RECIPE.options, **options})
-        task = loop.build(recipe, torch.device("cpu"))
-        assert isinstance(task, TscdTask)
-        return task
-
-    return make
+def build(built: Callable[..., TscdTask], no_previews: None) -> Any:
+    return lambda **options: built(RECIPE, options={**RECIPE.options, **options})
 
 
 def test_the_critic_takes_its_turn_where_the_stage_has_a_weight(build: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,12 @@ from tests.hypersd.trainings import assert_resumes_exactly, rng, values
 
 
 @pytest.fixture
-def recipe(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
-    monkeypatch.setenv("HYPERSD_CACHE", str(tmp_path))
-    monkeypatch.setattr(ConsistencyTask, "preview", lambda self, path: {})
-    return Recipe(
-        name="trial", method="lcm", steps=4, batch=2, lr=1e-3, base=str(tiny_base),
-        checkpoint_every=2, trackers=[], data={"set": "shapes/train", "n": 4},
+def recipe(on_tiny_base: Callable[..., Recipe], no_previews: None) -> Recipe:
+    return on_tiny_base(Recipe(
+        name="trial", method="lcm", steps=4, batch=2, lr=1e-3, checkpoint_every=2, trackers=[],
+        data={"set": "shapes/train", "n": 4},
         options={"guidance": 2.0, "target": "ema", "ema": 0.9, "full": True},
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def test_student_and_target_are_whole_unets_and_the_base_is_the_teacher(
