@@ -21,6 +21,7 @@ from torch import nn
 from hypersd import loop, memory
 from hypersd.errors import UsageError
 from hypersd.logbook import Logbook
+from hypersd.methods import METHODS
 from hypersd.processes import average_gradients, mean_of
 from hypersd.recipe import Recipe
 from hypersd.task import Turn
@@ -75,7 +76,7 @@ class Curve(loop.Task):
 
 @pytest.fixture(autouse=True)
 def curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "build", Curve)
+    monkeypatch.setitem(METHODS, "curve", f"{__name__}:Curve")
 
 
 @pytest.fixture
