@@ -55,8 +55,8 @@ def shares(recipe: Recipe, task: Task, accelerator: Accelerator) -> list[slice]:
         return [slice(0, recipe.batch)]
     said = f"{accelerator.num_processes} processes times accumulate={recipe.accumulate}"
     if not task.divides:
-        raise UsageError(f"recipe {recipe.name}: {recipe.method} is not cut up, but there are "
-                         f"{said}; valid: 1 times 1")  # fmt: skip
+        raise UsageError(f"recipe {recipe.name}: method {recipe.method} cannot split a batch, but "
+                         f"there are {said}; valid: 1 process and accumulate=1")  # fmt: skip
     if recipe.batch % parts:
         raise UsageError(f"recipe {recipe.name}: batch={recipe.batch} in {said}; valid: a multiple "
                          f"of {parts}")  # fmt: skip

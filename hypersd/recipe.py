@@ -15,7 +15,7 @@ from hypersd.errors import UsageError, brief, nearest
 from hypersd.validation import Count, NonNegative, Positive, Whole, read
 
 FOLDER = Path(__file__).parent / "recipes"
-UNSEEN = (
+NOT_IN_IDENTITY = (
     "name", "accumulate", "gradient_checkpointing", "checkpoint_every", "validate_every", "prompts",
     "trackers",
 )  # fmt: skip
@@ -80,7 +80,7 @@ class Recipe:
     def identity(self) -> str:
         """A hash of all that decides the weights (how it is run left out)."""
         fields = dataclasses.asdict(self)
-        for key in UNSEEN:
+        for key in NOT_IN_IDENTITY:
             del fields[key]
         for key in ("precision", "base_precision"):
             if fields[key] == "fp32":  # younger than the first trainings, whose identities stand

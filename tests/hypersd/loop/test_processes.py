@@ -304,7 +304,7 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, changes: Any, says: str) -> 
 
 def test_a_task_that_is_not_cut_up_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Curve, "divides", False)
-    with pytest.raises(UsageError, match="curve is not cut up"):
+    with pytest.raises(UsageError, match="method curve cannot split a batch"):
         loop.train(replace(RECIPE, accumulate=2), tmp_path)
 
 
