@@ -54,7 +54,7 @@ def build(recipe: Recipe, device: torch.device) -> Task:
         valid = nearest(recipe.method, METHODS)
         raise UsageError(f"recipe {recipe.name}: no method {recipe.method!r}; {valid}")
     try:
-        task: Task = resolve_name(METHODS[recipe.method])(recipe, device)
+        task: Task = resolve_name(METHODS[recipe.method].build)(recipe, device)
         return task
     except RuntimeError as error:
         if not memory.lacking(error):

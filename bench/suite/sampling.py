@@ -7,7 +7,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bench.errors import UsageError
-from hypersd.methods.drawn_with import JUMPS, TCD, USUAL, Drawing, drawn_with, of_card
+from hypersd.drawing import JUMPS, TCD, Drawing
+from hypersd.methods import METHODS
+from hypersd.methods.drawn_with import drawn_with, of_card
 from hypersd.recipe import Recipe
 from hypersd.shapes.weights import FOLDER as SHIPPED
 
@@ -50,7 +52,7 @@ LIKE = {
     "teacher": Sampling(guidance=GUIDANCE),
     "hyper_sd": of(JUMPS),
     "hyper_sd_unified": of(TCD),
-    **{method: of(drawing) for method, drawing in USUAL.items() if method != "feedback"},
+    **{name: of(row.drawn) for name, row in METHODS.items() if row.drawn and name != "feedback"},
 }
 """By the names that a suite's `like` takes; also of a contestant that is called so and has no card
 that says it."""

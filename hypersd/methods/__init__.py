@@ -1,27 +1,42 @@
-"""Training methods by the name that a recipe gives: where each one's task is built.
+"""Training methods by the name that a recipe gives: one row each.
 
-`module:callable`, which takes a recipe and a device and gives a `hypersd.task.Task`; it is imported
-when it is needed, so that a list of names costs no import of torch.
+No row imports anything, so that a list of names costs no import of torch.
 """
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hypersd.drawing import JUMPS, LCM, TCD, Drawing
+
+
+class MethodRow(NamedTuple):
+    """build: `module:callable`, which takes a recipe and a device and gives a `hypersd.task.Task`.
+    drawn: how the students are drawn, unless a recipe's options say otherwise
+    (`hypersd.methods.drawn_with`); None where what is trained draws nothing."""
+
+    build: str
+    drawn: Drawing | None = None
+
+
 METHODS = {
-    "lcm": "hypersd.methods.lcm:build",
-    "tcd": "hypersd.methods.tcd:build",
-    "tscd": "hypersd.methods.tscd:build",
-    "lightning": "hypersd.methods.lightning:build",
-    "dmd": "hypersd.methods.dmd:build",
-    "dmd2": "hypersd.methods.dmd2:build",
-    "pcm": "hypersd.methods.pcm:build",
-    "feedback": "hypersd.methods.feedback:build",
+    "lcm": MethodRow("hypersd.methods.lcm:build", LCM),
+    "tcd": MethodRow("hypersd.methods.tcd:build", TCD),
+    "tscd": MethodRow("hypersd.methods.tscd:build", TCD),
+    "lightning": MethodRow("hypersd.methods.lightning:build", JUMPS),
+    "dmd": MethodRow("hypersd.methods.dmd:build", LCM),
+    "dmd2": MethodRow("hypersd.methods.dmd2:build", LCM),
+    "pcm": MethodRow("hypersd.methods.pcm:build", JUMPS),
+    "feedback": MethodRow("hypersd.methods.feedback:build", JUMPS),
     # The embedded world's own networks.
-    "shapes_vae": "hypersd.shapes.vae:VaeTask",
-    "shapes_text": "hypersd.shapes.reader:ReaderTask",
-    "shapes_teacher": "hypersd.shapes.teacher:TeacherTask",
-    "shapes_clip": "hypersd.shapes.clip:ClipTask",
-    "shapes_clip_robust": "hypersd.shapes.clip_robust:RobustClipTask",
-    "shapes_hps": "hypersd.shapes.preference:PreferenceTask",
-    "shapes_aesthetic": "hypersd.shapes.aesthetic:AestheticTask",
-    "shapes_features": "hypersd.shapes.features:FeaturesTask",
-    "shapes_segmenter": "hypersd.shapes.segmenter:SegmenterTask",
-    "shapes_oracle": "hypersd.shapes.oracle_training:OracleTask",
+    "shapes_vae": MethodRow("hypersd.shapes.vae:VaeTask"),
+    "shapes_text": MethodRow("hypersd.shapes.reader:ReaderTask"),
+    "shapes_teacher": MethodRow("hypersd.shapes.teacher:TeacherTask"),
+    "shapes_clip": MethodRow("hypersd.shapes.clip:ClipTask"),
+    "shapes_clip_robust": MethodRow("hypersd.shapes.clip_robust:RobustClipTask"),
+    "shapes_hps": MethodRow("hypersd.shapes.preference:PreferenceTask"),
+    "shapes_aesthetic": MethodRow("hypersd.shapes.aesthetic:AestheticTask"),
+    "shapes_features": MethodRow("hypersd.shapes.features:FeaturesTask"),
+    "shapes_segmenter": MethodRow("hypersd.shapes.segmenter:SegmenterTask"),
+    "shapes_oracle": MethodRow("hypersd.shapes.oracle_training:OracleTask"),
 }

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from hypersd.base import load_base
 from hypersd.conditions import Text
 from hypersd.data import open_dataset
-from hypersd.methods.drawn_with import FIELD, Drawing, drawn_with
+from hypersd.drawing import Drawing
+from hypersd.methods.drawn_with import FIELD, drawn_with
 from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.passes import Passes
 from hypersd.recipe import Recipe

@@ -7,38 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hypersd import recipe as recipes
+from hypersd.drawing import Drawing
 from hypersd.exports import FACTS
+from hypersd.methods import METHODS
 from hypersd.recipe import Recipe
 from hypersd.validation import Count, read
 
 FIELD = "drawn_with"  # of a model card's training.json
 LAST = 999  # the timestep of pure noise, where one step is made unless a recipe says otherwise
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """What a diffusers scheduler is told; there is no guidance.
-
-    scheduler: "ddim", "lcm" or "tcd".  spacing: of its timesteps.  eta: TCD's noise.
-    original_steps: points of the grid that LCM's and TCD's schedulers cut their steps from.
-    timesteps: instead of the scheduler's own.  prediction_type: instead of the base's.
-    """
-
-    scheduler: str
-    spacing: str | None = None
-    eta: float = 0.0
-    original_steps: int | None = None
-    timesteps: tuple[int, ...] | None = None
-    prediction_type: str | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """What is not left to the scheduler or the base, for a model card."""
-        return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass(frozen=True)
@@ -50,20 +31,10 @@ class Options:
     onto: str = ""
 
 
-TCD = Drawing("tcd", eta=0.3, original_steps=40)
-LCM = Drawing("lcm", original_steps=40)  # x0, then fresh noise: exact for one step, as DMD's
-JUMPS = Drawing("ddim", spacing="trailing")  # deterministic, at the points of every grid here
-USUAL = {
-    "lcm": LCM, "tcd": TCD, "tscd": TCD, "pcm": JUMPS, "lightning": JUMPS, "dmd": LCM, "dmd2": LCM,
-    "feedback": JUMPS,
-}  # fmt: skip
-"""By method, where a recipe's options say nothing else."""
-
-
 def drawn_with(recipe: Recipe) -> Drawing | None:
     """How the student of a recipe is drawn; None where the method does not say, or where a feedback
     adapter lies on one of which nothing is known."""
-    usual = USUAL.get(recipe.method)
+    usual = _usual(recipe.method)
     if usual is None:
         return None
     where = f"recipe {recipe.name}"
@@ -104,4 +75,10 @@ def _feedback(onto: str) -> Drawing | None:
         return found
     if folder.parent.name in recipes.names():
         return drawn_with(recipes.load(folder.parent.name))
-    return USUAL.get(str(_facts(folder).get("method")))
+    return _usual(str(_facts(folder).get("method")))
+
+
+def _usual(method: str) -> Drawing | None:
+    """Where a recipe's options say nothing else."""
+    row = METHODS.get(method)
+    return row and row.drawn

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from hypersd.conditions import Text
 from hypersd.critic import Critic
+from hypersd.drawing import JUMPS, Drawing
 from hypersd.losses import critic_loss, generator_loss, squared_error, weighted_sum
 from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
-from hypersd.methods.drawn_with import JUMPS, Drawing
 from hypersd.methods.lightning_stages import Stage, read_stages
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid

@@ -17,7 +17,7 @@ from torch import nn
 from hypersd import card, checkpoint, logbook, loop
 from hypersd import recipe as recipes
 from hypersd.errors import UsageError
-from hypersd.methods import METHODS
+from hypersd.methods import METHODS, MethodRow
 from hypersd.recipe import Recipe
 
 RECIPE = Recipe(
@@ -71,7 +71,7 @@ class Diverging(Line):
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
     """All that were built of this test's recipes."""
-    monkeypatch.setitem(METHODS, "line", f"{__name__}:Line")
+    monkeypatch.setitem(METHODS, "line", MethodRow(f"{__name__}:Line"))
     Line.made.clear()
     return Line.made
 
@@ -160,7 +160,7 @@ def test_clipping_clips_and_logs_the_norm(tmp_path, tasks):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(METHODS, "line", f"{__name__}:Diverging")
+    monkeypatch.setitem(METHODS, "line", MethodRow(f"{__name__}:Diverging"))
     with pytest.raises(UsageError, match="step 0: the loss is nan"):
         loop.train(RECIPE, tmp_path / "a")
 

@@ -21,7 +21,7 @@ from torch import nn
 from hypersd import loop, memory
 from hypersd.errors import UsageError
 from hypersd.logbook import Logbook
-from hypersd.methods import METHODS
+from hypersd.methods import METHODS, MethodRow
 from hypersd.processes import average_gradients, mean_of
 from hypersd.recipe import Recipe
 from hypersd.task import Turn
@@ -76,7 +76,7 @@ class Curve(loop.Task):
 
 @pytest.fixture(autouse=True)
 def curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "curve", f"{__name__}:Curve")
+    monkeypatch.setitem(METHODS, "curve", MethodRow(f"{__name__}:Curve"))
 
 
 @pytest.fixture

@@ -1,0 +1,32 @@
+"""How a few-step student is drawn: what a diffusers scheduler is told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a diffusers scheduler is told; there is no guidance.
+
+    scheduler: "ddim", "lcm" or "tcd".  spacing: of its timesteps.  eta: TCD's noise.
+    original_steps: points of the grid that LCM's and TCD's schedulers cut their steps from.
+    timesteps: instead of the scheduler's own.  prediction_type: instead of the base's.
+    """
+
+    scheduler: str
+    spacing: str | None = None
+    eta: float = 0.0
+    original_steps: int | None = None
+    timesteps: tuple[int, ...] | None = None
+    prediction_type: str | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """What is not left to the scheduler or the base, for a model card."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+TCD = Drawing("tcd", eta=0.3, original_steps=40)
+LCM = Drawing("lcm", original_steps=40)  # x0, then fresh noise: exact for one step, as DMD's
+JUMPS = Drawing("ddim", spacing="trailing")  # deterministic, at the points of every grid here
