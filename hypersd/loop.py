@@ -141,8 +141,13 @@ class _Run:
             return
         if how == "never":
             raise UsageError(f"{self.out} holds checkpoints; resume=never wants another out=")
-        checkpoint.restore(self.task.modules, found)
         extra = found["extra"]
+        if "passes" not in extra:
+            raise UsageError(
+                f"{self.out}: its checkpoints are of an older version, which did not count passes; "
+                "choose another out=, or remove it"
+            )
+        checkpoint.restore(self.task.modules, found)
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(extra["optimizers"][role])
         self.step, self.seconds = found["step"], extra["seconds"]

@@ -105,6 +105,17 @@ def test_resumed_training_equals_uninterrupted_bit_for_bit(tmp_path, tasks, at):
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+def test_a_checkpoint_that_did_not_count_passes_is_refused(tmp_path, tasks):
+    with stopped_before(7):
+        loop.train(RECIPE, tmp_path)
+    path = max(tmp_path.glob("*.pt"))
+    found = torch.load(path, weights_only=True)
+    del found["extra"]["passes"]
+    torch.save(found, path)
+    with pytest.raises(UsageError, match="of an older version"):
+        loop.train(RECIPE, tmp_path)
+
+
 def test_a_resumed_log_has_every_step_once(tmp_path, monkeypatch, tasks):
     """Stopped at 7 with a checkpoint of 5: steps 6 and 7 are trained, and logged, again."""
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
