@@ -85,7 +85,7 @@ def test_a_protocol_matches_where_all_of_it_is_the_same() -> None:
         ({"size": 64}, {}, "differs: size (64 / 1024)"),
         ({"base": "hf://x/stable-diffusion-v1-5"}, {}, "differs: base"),
         ({"n": 200, "prompts": "own"}, {}, "differs: prompts (own / coco2014_5k), n (200 / 5000)"),
-        ({}, {"prompts": None}, "matches as far as it is told; not told: prompts"),
+        ({}, {"prompts": None}, "same protocol as far as the paper states it; unstated: prompts"),
     ],
 )
 def test_what_differs_and_what_is_not_told_is_named(
