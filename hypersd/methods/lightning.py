@@ -32,7 +32,7 @@ from hypersd.critic import Critic
 from hypersd.drawing import JUMPS, Drawing
 from hypersd.losses import critic_loss, generator_loss, squared_error, weighted_sum
 from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
-from hypersd.methods.lightning_stages import Stage, read_stages
+from hypersd.methods.lightning_stages import LightningStage, read_stages
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid
 from hypersd.student import TEACHER
@@ -103,14 +103,14 @@ class LightningTask(Distillation):
         """All of them, or none."""
         return self.roles() if self.options.full else ()
 
-    def _critic(self, stage: Stage) -> Critic:
+    def _critic(self, stage: LightningStage) -> Critic:
         frozen, recompute = self.options.trunk == "frozen", self.recipe.gradient_checkpointing
         return Critic(
             self.base.unet, pair=stage.critic == "pair", frozen=frozen, recompute=recompute,
             passes=self.counter,
         ).to(self.device)  # fmt: skip
 
-    def stage(self, step: int) -> Stage:
+    def stage(self, step: int) -> LightningStage:
         """The stage that a training step belongs to."""
         return self.stages[bisect_right(self.ends, step)]
 
@@ -136,7 +136,7 @@ class LightningTask(Distillation):
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
         return Turn(critic_loss(real, fake).mean(), {"right": float(right)})
 
-    def student_turn(self, stage: Stage, step: int, rng: torch.Generator) -> Turn:
+    def student_turn(self, stage: LightningStage, step: int, rng: torch.Generator) -> Turn:
         """Squared error to the teacher's prediction, and what the stage's critic makes of it."""
         self.student.prediction[STUDENT] = stage.output
         at = self.predicted(stage, step, rng)
@@ -150,7 +150,7 @@ class LightningTask(Distillation):
         weights = (stage.distance, stage.adversarial)
         return Turn(weighted_sum(error, adversarial, weights), scalars, outputs)
 
-    def stage_eps(self, stage: Stage, x: Tensor, t: Tensor, text: Text) -> Tensor:
+    def stage_eps(self, stage: LightningStage, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The base's, guided, or an earlier student's, whose guidance is distilled."""
         if stage.teacher in self.kept:
             role = f"{stage.teacher}step"
@@ -158,13 +158,13 @@ class LightningTask(Distillation):
             return self.student.predict(role, x, t, text)
         return self.teacher_eps(x, t, text)
 
-    def _output_of(self, steps: int, before: Stage) -> str:
+    def _output_of(self, steps: int, before: LightningStage) -> str:
         """What the kept student of so many steps gives: that of the last stage that made it."""
         earlier = self.stages[: self.stages.index(before)]
         return [stage.output for stage in earlier if stage.to == steps][-1]
 
     @torch.no_grad()
-    def follow(self, stage: Stage, x: Tensor, t: Tensor, text: Text) -> Tensor:
+    def follow(self, stage: LightningStage, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """Where teacher / to moves of the stage's teacher take x from t, a point of its grid."""
         grid = [*self.grid.inference(stage.teacher), 0]
         after = torch.tensor(grid[1:], device=x.device)
@@ -199,7 +199,7 @@ class LightningTask(Distillation):
         to = self.stages[number].to
         return None if to in [s.to for s in self.stages[number + 1 :]] else f"{to}step"
 
-    def predicted(self, stage: Stage, step: int, rng: torch.Generator) -> Prediction:
+    def predicted(self, stage: LightningStage, step: int, rng: torch.Generator) -> Prediction:
         """One move of student and teacher at a step, of the rows in turn."""
         recipe = self.recipe
         batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
@@ -217,7 +217,7 @@ class LightningTask(Distillation):
         moved = self.schedule.jump(x_t, eps, t, s)
         return Prediction(moved, goal, s, x_t, t, batch.text, level, fresh)
 
-    def logits(self, stage: Stage, x_s: Tensor, at: Prediction) -> Tensor:
+    def logits(self, stage: LightningStage, x_s: Tensor, at: Prediction) -> Tensor:
         """The critic's logits, [B], of points x_s in the place of a prediction's, noised where the
         stage says so."""
         s = at.s

@@ -14,7 +14,7 @@ from hypersd.validation import Count, NonNegative
 
 
 @dataclass(frozen=True)
-class Stage:
+class LightningStage:
     """`steps` updates that teach `to` moves what `teacher` moves (the recipe's `from`) do.
 
     distance, adversarial: weights of the squared error and of what the critic says, where there is
@@ -39,13 +39,13 @@ class Stage:
         return f"critic_{self.teacher}to{self.to}_{self.critic}{mark}"
 
 
-def read_stages(recipe: Recipe, grid: SolverGrid) -> list[Stage]:
-    """The recipe's stages, those of `Stage`, `from` for `teacher`, in order.
+def read_stages(recipe: Recipe, grid: SolverGrid) -> list[LightningStage]:
+    """The recipe's stages, those of `LightningStage`, `from` for `teacher`, in order.
 
     Raises UsageError for an unknown or missing key, a bad value, numbers of steps that do not
     divide, a teacher that no stage has made, two stages alike, or steps that do not add up.
     """
-    stages = recipe.read_stages(Stage)
+    stages = recipe.read_stages(LightningStage)
     for i, stage in enumerate(stages):
         before, where = stages[:i], f"recipe {recipe.name}: stages[{i}]"
         if stage.teacher % stage.to or grid.points % stage.teacher:

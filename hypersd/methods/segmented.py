@@ -29,7 +29,7 @@ CRITIC = "critic"
 
 
 @dataclass(frozen=True)
-class Stage:
+class SegmentStage:
     """`steps` updates with the trajectory cut into `segments`; weights of the two losses."""
 
     segments: Count
@@ -43,12 +43,12 @@ class Segmented(Method):
 
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
         super().__init__(recipe, grid)
-        self.stages = recipe.read_stages(Stage)
+        self.stages = recipe.read_stages(SegmentStage)
         self.ends = list(accumulate(stage.steps for stage in self.stages))
         for stage in self.stages:
             self.grid.check_segments(stage.segments)
 
-    def stage(self, step: int) -> Stage:
+    def stage(self, step: int) -> SegmentStage:
         """The stage that a training step belongs to."""
         return self.stages[bisect_right(self.ends, step)]
 
