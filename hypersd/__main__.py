@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, exit_code
 
 USAGE = "usage: python -m hypersd recipe=NAME|FILE.yaml [out=DIR] [device=cpu]"
 USAGE += " [resume=auto|never] [key=value ...]"
@@ -14,10 +14,7 @@ USAGE += " [resume=auto|never] [key=value ...]"
 def main(arguments: list[str]) -> int:
     """Train; 0 when done, 2 for what the user must change."""
     try:
-        return _train(arguments)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return exit_code(lambda: _train(arguments))
     except KeyboardInterrupt:
         print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130

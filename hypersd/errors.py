@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class UsageError(Exception):
@@ -21,3 +22,12 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     options = sorted(valid)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     return (f"did you mean {close[0]!r}? " if close else "") + "valid: " + ", ".join(options)
+
+
+def exit_code(command: Callable[[], int | None]) -> int:
+    """What a command gives, 0 for None; 2 where it raises UsageError, said in a line on stderr."""
+    try:
+        return command() or 0
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, exit_code
 
 NAME = "kohya_lora_weights.safetensors"
 
@@ -34,15 +34,14 @@ def convert(folder: Path) -> Path:
 
 def main(arguments: list[str]) -> int:
     """Convert every folder; 0 when done, 2 for what the user must change."""
-    try:
-        if not arguments or arguments[0].startswith("-"):
-            raise UsageError("usage: python -m hypersd.kohya DIR ...")
-        for argument in arguments:
-            print(convert(Path(argument)))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _convert(arguments))
+
+
+def _convert(arguments: list[str]) -> None:
+    if not arguments or arguments[0].startswith("-"):
+        raise UsageError("usage: python -m hypersd.kohya DIR ...")
+    for argument in arguments:
+        print(convert(Path(argument)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, exit_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,16 +66,15 @@ def _rank_axis(key: str) -> int:
 
 def main(arguments: list[str]) -> int:
     """Merge; 0 when done, 2 for what the user must change."""
-    try:
-        out = [a.removeprefix("out=") for a in arguments if a.startswith("out=")]
-        parts = [_part(a) for a in arguments if not a.startswith("out=")]
-        if len(out) != 1 or len(parts) < 2:
-            raise UsageError(USAGE)
-        print(merge(parts, Path(out[0])))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _merge(arguments))
+
+
+def _merge(arguments: list[str]) -> None:
+    out = [a.removeprefix("out=") for a in arguments if a.startswith("out=")]
+    parts = [_part(a) for a in arguments if not a.startswith("out=")]
+    if len(out) != 1 or len(parts) < 2:
+        raise UsageError(USAGE)
+    print(merge(parts, Path(out[0])))
 
 
 def _part(argument: str) -> tuple[Path, float]:

@@ -28,6 +28,7 @@ from bench.metrics.networks.base import Network
 from bench.metrics.networks.world import ShapesNetwork
 from bench.results import places
 from bench.statistics.result import Array
+from hypersd.whole_files import written_whole
 
 Of = Literal["real", "teacher"]
 REAL = "coco2014_5k"  # the real images where a suite on published networks names none
@@ -208,4 +209,5 @@ def _write(path: Path, tensors: Mapping[str, Any], about: dict[str, str]) -> Non
     from safetensors.numpy import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path, metadata=about)
+    with written_whole(path) as beside:
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, beside, metadata=about)

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.contestants import files
 from bench.results import hub
 from bench.suite.suite import Suite
+from hypersd.whole_files import written_whole
 
 # Of the world, on two CPU cores.
 WORLD = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
@@ -43,7 +44,8 @@ def remember(cache: Path, key: str, costs: Mapping[str, float]) -> None:
     """Keep what was measured, for the next plan; a cache that cannot be written is no error."""
     with contextlib.suppress(OSError):
         known = _read(cache) | {f"{name}{key}": value for name, value in costs.items()}
-        (cache / "costs.json").write_text(json.dumps(known))
+        with written_whole(cache / "costs.json") as beside:
+            beside.write_text(json.dumps(known))
 
 
 def _family(suite: Suite) -> str | None:

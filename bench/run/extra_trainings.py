@@ -25,7 +25,7 @@ import numpy as np
 from bench.contestants import files, identity
 from bench.contestants.card import Card
 from bench.contestants.identity import Hashes
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError, exit_code, nearest
 from bench.metrics.base import Metric
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
 from bench.results.keys import digest
@@ -205,13 +205,7 @@ def main(words: list[str]) -> int:
     if len(words) < 2:
         print("usage: python -m bench.run.extra_trainings RUN ROW [ROW ...]", file=sys.stderr)
         return 2
-    try:
-        for path in keep(Path(words[0]), words[1:]):
-            print(path)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: print(*keep(Path(words[0]), words[1:]), sep="\n"))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError, exit_code, nearest
 from bench.metrics import Network, extractor, network_of
 from bench.metrics.references import ReferenceFeatures, path_of
 from bench.results.pictures import IMAGE_SUFFIXES
@@ -73,21 +73,20 @@ def _pictures(paths: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
 
 def main(arguments: Sequence[str]) -> int:
     """Write every file and say where; 2 and one line for a mistake."""
+    return exit_code(lambda: _make(arguments))
+
+
+def _make(arguments: Sequence[str]) -> None:
     from bench.contestants.pipelines import device_of
 
     given = [word for word in arguments if "=" not in word]
     preset = next((w.removeprefix("preset=") for w in arguments if w.startswith("preset=")), None)
-    try:
-        if len(given) < 2:
-            raise UsageError("usage: python -m bench.run.real_references NAME FOLDER [METRIC ...]")
-        name, folder, metrics = given[0], Path(given[1]), given[2:]
-        paths, device = images(folder), str(device_of("auto"))
-        for network in networks(metrics or ["fid"], preset):
-            print(write(name, paths, network, device))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if len(given) < 2:
+        raise UsageError("usage: python -m bench.run.real_references NAME FOLDER [METRIC ...]")
+    name, folder, metrics = given[0], Path(given[1]), given[2:]
+    paths, device = images(folder), str(device_of("auto"))
+    for network in networks(metrics or ["fid"], preset):
+        print(write(name, paths, network, device))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 
 from hypersd import __main__ as command
 from hypersd import recipe as recipes
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import UsageError, exit_code, nearest
 from hypersd.shapes.ship import TRAININGS, ship
 from hypersd.shapes.weights import NAMES, training
 
@@ -88,11 +88,7 @@ def follow(
 
 def main(names: list[str]) -> int:
     """Print the order and do it; 0 when done, 2 for what the user must change."""
-    try:
-        return follow(order(names or NAMES))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: follow(order(names or NAMES)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import UsageError, exit_code, nearest
 from hypersd.shapes.weights import FOLDER, NAMES, training
 
 TRAININGS = Path("runs/train")
@@ -48,12 +48,12 @@ def ship(name: str) -> Path:
 
 def main(names: list[str]) -> int:
     """Ship every name; 0 when done, 2 for what the user must change."""
-    try:
-        for name in names:
-            print(ship(name))
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: _ship(names))
+
+
+def _ship(names: list[str]) -> int:
+    for name in names:
+        print(ship(name))
     return 0 if names else 2
 
 
