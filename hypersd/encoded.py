@@ -30,6 +30,7 @@ from hypersd.base import Base
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
 from hypersd.sources import PictureSource, find, read_data
+from hypersd.whole_files import written_whole
 
 SHARD = 64
 DAMAGED = 0.01  # share of damaged pictures that stops the run
@@ -175,7 +176,8 @@ def _encode(source: PictureSource, size: int, n: int | None, base: Base, folder:
         print(f"{source.where}: {reading.damaged} of {reading.seen} pictures are damaged or have "
               f"no caption, left out; named in {reading.log}", flush=True)  # fmt: skip
     facts = {"count": count, "seen": reading.seen, "damaged": reading.damaged}
-    (folder / "index.json").write_text(json.dumps(facts) + "\n")
+    with written_whole(folder / "index.json") as beside:
+        beside.write_text(json.dumps(facts) + "\n")
 
 
 def _write(path: Path, shard: list[Picture], base: Base) -> None:

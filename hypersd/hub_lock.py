@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from hypersd.errors import UsageError
 from hypersd.reference import Reference
-from hypersd.whole_files import written_whole
+from hypersd.whole_files import alone, written_whole
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ class Lock:
 
     def _write(self, ref: Reference, about: dict[str, Any], facts: dict[str, Any]) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path.with_name(f".{self.path.name}.lock")):
+            with alone(self.path):
                 whole = self.read()
                 entry = whole.setdefault(_key(ref), {"files": {}})
                 entry |= {what: entry.get(what) or value for what, value in about.items()}

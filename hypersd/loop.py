@@ -39,6 +39,7 @@ from hypersd.processes import (
 )
 from hypersd.recipe import Recipe
 from hypersd.task import STUDENT, Task
+from hypersd.whole_files import claimed
 
 __all__ = ["STUDENT", "Task", "build", "hardware", "schedule", "train"]
 
@@ -69,8 +70,8 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
     Writes train.jsonl (one line per logged step), preview PNGs, tracker events, checkpoints, and
     `final` with the weights and a model card. A training that is done returns at once.
     resume: "auto", or "never" where a checkpoint is an error.
-    Raises UsageError where `out` holds another recipe's training or cannot be written, a loss is
-    not finite, or memory does not suffice.
+    Raises UsageError where `out` holds another recipe's training, is another's at work or cannot be
+    written, a loss is not finite, or memory does not suffice.
     """
     final = out / "final"
     if resume not in RESUME:
@@ -84,12 +85,13 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
     try:
         out.mkdir(parents=True, exist_ok=True)
         accelerator = start(device, out / "events", recipe.trackers)
-        torch.manual_seed(recipe.seed)
-        task = build(recipe, accelerator.device)
-        run = _Run(recipe, task, out, accelerator)
-        run.resume(resume)
-        run.go()
-        return run.finish(final)
+        with claimed(out) if accelerator.is_main_process else nullcontext():
+            torch.manual_seed(recipe.seed)
+            task = build(recipe, accelerator.device)
+            run = _Run(recipe, task, out, accelerator)
+            run.resume(resume)
+            run.go()
+            return run.finish(final)
     except (OSError, SafetensorError) as error:  # a full disk, a folder that is gone
         raise UsageError(f"{out}: {brief(error)}; the same command goes on from the newest "
                          "checkpoint") from error  # fmt: skip

@@ -1,15 +1,27 @@
-"""Files and folders that are there whole or not at all: written beside, then renamed."""
+"""Files and folders that are there whole or not at all: written beside, then renamed.
+
+What is begun has a name of its own, `.<name>.<machine>-<process>-<number>.writing`, so that
+processes of one machine or of many, and threads, may write the same file: the last one stands.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import count
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from hypersd.errors import UsageError
+
 BEGUN = ".writing"
+_NUMBERS = count()  # one each for all that this process begins, whichever thread does
 
 
 @contextmanager
@@ -38,13 +50,10 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     until then, and where the block raises. Raises OSError."""
     beside = _beside(path)
     old = beside.with_suffix(".old")
-    shutil.rmtree(beside, ignore_errors=True)  # of a killed process that had this number
     try:
         beside.mkdir(parents=True)
         yield beside
-        if path.exists():
-            path.rename(old)
-        beside.rename(path)
+        _take_place(beside, path, old)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
@@ -52,17 +61,70 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _take_place(beside: Path, path: Path, old: Path) -> None:
+    """Rename a folder to `path`, an older one to `old`; of several at once the last one stands."""
+    while True:
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            beside.rename(path)
+        except OSError:
+            if not path.exists():
+                raise
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            return
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Within it no other process or thread that asks for the same does anything to a file that
+    several read, change and write again. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Within it the folder is this process's alone. Raises UsageError where it is another's, and
+    OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"{folder}: another process is at work there; wait, or choose another "
+                         "out=") from None  # fmt: skip
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _beside(path: Path) -> Path:
-    """This process's own name beside `path`."""
+    """A name beside `path` that nobody else has."""
     _clear(path.parent.absolute())
-    return path.with_name(f".{path.name}.{os.getpid()}{BEGUN}")
+    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{next(_NUMBERS)}{BEGUN}")
+
+
+@cache
+def _machine() -> str:
+    """What process numbers belong to: the host, and on Linux the container."""
+    with suppress(OSError):
+        return _short(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}")
+    return _short(platform.node())
+
+
+def _short(words: str) -> str:
+    return hashlib.sha256(words.encode()).hexdigest()[:8]
 
 
 @cache  # once in a process: a folder may hold many files
 def _clear(folder: Path) -> None:
-    """Remove what processes that were killed had begun in a folder."""
-    for left in folder.glob(f".*{BEGUN}"):
-        process = left.name.removesuffix(BEGUN).rpartition(".")[2]
+    """Remove what processes of this machine that were killed had begun in a folder."""
+    for left in folder.glob(f".*.{_machine()}-*{BEGUN}"):
+        process = left.name.removesuffix(BEGUN).split("-")[-2]
         if not process.isdecimal() or _is_alive(int(process)):
             continue
         if left.is_dir():

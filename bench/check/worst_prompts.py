@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.check import protocol
 from bench.check.verdicts import Verdict
 from bench.results.run_folder import RunFolder
+from hypersd.whole_files import written_whole
 
 MOST = 6  # prompts shown of a contestant
 
@@ -87,8 +88,8 @@ def _copied(source: Path | None, target: Path) -> Path | None:
         return None
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Image.open(source) as image:
-            image.convert("RGB").save(target)
+        with Image.open(source) as image, written_whole(target) as beside:
+            image.convert("RGB").save(beside, "PNG")
     except OSError:
         return None
     return target

@@ -6,23 +6,18 @@ no torch, so that a plan can say what is cached. A recipe stands for the weights
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import json
-from collections.abc import Iterable
 from pathlib import Path
 
 from bench.contestants import files
 from bench.errors import UsageError
 from bench.results import hub
 from bench.results.hub import HUB
-from bench.results.keys import digest
 from bench.results.pictures import image_files
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.prompts import PromptSet
+from hypersd.hashes import Hashes, digest, model_files
 from hypersd.hub import NotFetched, pipeline_files
-from hypersd.whole_files import written_whole
 
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
@@ -142,10 +137,7 @@ def _base(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
 
 def _folder(folder: Path, hashes: Hashes) -> str:
     """A hash of a model folder: weights, configurations and vocabularies, whatever its place."""
-    kinds = ("*.safetensors", "*.json", "*.txt")
-    paths = [path for kind in kinds for path in folder.rglob(kind)]
-    if not paths:
-        raise UsageError(f"{folder}: holds no model")
+    paths = model_files(folder)
     for path in paths:
         if path.suffix == ".safetensors":
             files.whole(path)
@@ -172,44 +164,3 @@ def _world(prompts: PromptSet) -> list[object]:
     from hypersd.shapes.pictures import WORLD_VERSION
 
     return ["shapes", WORLD_VERSION, prompts.split]
-
-
-class Hashes:
-    """sha256 of files, remembered in one file by path, size and times of change (of the content,
-    which a copy can carry over from another file, and of the file itself, which it cannot)."""
-
-    def __init__(self, memory: Path) -> None:
-        self._memory = memory
-        self._new = False
-        self._known: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            held = json.loads(memory.read_text())
-            if held["digest"] == digest(held["files"]):
-                self._known = held["files"]
-
-    def file(self, path: Path) -> str:
-        """The sha256 of a file's bytes. Raises UsageError where it cannot be read."""
-        try:
-            status = path.stat()
-            name = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{status.st_ctime_ns}"
-            if name not in self._known:
-                with path.open("rb") as file:
-                    self._known[name] = hashlib.file_digest(file, "sha256").hexdigest()
-                self._new = True
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror or error}") from None
-        return self._known[name]
-
-    def files(self, paths: Iterable[Path], root: Path) -> str:
-        """One hash of several files' names (below root) and contents."""
-        return digest({str(path.relative_to(root)): self.file(path) for path in sorted(paths)})
-
-    def remember(self) -> None:
-        """Write what was learned, for the next run; a cache that cannot be written is no error."""
-        if not self._new:
-            return
-        with contextlib.suppress(OSError):
-            self._memory.parent.mkdir(parents=True, exist_ok=True)
-            held = {"digest": digest(self._known), "files": self._known}
-            with written_whole(self._memory) as beside:
-                beside.write_text(json.dumps(held, indent=0))

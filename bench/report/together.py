@@ -18,11 +18,11 @@ from bench.errors import UsageError
 from bench.report import runfiles
 from bench.report.runfiles import RunFiles
 from bench.report.view import without_counts
-from bench.results.keys import digest
 from bench.results.run_folder import RunFolder
 from bench.results.summary import Contestant, Summary
 from bench.statistics.comparisons import Scored, compare, refused, sensitivity
 from bench.statistics.result import from_arrays
+from hypersd.hashes import digest
 
 Runs = Sequence[tuple[Path, Summary]]
 

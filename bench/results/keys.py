@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from hypersd.hashes import digest
 
 SLICE = 100
 
@@ -18,12 +17,6 @@ class Key:
     index: int
     prompt: str
     seed: int
-
-
-def digest(value: Any) -> str:
-    """A hash of anything that JSON can hold: 32 hex digits."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def ordered(texts: Sequence[str], seeds: Sequence[int]) -> list[Key]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.contestants import files
 from bench.results import hub
 from bench.suite.suite import Suite
-from hypersd.whole_files import written_whole
+from hypersd.whole_files import alone, written_whole
 
 # Of the world, on two CPU cores.
 WORLD = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
@@ -29,7 +29,6 @@ def expected(suite: Suite, device: str, cache: Path) -> dict[str, float]:
     device: "cuda", "mps" or "cpu".
     """
     found, key = _read(cache), cost_key(suite, device)
-    found, key = _read(cache), cost_key(suite, device)
     guessed = _guessed(suite, device)
     return {stage: found.get(f"{stage}{key}", seconds) for stage, seconds in guessed.items()}
 
@@ -42,7 +41,7 @@ def cost_key(suite: Suite, device: str) -> str:
 
 def remember(cache: Path, key: str, costs: Mapping[str, float]) -> None:
     """Keep what was measured, for the next plan; a cache that cannot be written is no error."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), alone(cache / "costs.json"):
         known = _read(cache) | {f"{name}{key}": value for name, value in costs.items()}
         with written_whole(cache / "costs.json") as beside:
             beside.write_text(json.dumps(known))

@@ -24,17 +24,16 @@ import numpy as np
 
 from bench.contestants import files, identity
 from bench.contestants.card import Card
-from bench.contestants.identity import Hashes
 from bench.errors import UsageError, exit_code, nearest
 from bench.metrics.base import Metric
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
-from bench.results.keys import digest
 from bench.results.run_folder import RunFolder
 from bench.run.plan import Plan
 from bench.run.rows_left import Planned
 from bench.run.shipped import same_prompts
 from bench.statistics.comparisons import Scored
 from bench.statistics.result import Result, mean_result, results_of
+from hypersd.hashes import Hashes, digest
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "trainings"
 TRAINED = ("recipe", "steps", "images_seen")  # of a card: alike in all trainings of a method

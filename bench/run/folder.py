@@ -16,11 +16,11 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bench.contestants import identity
-from bench.contestants.identity import Hashes
 from bench.errors import UsageError
 from bench.results.entries import Entry, write_entry
 from bench.results.keys import Key
 from bench.run.plan import Plan
+from hypersd.hashes import Hashes
 from hypersd.whole_files import written_whole
 
 

@@ -9,15 +9,14 @@ from typing import Any, cast
 
 from bench import metrics
 from bench.contestants import identity
-from bench.contestants.identity import Hashes
 from bench.errors import UsageError
 from bench.metrics import Metric
 from bench.metrics.weights import NotHere
 from bench.results import hub
-from bench.results.keys import digest
 from bench.statistics.metrics import spec
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
+from hypersd.hashes import Hashes, digest
 
 AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
 

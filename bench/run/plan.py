@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from bench.contestants.identity import Hashes
 from bench.errors import UsageError
 from bench.results import keys, places
-from bench.results.keys import Key, digest
+from bench.results.keys import Key
 from bench.run import costs, downloads, hardware, metric_identities
 from bench.run.cache import Cache
 from bench.run.downloads import Downloads
@@ -23,6 +22,7 @@ from bench.suite.contestant import ANCHORS
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
 from hypersd import recipe
+from hypersd.hashes import Hashes, digest
 from hypersd.hub import cache_folder
 from hypersd.shapes.captions import parse
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from bench.contestants import files, identity
 from bench.contestants.card import Card, trained_weights
-from bench.contestants.identity import Hashes
 from bench.errors import UsageError
 from bench.results import keys
 from bench.results.entries import Arrays
@@ -21,6 +20,7 @@ from bench.suite.contestant import ANCHORS, Row
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
 from hypersd import exports, recipe, sources
+from hypersd.hashes import Hashes
 from hypersd.hub import NotFetched
 
 SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row

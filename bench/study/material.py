@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import UsageError
-from bench.results.keys import digest
 from bench.results.run_folder import RunFolder
 from bench.statistics.comparisons import pairs
 from bench.study.choose import Item
+from hypersd.hashes import digest
 
 FOLDER = "study"  # inside the run folder
 QUESTION = "Which picture do you prefer for this text?"

@@ -16,6 +16,7 @@ from hypersd.base import Base
 from hypersd.sampler import sample_consistency, sample_jumps
 from hypersd.solver import Network, SolverGrid, guided_eps
 from hypersd.student import STUDENT, TEACHER, Student
+from hypersd.whole_files import written_whole
 
 STEPS = (1, 2, 4, 8)
 PROMPTS = 8
@@ -61,7 +62,8 @@ class Preview:
             )
             rows.append(np.concatenate(list(self._decode(latents)), axis=1))
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.concatenate(rows, axis=0)).save(path)
+        with written_whole(path) as beside:
+            Image.fromarray(np.concatenate(rows, axis=0)).save(beside, "PNG")
         return figures
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hypersd.errors import UsageError, exit_code, nearest
 from hypersd.shapes.weights import FOLDER, NAMES, training
+from hypersd.whole_files import folder_written_whole
 
 TRAININGS = Path("runs/train")
 
@@ -39,10 +40,10 @@ def ship(name: str) -> Path:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
     source = finished(*training(name))
     target = FOLDER / name
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(source, target)
-    for path in target.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    with folder_written_whole(target) as beside:
+        shutil.copytree(source, beside, dirs_exist_ok=True)
+        for path in (beside, *beside.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
     return target
 
 

@@ -263,4 +263,5 @@ def draw_preview(pipe: StableDiffusionPipeline, path: Path, guidance: float) -> 
     pipe.unet.train(was[0]), pipe.text_encoder.train(was[1])
     rows = [np.concatenate(list(images[i : i + 8]), axis=1) for i in (0, 8)]
     grid = np.concatenate(rows, axis=0)
-    Image.fromarray((grid * 255).round().astype(np.uint8)).save(path)
+    with written_whole(path) as beside:
+        Image.fromarray((grid * 255).round().astype(np.uint8)).save(beside, "PNG")

@@ -15,6 +15,7 @@ from hypersd.loop import Task
 from hypersd.pictures import to_uint8, to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes.pictures import pictures
+from hypersd.whole_files import written_whole
 
 HELD_OUT = 1000  # validation pictures in the model card's figures
 
@@ -116,7 +117,8 @@ class VaeTask(Task):
     def preview(self, path: Path) -> None:
         shown = pictures("validation", 0, HELD_OUT)[:12]
         pair = [np.concatenate(list(rows), 1) for rows in (shown, round_trip(self.vae, shown))]
-        Image.fromarray(np.concatenate(pair, 0)).save(path)
+        with written_whole(path) as beside:
+            Image.fromarray(np.concatenate(pair, 0)).save(beside, "PNG")
 
     def export(self, out: Path) -> dict[str, Any]:
         held_out = pictures("validation", 0, HELD_OUT)

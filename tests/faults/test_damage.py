@@ -150,7 +150,7 @@ def _same(found: Any, module: Any) -> bool:
 
 def test_a_file_with_another_files_size_and_time_is_read(tmp_path: Path) -> None:
     """`cp -p` over weights keeps both; the remembered hash must not."""
-    from bench.contestants.identity import Hashes
+    from hypersd.hashes import Hashes
 
     path, memory = tmp_path / "x.safetensors", tmp_path / "hashes.json"
     path.write_bytes(b"one")

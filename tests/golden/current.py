@@ -87,16 +87,14 @@ def _plan(words: tuple[str, ...], folder: Path) -> Any:
 
 def _parts(planned: Any, plan: Any, folder: Path) -> dict[str, str]:
     from bench.contestants import identity
-    from bench.results.keys import digest
+    from hypersd.hashes import Hashes, digest
 
     if not planned.identity:
         given = planned.row.settings
         return {
             name: str(getattr(given, name)) for name in ("base", "source", "weights", "lora_scale")
         }
-    parts = identity.parts(
-        planned.row, plan.prompts, identity.Hashes(folder / "cache" / "hashes.json")
-    )
+    parts = identity.parts(planned.row, plan.prompts, Hashes(folder / "cache" / "hashes.json"))
     named = parts if isinstance(parts, dict) else {str(i): part for i, part in enumerate(parts)}
     return {name: digest(part)[:16] for name, part in named.items()}
 

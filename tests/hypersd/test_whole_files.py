@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from hypersd.whole_files import folder_written_whole, written_whole
+from hypersd.errors import UsageError
+from hypersd.whole_files import claimed, folder_written_whole, written_whole
 
 KILLED = """
 import os, signal, sys
@@ -67,3 +69,49 @@ def test_what_a_killed_process_had_begun_goes_and_what_a_living_one_writes_stays
     with written_whole(path) as beside:
         beside.write_text("whole")
     assert names(tmp_path) == [living.name, "a.txt"]
+
+
+def test_what_another_machine_has_begun_stays(tmp_path: Path) -> None:
+    """Its process numbers are its own: this machine cannot say who is alive there."""
+    mine = written(tmp_path / "a.txt").split("-")[0]
+    theirs = mine.rpartition(".")[0] + ".0123abcd-1-0.writing"
+    (tmp_path / theirs).write_text("half of it")
+    subprocess.run(
+        [sys.executable, "-c", KILLED.replace("os.kill", "#"), tmp_path / "b"], check=True
+    )
+    assert names(tmp_path) == sorted([theirs, "b"])
+
+
+def written(path: Path) -> str:
+    """The name that a process of this machine gives what it begins; nothing is left of it."""
+    with written_whole(path) as beside:
+        beside.touch()
+        name = beside.name
+    path.unlink()
+    return name
+
+
+def test_threads_and_processes_that_write_one_name_do_not_meet(tmp_path: Path) -> None:
+    """Before, all threads of a process wrote the same file beside."""
+    file, folder = tmp_path / "file", tmp_path / "folder"
+
+    def write(number: int) -> None:
+        content = str(number) * 100_000
+        with written_whole(file, synced=False) as beside:
+            beside.write_text(content)
+        with folder_written_whole(folder) as inside:
+            (inside / "a").write_text(content)
+            (inside / "b").write_text(content)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, [n % 8 for n in range(80)]))
+    assert len(set(file.read_text())) == 1
+    assert (folder / "a").read_text() == (folder / "b").read_text()
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_folder_is_one_process_at_a_time(tmp_path: Path) -> None:
+    with claimed(tmp_path), pytest.raises(UsageError, match="another process is at work there"):
+        claimed(tmp_path).__enter__()
+    with claimed(tmp_path):
+        pass

@@ -12,12 +12,12 @@ import pytest
 
 from bench import cli
 from bench.contestants import files, identity
-from bench.contestants.identity import Hashes
 from bench.contestants.source import without_fixed_points
 from bench.errors import UsageError
 from bench.suite import contestant, prompts, suite
 from bench.suite.contestant import Row
 from bench.suite.sampling import Sampling
+from hypersd.hashes import Hashes
 
 Bench = Callable[..., int]
 STUDENTS = ("lcm", "tcd", "tscd", "lightning", "hyper_sd")
