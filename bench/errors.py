@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from hypersd.errors import UsageError, brief, exit_code, nearest
+from hypersd.errors import UsageError, brief, exit_code, listed, nearest
 
-__all__ = ["UsageError", "brief", "exit_code", "nearest"]
+__all__ = ["UsageError", "brief", "exit_code", "listed", "nearest"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 
 class UsageError(Exception):
@@ -22,6 +22,12 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     options = sorted(valid)
     close = difflib.get_close_matches(word, options, n=1, cutoff=0.5)
     return (f"did you mean {close[0]!r}? " if close else "") + "valid: " + ", ".join(options)
+
+
+def listed(some: Sequence[str], most: int = 5) -> str:
+    """The first few of some words, and how many more there are."""
+    more = f" and {len(some) - most:,} more" if len(some) > most else ""
+    return ", ".join(some[:most]) + more
 
 
 def exit_code(command: Callable[[], int | None]) -> int:

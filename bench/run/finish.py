@@ -50,6 +50,7 @@ def summarise(
             **_faults(plan, outcomes),
             "damaged_and_made_again": worker.cache.damaged,
             "left_out": plan.notes,
+            "prompts": plan.prompts.notes,
             "not_compared": [*refused(rows), *others.refused],
             "not_scored": [
                 *(why for outcome in outcomes for why in outcome.not_scored),

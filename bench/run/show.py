@@ -34,7 +34,7 @@ def show_plan(plan: Plan, out: Console) -> None:
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     folder = plan.out if plan.is_known else "named once all of it is here"
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-    for note in plan.notes:
+    for note in [*plan.notes, *plan.prompts.notes]:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for clause in plan.missing:
         out.print(f"missing: {clause}", highlight=False, soft_wrap=True, markup=False)

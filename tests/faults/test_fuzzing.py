@@ -24,7 +24,7 @@ from bench import cli
 from bench.errors import UsageError
 from bench.run import plan
 from bench.suite import contestant as contestants
-from bench.suite import prompts
+from bench.suite import prompt_files, prompts
 from bench.suite import suite as suites
 from hypersd import recipe
 from hypersd.recipe import Recipe
@@ -163,7 +163,7 @@ PIECES = st.sampled_from([
 
 @EXAMPLES
 @given(
-    st.sampled_from(prompts.SUFFIXES),
+    st.sampled_from(prompt_files.SUFFIXES),
     st.binary(max_size=40) | st.lists(PIECES, max_size=20).map(b"".join)
     | VALUES.map(lambda v: json.dumps(v, default=str).encode("utf-8", "replace")),
     st.none() | st.integers(1, 3),

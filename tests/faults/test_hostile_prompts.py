@@ -72,7 +72,27 @@ def _plain_tags(bench: Callable[..., int], world: Path) -> tuple[int, int]:
     return tags(world / "plain/report.html")
 
 
-@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".tsv", ".json"])
+def test_what_a_reader_may_not_expect_is_counted(
+    bench: Callable[..., int], world: Path, capsys: Any
+) -> None:
+    """In the plan and in the ledger; nothing is renumbered."""
+    (world / "mine.csv").write_text('prompt\n a red circle\na red circle\n"a\nb"\n', "utf-8")
+    words = ("~contestants.mine", "~contestants.real", "prompts.set=mine.csv", "prompts.n=null")
+    counts = [
+        "1 of 3 prompts of mine.csv repeat an earlier one",
+        "1 of 3 prompts of mine.csv hold a line break",
+        "1 of 3 prompts of mine.csv had white space around them, which is left out",
+    ]
+    assert bench(*words, "task=plan") == 0
+    said = capsys.readouterr().out
+    assert all(f"note: {line}\n" in said for line in counts)
+    assert bench(*words, "out=run") == 0
+    assert json.loads((world / "run/result.json").read_text("utf-8"))["ledger"]["prompts"] == counts
+    rows = map(json.loads, (world / "run/prompts.jsonl").read_text("utf-8").splitlines())
+    assert [row["text"] for row in rows] == ["a red circle", "a red circle", "a\nb"]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".csv", ".tsv", ".json"])
 def test_a_file_of_a_gigabyte_is_refused_unread(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"mine{suffix}"
     with path.open("wb") as file:

@@ -157,11 +157,11 @@ def test_shuffled_captions_never_keep_their_picture(n: int) -> None:
 
 
 def test_prompt_files(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes("\ufeffeins\n\n zwei \n".encode())
+    (tmp_path / "a.txt").write_bytes("\ufeffeins\n zwei \n\n".encode())
     (tmp_path / "a.tsv").write_text('id\tprompt\n1\t"eins"\n2\tzwei\n')
-    (tmp_path / "a.jsonl").write_text('{"text": "eins"}\n\n{"caption": "zwei"}\n')
+    (tmp_path / "a.jsonl").write_text('{"text": "eins"}\n{"caption": "zwei"}\n\n')
     assert prompts.load(str(tmp_path / "a.txt"), None, tmp_path).texts == ("eins", "zwei")
-    assert prompts.load(str(tmp_path / "a.tsv"), None, tmp_path).texts == ('"eins"', "zwei")
+    assert prompts.load(str(tmp_path / "a.tsv"), None, tmp_path).texts == ("eins", "zwei")
     assert prompts.load(str(tmp_path / "a.jsonl"), 2, tmp_path).texts == ("eins", "zwei")
     with pytest.raises(UsageError, match="only 2 prompts"):
         prompts.load(str(tmp_path / "a.txt"), 3, tmp_path)
