@@ -4,9 +4,10 @@ draws for 500 validation prompts (suite `shapes_tuning`):
     python benchmarks/tuning.py RECIPE PICTURES STEPS [key=value ...]
     python benchmarks/tuning.py shapes_tcd 8000 1,4 lr=3.0e-4
 
-The stages of a chain are shortened alike. STEPS: the numbers of steps that it is judged at. Prints
-one line of JSON (recipe, changes, pictures, seconds, mean scores by step); every trial made for the
-shipped weights is in docs/log.md. Trainings and runs are kept in runs/tuning.
+The stages of a chain are shortened alike, and what each of them left is judged at as many steps as
+it has segments, by DDIM's jumps and by TCD's sampler. STEPS: the numbers of steps that the end is
+judged at. Prints one line of JSON (recipe, changes, pictures, seconds, mean scores by step); every
+trial made for the shipped weights is in docs/log.md. Trainings and runs are kept in runs/tuning.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from bench.results.summary import read
 from bench.suite.sampling import of_recipe
 from hypersd import recipe as recipes
+from hypersd.drawing import JUMPS, TCD
 from hypersd.plain_yaml import value
 from hypersd.recipe import Recipe
 
@@ -46,6 +48,15 @@ def run(*command: str) -> None:
         raise SystemExit(f"error: {' '.join(command)} failed")
 
 
+def given_as(key: str, recipe: Recipe, folder: Path, how: Any, steps: str) -> list[str]:
+    """Weights as a contestant on the command line, drawn as a dataclass of settings says."""
+    kind = "unet" if recipe.options.get("full") else "lora"
+    drawn = {k: v for k, v in dataclasses.asdict(how).items() if v is not None}
+    fields = {kind: str(folder), **drawn}
+    pairs = [f"+contestants.{key}.{k}={json.dumps(v)}" for k, v in fields.items()]
+    return [*pairs, f"+contestants.{key}.steps={steps}"]
+
+
 def main(arguments: list[str]) -> None:
     """See the module's docstring."""
     name, pictures, steps, *changes = arguments
@@ -55,11 +66,12 @@ def main(arguments: list[str]) -> None:
     out = OUT / f"{name}-{recipe.identity}"
     pairs = [f"{key}={json.dumps(v)}" for key, v in given.items()]
     run("-m", "hypersd", f"recipe={name}", f"out={out}", *pairs)
-    kind = "unet" if recipe.options.get("full") else "lora"
-    how = dataclasses.asdict(of_recipe(recipe))  # as a suite draws what the recipe trains
-    drawn = {kind: str(out / "final"), **{k: v for k, v in how.items() if v is not None}}
-    contestant = [f"+contestants.it.{k}={json.dumps(v)}" for k, v in drawn.items()]
-    run("bench.py", "suite=shapes_tuning", f"out={out}-run", f"steps=[{steps}]", *contestant)
+    drawn = given_as("it", recipe, out / "final", of_recipe(recipe), f"[{steps}]")
+    for folder in sorted(out.glob("*segments")):
+        segments = folder.name.removesuffix("segments")
+        for sampler, how in (("jumps", JUMPS), ("tcd", TCD)):
+            drawn += given_as(f"{sampler}{segments}", recipe, folder, how, f"[{segments}]")
+    run("bench.py", "suite=shapes_tuning", f"out={out}-run", f"steps=[{steps}]", *drawn)
     summary = read(Path(f"{out}-run") / "result.json")
     print(json.dumps({
         "recipe": name, "changes": changes, "pictures": recipe.images_seen,

@@ -12,7 +12,8 @@ import json
 import math
 import time
 from collections import Counter
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -190,7 +191,8 @@ class _Run:
                     scalars |= {"it_per_s": rate, "images_per_s": rate * recipe.batch}
                     log.write(self.step, mean_scalars(scalars, self.accelerator))
                 if kept := self.task.snapshot(self.step - 1):
-                    self.publish(self.out / kept)
+                    with self.averaged():
+                        self.publish(self.out / kept)
                 if self.step == recipe.steps:
                     break
                 if self.step % validate_every == 0 and self.ends_at_validation(log):
@@ -321,14 +323,23 @@ class _Run:
         return memory.what_fits(self.recipe, self.shares[0].stop - first, attempt)
 
     def finish(self, final: Path) -> Path:
-        if self.average is not None:
-            with torch.no_grad():
-                for parameter, average in zip(self.parameters, self.average, strict=True):
-                    parameter.copy_(average)
-        self.validate()
-        self.publish(final)
+        with self.averaged():
+            self.validate()
+            self.publish(final)
         self.accelerator.wait_for_everyone()
         return final
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the parameters are their averages, where the recipe has any."""
+        if self.average is None:
+            yield
+            return
+        own = [parameter.detach().clone() for parameter in self.parameters]
+        with torch.no_grad():
+            torch._foreach_copy_([*self.parameters], self.average)
+            yield
+            torch._foreach_copy_([*self.parameters], own)
 
     def publish(self, folder: Path) -> Path:
         """Export the weights as they are, with their card."""

@@ -99,6 +99,11 @@ class Schedule:
         slope = self.sigma[s] - ratio * self.sigma[t]
         return self._shaped(ratio, x_t) * _wide(x_t) + self._shaped(slope, x_t) * _wide(eps)
 
+    def landing(self, t: Tensor, s: Tensor) -> Tensor:
+        """c(t, s) = alpha_s sigma_t / alpha_t - sigma_s >= 0, by which a jump t -> s multiplies an
+        error of eps: [B], in the tables' precision."""
+        return self.alpha[s] / self.alpha[t] * self.sigma[t] - self.sigma[s]
+
     def x0_from_eps(self, x_t: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x0 = (x_t - sigma_t eps) / alpha_t."""
         a, s = self._at(t, x_t)

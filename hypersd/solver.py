@@ -66,6 +66,10 @@ class SolverGrid:
         width = self.points // segments
         return index // width * width
 
+    def last(self, index: Tensor, segments: int) -> Tensor:
+        """The last index of the segment each index lies in: its upper edge."""
+        return self.first(index, segments) + self.points // segments - 1
+
     def end(self, index: Tensor, u: Tensor, segments: int) -> Tensor:
         """The timestep s a consistency function lands on: t_prev(j), j uniform over b(i) .. i.
 
@@ -105,6 +109,15 @@ def guided_eps(
     return torch.lerp(unconditional, conditional, guidance_scale)
 
 
-def ode_step(teacher: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, schedule: Schedule) -> Tensor:
-    """One DDIM move of the probability flow ODE from t to s <= t, both [B] int64."""
-    return schedule.jump(x_t, teacher(x_t, t), t, s)
+def ode_solution(
+    teacher: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, schedule: Schedule, *, steps: int = 1
+) -> Tensor:
+    """Where `steps` DDIM moves take the probability flow ODE from t to s <= t, both [B] int64.
+
+    The moves are equal in t, rounded: [B] each sample's own.
+    """
+    way = t - s
+    for left in range(steps - 1, -1, -1):
+        lower = s + torch.round(way * (left / steps)).long()
+        x_t, t = schedule.jump(x_t, teacher(x_t, t), t, lower), lower
+    return x_t

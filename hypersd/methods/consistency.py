@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hypersd.conditions import Text
@@ -19,7 +20,7 @@ from hypersd.losses import DISTANCES
 from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
-from hypersd.solver import Denoiser, SolverGrid, ode_step
+from hypersd.solver import Denoiser, SolverGrid, ode_solution
 from hypersd.student import STUDENT
 from hypersd.task import Turn
 from hypersd.validation import Fraction, one_of
@@ -35,6 +36,7 @@ class ConsistencyOptions(DistillationOptions):
     gradient or its "ema".  ema: rate of that average.  offset_noise: standard deviation of a shift
     per sample and channel that is added to the noise.  critic_lr: the critic's learning rate where
     a method has one.  full: student and target are whole UNets instead of adapters.
+    ode_steps: DDIM steps of the base's ODE from a solver point to the one below.
     """
 
     distance: Annotated[str, one_of(DISTANCES)] = "huber"
@@ -43,6 +45,7 @@ class ConsistencyOptions(DistillationOptions):
     offset_noise: Fraction = 0.0
     critic_lr: LearningRate = 0.0
     full: bool = False
+    ode_steps: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,14 @@ class Method(ABC):
 
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
         self.grid = grid
+
+    def segments(self, step: int) -> int:
+        """How many segments the trajectory is cut into at a training step."""
+        return 1
+
+    def grid_at(self, step: int) -> SolverGrid:
+        """The solver grid of a training step."""
+        return self.grid
 
     @abstractmethod
     def endpoint(self, step: int, draw: Draw) -> Tensor:
@@ -126,17 +137,21 @@ def consistency_pair(
     target: Denoiser,
     method: Method,
     schedule: Schedule,
+    step: int = 0,
+    ode_steps: int = 1,
 ) -> tuple[Tensor, Tensor]:
-    """f of the student at t, and of its target one ODE step further.
+    """f of the student at t, and of its target one solver point further.
 
-    x0: [B, C, H, W]; draw and s as drawn for it; everything on one device.
+    x0: [B, C, H, W]; draw and s as drawn for it at a training step; everything on one device.
+    ode_steps: DDIM steps with the teacher from t to t_prev.
     Returns (prediction, goal), each [B, C, H, W]; the goal has no gradient.
     """
-    x_t, t = noised(x0, draw, method.grid, schedule)
-    t_prev = method.grid.previous.to(x0.device)[draw.index]
+    grid = method.grid_at(step)
+    x_t, t = noised(x0, draw, grid, schedule)
+    t_prev = grid.previous.to(x0.device)[draw.index]
     f = method.consistency_function
     with torch.no_grad():
-        x_prev = ode_step(teacher, x_t, t, t_prev, schedule)
+        x_prev = ode_solution(teacher, x_t, t, t_prev, schedule, steps=ode_steps)
         goal = f(x_prev, target(x_prev, t_prev), t_prev, s, schedule)
     return f(x_t, student(x_t, t), t, s, schedule), goal
 
@@ -170,14 +185,18 @@ class ConsistencyTask(Distillation):
         outputs are the pair."""
         pair = self.pair(step, rng)
         losses, scalars = self.compare(step, pair)
-        noisiest = pair.draw.index >= self.grid.points * 3 // 4
+        noisiest = pair.draw.index >= self.method.grid_at(step).points * 3 // 4
         if noisiest.any():
             scalars["loss_noisiest_quarter"] = float(losses.detach()[noisiest].mean())
         return Turn(losses.mean(), scalars, pair.detached())
 
     def compare(self, step: int, pair: ConsistencyPair) -> tuple[Tensor, dict[str, float]]:
         """The loss of each sample, [B], and scalars to log."""
-        return DISTANCES[self.options.distance](pair.prediction, pair.goal), {}
+        return self.distance(pair), {}
+
+    def distance(self, pair: ConsistencyPair) -> Tensor:
+        """Of each sample's prediction from its goal, [B]."""
+        return DISTANCES[self.options.distance](pair.prediction, pair.goal)
 
     def pair(self, step: int, rng: torch.Generator) -> ConsistencyPair:
         """What is compared at a step, of the rows in turn."""
@@ -193,15 +212,14 @@ class ConsistencyTask(Distillation):
             teacher=lambda x, t: self.ode_eps(step, x, t, text),
             student=lambda x, t: network(STUDENT)(x, t, text),
             target=lambda x, t: network(target)(x, t, text),
-            method=self.method,
-            schedule=self.schedule,
+            method=self.method, schedule=self.schedule, step=step, ode_steps=self.ode_steps(step),
         )  # fmt: skip
-        x_t, t = noised(x0, draw, self.grid, self.schedule)
+        x_t, t = noised(x0, draw, self.method.grid_at(step), self.schedule)
         return ConsistencyPair(prediction, goal, s, x_t, t, text, draw)
 
     def draw(self, step: int, shape: torch.Size, rng: torch.Generator) -> Draw:
         """All that chance decides at a step, for the whole batch."""
-        draw = Draw.sample(shape, self.grid.points, rng)
+        draw = Draw.sample(shape, self.method.grid_at(step).points, rng)
         if self.options.offset_noise:
             shift = torch.randn(*shape[:2], 1, 1, generator=rng) * self.options.offset_noise
             draw = replace(draw, noise=draw.noise + shift)
@@ -210,6 +228,10 @@ class ConsistencyTask(Distillation):
     def ode_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The noise that the ODE is followed with at a step: the base's, guided."""
         return self.teacher_eps(x, t, text)
+
+    def ode_steps(self, step: int) -> int:
+        """How many DDIM steps `ode_eps` is followed in to the solver point below."""
+        return self.options.ode_steps
 
     def after_step(self, step: int) -> None:
         """Move the target's average, where there is one."""

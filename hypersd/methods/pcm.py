@@ -31,8 +31,8 @@ class Pcm(Segmented):
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
         """The lower edge of the phase."""
-        first = self.grid.first(draw.index, self.stage(step).segments)
-        return self.grid.previous[first]
+        grid = self.grid_at(step)
+        return grid.previous[grid.first(draw.index, self.segments(step))]
 
 
 class PcmTask(SegmentedTask):

@@ -30,10 +30,14 @@ CRITIC = "critic"
 
 @dataclass(frozen=True)
 class SegmentStage:
-    """`steps` updates with the trajectory cut into `segments`; weights of the two losses."""
+    """`steps` updates with the trajectory cut into `segments`; weights of the two losses.
+
+    points: N of the stage's own solver grid, the recipe's where None.
+    """
 
     segments: Count
     steps: Count
+    points: Count | None = None
     distance: NonNegative = 1.0
     adversarial: NonNegative = 0.0
 
@@ -45,12 +49,21 @@ class Segmented(Method):
         super().__init__(recipe, grid)
         self.stages = recipe.read_stages(SegmentStage)
         self.ends = list(accumulate(stage.steps for stage in self.stages))
-        for stage in self.stages:
-            self.grid.check_segments(stage.segments)
+        self.grids = [SolverGrid(stage.points) if stage.points else grid for stage in self.stages]
+        for stage, own in zip(self.stages, self.grids, strict=True):
+            own.check_segments(stage.segments)
 
     def stage(self, step: int) -> SegmentStage:
         """The stage that a training step belongs to."""
         return self.stages[bisect_right(self.ends, step)]
+
+    def segments(self, step: int) -> int:
+        """Those of its stage."""
+        return self.stage(step).segments
+
+    def grid_at(self, step: int) -> SolverGrid:
+        """That of its stage."""
+        return self.grids[bisect_right(self.ends, step)]
 
     def consistency_function(
         self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule

@@ -10,16 +10,21 @@ Source: TCD (arXiv 2402.19159), Eq. 17 and Algorithm 1.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from hypersd.methods.consistency import ConsistencyTask, Draw, Method
+from hypersd.methods.consistency import ConsistencyOptions, ConsistencyTask, Draw, Method
+from hypersd.methods.jumps import JumpOptions, JumpTask
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 
 
 class Tcd(Method):
     """s is a solver point drawn from [0, t_prev], f the jump to it."""
+
+    options: ClassVar[type[ConsistencyOptions]] = JumpOptions
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
         """Any solver point up to t_prev: the whole trajectory is one segment."""
@@ -32,6 +37,10 @@ class Tcd(Method):
         return schedule.jump(x_t, eps, t, s)
 
 
-def build(recipe: Recipe, device: torch.device) -> ConsistencyTask:
+class TcdTask(JumpTask, ConsistencyTask):
+    """A `hypersd.loop.Task` of one segment."""
+
+
+def build(recipe: Recipe, device: torch.device) -> TcdTask:
     """The task of a recipe with `method: tcd`."""
-    return ConsistencyTask(recipe, device, Tcd)
+    return TcdTask(recipe, device, Tcd)

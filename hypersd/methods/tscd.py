@@ -22,20 +22,22 @@ from torch import Tensor
 
 from hypersd.conditions import Text
 from hypersd.critic import Critic
-from hypersd.methods.consistency import ConsistencyOptions, ConsistencyPair, Draw
+from hypersd.methods.consistency import TARGET, ConsistencyOptions, ConsistencyPair, Draw
+from hypersd.methods.jumps import JumpOptions, JumpTask
 from hypersd.methods.segmented import Segmented, SegmentedTask
 from hypersd.recipe import Recipe
-from hypersd.student import TEACHER
+from hypersd.student import STUDENT, TEACHER
 
 PREVIOUS = "previous"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TscdOptions(ConsistencyOptions):
+class TscdOptions(JumpOptions):
     """A recipe's `options`.
 
-    teacher: of the ODE in stages after the first.  critic: its trunk, a trained "copy" of the
-    UNet's half, or the UNet's own, "frozen".
+    teacher: of the ODE in stages after the first, the base or what the stage before has left, its
+    average where there is one (`target: ema`), which takes one step.
+    critic: its trunk, a trained "copy" of the UNet's half, or the UNet's own, "frozen".
     """
 
     teacher: Literal["base", "previous_stage"] = "base"
@@ -49,10 +51,10 @@ class Tscd(Segmented):
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
         """Any solver point from the lower edge of the segment up to t_prev."""
-        return self.grid.end(draw.index, draw.end, self.stage(step).segments)
+        return self.grid_at(step).end(draw.index, draw.end, self.segments(step))
 
 
-class TscdTask(SegmentedTask):
+class TscdTask(JumpTask, SegmentedTask):
     """A `hypersd.loop.Task` with Lightning's critic."""
 
     options: TscdOptions
@@ -71,24 +73,32 @@ class TscdTask(SegmentedTask):
             return [self.critic(x_s, pair.s, pair.text, pair.x_t, pair.t)]
 
     def roles(self) -> tuple[str, ...]:
-        """Also the previous stage's student, where it is the teacher."""
-        return super().roles() + ((PREVIOUS,) if self._taught_by_previous else ())
+        """Also the previous stage's student, where it is a teacher."""
+        return super().roles() + ((PREVIOUS,) if self._keeps_previous else ())
 
     def ode_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
         """The base's, guided; or, after the first stage, the previous stage's student's."""
-        if self._taught_by_previous and step >= self.method.ends[0]:
+        if self._taught_by_previous(step):
             return self.student.predict(PREVIOUS, x, t, text)
         return super().ode_eps(step, x, t, text)
 
+    def ode_steps(self, step: int) -> int:
+        """One of a student's, who has learned to jump as far."""
+        return 1 if self._taught_by_previous(step) else super().ode_steps(step)
+
     def after_step(self, step: int) -> None:
-        """Move the target; at a stage's end keep its student as the next one's teacher."""
+        """Move the target; at a stage's end keep what it has left as the next one's teacher."""
         super().after_step(step)
-        if self._taught_by_previous and step + 1 in self.method.ends:
-            self.student.average(PREVIOUS, 0.0)
+        if self._keeps_previous and step + 1 in self.method.ends:
+            left = TARGET if self.options.target == "ema" else STUDENT
+            self.student.average(PREVIOUS, 0.0, left)
 
     @property
-    def _taught_by_previous(self) -> bool:
+    def _keeps_previous(self) -> bool:
         return self.options.teacher == "previous_stage"
+
+    def _taught_by_previous(self, step: int) -> bool:
+        return self._keeps_previous and step >= self.method.ends[0]
 
 
 def build(recipe: Recipe, device: torch.device) -> TscdTask:

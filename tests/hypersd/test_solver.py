@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
-from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_step
+from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_solution
 from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian, Mixture
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
@@ -113,7 +113,7 @@ def integrate(eps: Denoiser, x: torch.Tensor, points: int, last: int) -> torch.T
     for t, s in zip(grid.timesteps.flip(0), grid.previous.flip(0), strict=True):
         if t <= last:
             break
-        x = ode_step(eps, x, t.repeat(len(x)), s.repeat(len(x)), SCHEDULE)
+        x = ode_solution(eps, x, t.repeat(len(x)), s.repeat(len(x)), SCHEDULE)
     return x
 
 
@@ -135,3 +135,18 @@ def test_ode_steps_converge_to_scipys_solution_for_a_mixture() -> None:
     errors = [float((integrate(teacher.eps, x, n, 249) - exact).abs().max()) for n in (40, 1000)]
     assert errors[1] < 5e-3
     assert errors[0] / errors[1] > 10
+
+
+def test_steps_within_one_interval_are_those_of_a_finer_grid() -> None:
+    """Five moves from each point of 8 are the moves of a grid of 40; samples go their own ways."""
+    teacher, coarse, fine = Gaussian(SCHEDULE), SolverGrid(8), SolverGrid(40)
+    x = torch.linspace(-2, 2, 7, dtype=torch.float64).view(-1, 1, 1, 1)
+    found = ode_solution(
+        teacher.eps, x, coarse.timesteps[1:], coarse.previous[1:], SCHEDULE, steps=5
+    )
+    for i, (start, end) in enumerate(zip(coarse.timesteps[1:], coarse.previous[1:], strict=True)):
+        one = x[i : i + 1]
+        for t, s in zip(fine.timesteps.flip(0), fine.previous.flip(0), strict=True):
+            if end < t <= start:
+                one = ode_solution(teacher.eps, one, t[None], s[None], SCHEDULE)
+        torch.testing.assert_close(found[i : i + 1], one, rtol=1e-3, atol=1e-3)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from hypersd import loop
 from hypersd.base import load_base
 from hypersd.critic import encoder_of
+from hypersd.errors import UsageError
 from hypersd.methods.tscd import TscdTask
 from hypersd.recipe import Recipe
 from hypersd.student import WEIGHT_NAME
@@ -70,14 +71,16 @@ def test_without_an_adversarial_weight_the_loss_is_the_distance_alone(build: Any
     assert "generator_loss" not in scalars
 
 
-def test_the_previous_stages_student_teaches_the_next(build: Any, tmp_path: Path) -> None:
-    task = build(teacher="previous_stage")
+def test_the_previous_stages_average_teaches_the_next(build: Any, tmp_path: Path) -> None:
+    task = build(teacher="previous_stage", ode_steps=3)
     run = loop._Run(task.recipe, task, tmp_path)
     for step in range(2):
         run.step = step
         run.update(rng(step))
-    kept = values(task.student.parameters("student"))
+    kept = values(task.student.parameters("target"))
+    assert differ(task.student.parameters("student"), kept)
     assert not differ(task.student.parameters("previous"), kept)
+    assert (task.ode_steps(1), task.ode_steps(2)) == (3, 1)
     run.step = 2
     run.update(rng(2))
     assert not differ(task.student.parameters("previous"), kept)
@@ -136,3 +139,43 @@ def test_every_stage_leaves_its_student(build: Any, tmp_path: Path) -> None:
     kept = load_file(tmp_path / "run" / "2segments" / name)
     assert all(torch.equal(kept[key], value) for key, value in alone.items())
     assert json.loads((final / "training.json").read_text())["steps"] == 4
+
+
+def test_a_stage_has_a_grid_of_its_own(built: Callable[..., TscdTask], no_previews: None) -> None:
+    """8 and 4 points for 2 and 1 segments: every time and end point lies on the stage's grid."""
+    stages = [{"segments": 2, "steps": 2, "points": 8}, {"segments": 1, "steps": 2, "points": 4}]
+    task = built(RECIPE, stages=stages, batch=64)
+    grids = {0: {124, 249, 374, 499, 624, 749, 874, 999}, 2: {249, 499, 749, 999}}
+    for step, times in grids.items():
+        at = task.pair(step, rng(step))
+        assert set(at.t.tolist()) == times
+        assert set(at.s.tolist()) <= {0, *times}
+    with pytest.raises(UsageError, match="2 segments do not divide solver points=5"):
+        built(RECIPE, stages=[{**stages[0], "points": 5}, stages[1]])
+
+
+def test_a_snapshot_holds_the_averages_and_training_goes_on_without_them(
+    build: Any, tmp_path: Path
+) -> None:
+    """`average` of 0.9, whose first rates are 1/10 and 2/11, over two steps."""
+    task = build()
+    recipe = replace(task.recipe, average=0.9, validate_every=4)
+    plain = loop.train(task.recipe, tmp_path / "plain")
+    averaged = loop.train(recipe, tmp_path / "averaged")
+    student = task.student.parameters("student")
+    start = values(student)
+    run = loop._Run(task.recipe, task, tmp_path)
+    seen = []
+    for step in range(2):
+        run.step = step
+        run.update(rng(recipe.seed * 1_000_003 + step))
+        seen.append(values(student))
+    expected = [
+        s * 0.1 * 2 / 11 + a * 0.9 * 2 / 11 + b * 9 / 11
+        for s, a, b in zip(start, *seen, strict=True)
+    ]
+    task.student.load("student", tmp_path / "averaged" / "2segments")
+    for found, value in zip(student, expected, strict=True):
+        torch.testing.assert_close(found.detach(), value, rtol=2e-3, atol=1e-4)
+    states = [load_file(path.parent / "final" / WEIGHT_NAME) for path in (plain, averaged)]
+    assert any(not torch.equal(states[0][key], value) for key, value in states[1].items())
