@@ -5,9 +5,9 @@ draws for 500 validation prompts (suite `shapes_tuning`):
     python benchmarks/tuning.py shapes_tcd 8000 1,4 lr=3.0e-4
 
 The stages of a chain are shortened alike, and what each of them left is judged at as many steps as
-it has segments, by DDIM's jumps and by TCD's sampler. STEPS: the numbers of steps that the end is
-judged at. Prints one line of JSON (recipe, changes, pictures, seconds, mean scores by step); every
-trial made for the shipped weights is in docs/log.md. Trainings and runs are kept in runs/tuning.
+it has segments, by the teacher's own jumps. STEPS: the numbers of steps that the end is judged at.
+Prints one line of JSON (recipe, changes, pictures, seconds, mean scores by step); every trial made
+for the shipped weights is in docs/log.md. Trainings and runs are kept in runs/tuning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from bench.results.summary import read
 from bench.suite.sampling import of_recipe
 from hypersd import recipe as recipes
-from hypersd.drawing import JUMPS, TCD
+from hypersd.drawing import JUMPS
 from hypersd.plain_yaml import value
 from hypersd.recipe import Recipe
 
@@ -69,8 +69,7 @@ def main(arguments: list[str]) -> None:
     drawn = given_as("it", recipe, out / "final", of_recipe(recipe), f"[{steps}]")
     for folder in sorted(out.glob("*segments")):
         segments = folder.name.removesuffix("segments")
-        for sampler, how in (("jumps", JUMPS), ("tcd", TCD)):
-            drawn += given_as(f"{sampler}{segments}", recipe, folder, how, f"[{segments}]")
+        drawn += given_as(f"{segments}segments", recipe, folder, JUMPS, f"[{segments}]")
     run("bench.py", "suite=shapes_tuning", f"out={out}-run", f"steps=[{steps}]", *drawn)
     summary = read(Path(f"{out}-run") / "result.json")
     print(json.dumps({

@@ -22,26 +22,28 @@ from hypersd.whole_files import folder_written_whole
 def publish(
     folder: Path, recipe: Recipe, task: Task, *, step: int, seconds: float,
     validation: Mapping[str, float], passes: Mapping[str, int], processes: int = 1,
+    run: Mapping[str, Any],
 ) -> Path:  # fmt: skip
     """Export the weights as they are, with their card: whole, or not at all.
 
-    passes: of pictures through networks, by name.
+    passes: of pictures through networks, by name.  run: what else is known of the training.
     """
     with folder_written_whole(folder) as beside:
-        _export(beside, recipe, task, step, seconds, validation, passes, processes)
+        _export(beside, recipe, task, step, seconds, validation, passes, processes, run)
     return folder
 
 
 def _export(
     folder: Path, recipe: Recipe, task: Task, step: int, seconds: float,
     validation: Mapping[str, float], passes: Mapping[str, int], processes: int,
+    run: Mapping[str, Any],
 ) -> None:  # fmt: skip
     figures = task.export(folder)
     facts = {
         "recipe": recipe.name, "identity": recipe.identity, "seed": recipe.seed,
         "steps": step, "images_seen": step * recipe.batch,
         "seconds": round(seconds, 1), "hardware": hardware(processes), "torch": torch.__version__,
-        **passes, **before(recipe), **figures,
+        **run, **passes, **before(recipe), **figures,
         **{name: round(value, 5) for name, value in validation.items()},
     }  # fmt: skip
     signed = {**facts, "sha256": exports.sums(folder)}

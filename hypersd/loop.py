@@ -7,13 +7,11 @@ number of processes or parts of a batch gives the same step but for rounding.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -25,9 +23,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hypersd import checkpoint, exports, memory
+from hypersd.average import WeightAverage
+from hypersd.best import FOLDER as BEST
+from hypersd.best import Best
 from hypersd.card import hardware, publish
 from hypersd.errors import UsageError, brief, nearest
 from hypersd.logbook import Logbook
+from hypersd.precision import resolved
 from hypersd.processes import (
     agreed,
     average_gradients,
@@ -69,7 +71,8 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
     """Train a recipe in `out`, from its newest whole checkpoint on, and export to `out/final`.
 
     Writes train.jsonl (one line per logged step), preview PNGs, tracker events, checkpoints, and
-    `final` with the weights and a model card. A training that is done returns at once.
+    `final` with the weights and a model card, `best` where the recipe asks for it. A training that
+    is done returns at once.
     resume: "auto", or "never" where a checkpoint is an error.
     Raises UsageError where `out` holds another recipe's training, is another's at work or cannot be
     written, a loss is not finite, or memory does not suffice.
@@ -124,15 +127,15 @@ class _Run:
             for role, groups in roles.items()
         }
         self.parameters: list[nn.Parameter] = self.of(STUDENT)
-        self.average: list[Tensor] | None = (
-            [*copy.deepcopy(self.parameters)] if recipe.average else None
-        )
+        self.average = WeightAverage(self.parameters, recipe.average) if recipe.average else None
         trained = [p for role in self.optimizers for p in self.of(role)]
         memory.check(recipe, trained, self.accelerator.device)
         self.step, self.seconds = 0, 0.0
         self.passes: Counter[str] = Counter()  # in the turns of this process
         self.outputs: dict[int, Any] = {}  # of the step's turns, by the first of their rows
         self.validation: dict[str, float] = {}
+        self.precision = resolved(recipe.precision, self.accelerator.device)
+        self.best = Best(recipe.name, recipe.best) if recipe.best else None
 
     def of(self, role: str) -> list[nn.Parameter]:
         """A role's parameters."""
@@ -154,12 +157,13 @@ class _Run:
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(extra["optimizers"][role])
         self.step, self.seconds = found["step"], extra["seconds"]
+        self.precision = extra.get("precision", self.precision)
+        if self.best is not None:
+            self.best = Best(self.recipe.name, self.best.options, **extra["best"])
         if self.accelerator.is_main_process:  # the sum of all processes
             self.passes = Counter(extra["passes"])
         if self.average is not None:
-            with torch.no_grad():
-                for mine, kept in zip(self.average, extra["average"], strict=True):
-                    mine.copy_(kept)
+            self.average.load(extra["average"])
         self.accelerator.print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
@@ -169,9 +173,12 @@ class _Run:
         states = {role: optimizer.state_dict() for role, optimizer in self.optimizers.items()}
         extra: dict[str, Any] = {
             "optimizers": states, "seconds": self.seconds, "passes": dict(passes),
+            "precision": self.precision,
         }  # fmt: skip
+        if self.best is not None:
+            extra["best"] = self.best.state()
         if self.average is not None:
-            extra["average"] = [p.detach() for p in self.average]
+            extra["average"] = self.average.values
         modules = self.task.modules
         checkpoint.save(self.out, self.step, self.recipe.identity, modules, extra)
 
@@ -201,17 +208,35 @@ class _Run:
                     self.save()
 
     def ends_at_validation(self, log: Logbook) -> bool:
-        """Validate; whether the task must not be trained on, whose average is then left alone."""
+        """Validate; whether the training ends. Where the task must not be trained on, its average
+        is left alone."""
         self.validate(log)
-        why = agreed(self.task.halted(), self.accelerator)
+        halted = agreed(self.task.halted(), self.accelerator)
+        if halted is not None:
+            self.average = None
+        why = halted or agreed(self.best.ended() if self.best else None, self.accelerator)
         if why is None:
             return False
         self.accelerator.print(f"ended at step {self.step}: {why}", flush=True)
-        self.average = None
         return True
 
     def validate(self, log: Logbook | None = None) -> None:
-        """A preview picture and validation figures, by the main process."""
+        """A preview picture and validation figures, by the main process; the best weights by them
+        are exported, averages where there are any."""
+        if self.best is None:
+            self.preview(log)
+            return
+        with self.averaged():
+            self.preview(log)
+            main = self.accelerator.is_main_process
+            is_best = main and self.best.found(self.step, self.validation)
+            if log is not None and main:
+                log.write(self.step, {"best": self.best.value or 0.0, "best_step": self.best.step})
+            if agreed("best" if is_best else None, self.accelerator):
+                self.publish(self.out / BEST)
+
+    def preview(self, log: Logbook | None) -> None:
+        """The picture and the figures."""
         if not self.accelerator.is_main_process:
             return
         path = self.out / f"preview-{self.step:06d}.png"
@@ -233,9 +258,7 @@ class _Run:
             scalars |= {mark + name: value for name, value in found.items()}
         self.passes += Counter(self.task.passes()) - before
         if self.average is not None:
-            rate = min(float(self.recipe.average or 0), (1 + self.step) / (10 + self.step))
-            with torch.no_grad():
-                torch._foreach_lerp_(self.average, [*self.parameters], 1 - rate)
+            self.average.update(self.step)
         self.task.after_step(self.step)
         return scalars
 
@@ -292,7 +315,7 @@ class _Run:
     ) -> tuple[float, dict[str, float]]:  # fmt: skip
         """Loss and gradient of some rows, one of `count` parts."""
         self.task.share = share
-        name, device = self.recipe.precision, self.accelerator.device
+        name, device = self.precision, self.accelerator.device
         with attention(name, device):  # also where backward recomputes it
             with torch.autocast(device.type, torch.bfloat16, enabled=name == "bf16"):
                 turn = self.task.turn_loss(role, self.step, rng, self.outputs.get(share.start))
@@ -329,17 +352,9 @@ class _Run:
         self.accelerator.wait_for_everyone()
         return final
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Within it the parameters are their averages, where the recipe has any."""
-        if self.average is None:
-            yield
-            return
-        own = [parameter.detach().clone() for parameter in self.parameters]
-        with torch.no_grad():
-            torch._foreach_copy_([*self.parameters], self.average)
-            yield
-            torch._foreach_copy_([*self.parameters], own)
+        return nullcontext() if self.average is None else self.average.applied()
 
     def publish(self, folder: Path) -> Path:
         """Export the weights as they are, with their card."""
@@ -349,6 +364,7 @@ class _Run:
                 folder, self.recipe, self.task, step=self.step, seconds=self.seconds,
                 validation=self.validation, passes=passes,
                 processes=self.accelerator.num_processes,
+                run={"precision": self.precision, **(self.best.facts() if self.best else {})},
             )  # fmt: skip
         return folder
 

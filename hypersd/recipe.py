@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from hypersd.best import BestOptions
 from hypersd.errors import UsageError, brief, nearest
 from hypersd.validation import Count, NonNegative, Positive, Whole, read
 
@@ -42,7 +43,10 @@ class Recipe:
     rate is reached, linearly.  decay: "constant", "cosine" (to zero at the last update) or
     "cosine_per_stage" (to zero at the last update of each stage).
     clip: largest gradient norm.  average: rate of an exponential average of the weights over
-    updates, or None.  precision: "fp32", or "bf16" for autocast of the loss.
+    updates, or None.  best: by which validation figure the best weights are kept, beside the last
+    ones, and whether it ends the training.
+    precision: "fp32", "bf16" for autocast of the loss, or "auto": bf16 where the hardware has it;
+    what was taken is in the card.
     base_precision: "fp32", or "bf16" for the frozen base's weights (what is trained is fp32).
     data, options: what the method reads.  stages: what changes over time.
 
@@ -64,7 +68,8 @@ class Recipe:
     clip: Positive = 1.0
     weight_decay: NonNegative = 0.0
     average: Positive | None = None
-    precision: Precision = "fp32"
+    best: BestOptions | None = None
+    precision: Precision | Literal["auto"] = "fp32"
     checkpoint_every: Count = 200
     data: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
@@ -82,6 +87,10 @@ class Recipe:
         fields = dataclasses.asdict(self)
         for key in NOT_IN_IDENTITY:
             del fields[key]
+        if fields["precision"] == "auto":  # bf16 where the hardware has it
+            fields["precision"] = "bf16"
+        if self.best is None:  # younger, too
+            del fields["best"]
         for key in ("precision", "base_precision"):
             if fields[key] == "fp32":  # younger than the first trainings, whose identities stand
                 del fields[key]

@@ -148,7 +148,7 @@ def test_the_worlds_rivals_have_one_data_set_one_guidance_and_one_grid() -> None
     assert len(rivals) > 12
     for recipe in rivals:
         assert recipe.data == {"set": "shapes/train", "n": 24_000}, recipe.name
-        assert (recipe.seed, recipe.precision) == (0, "bf16"), recipe.name
+        assert (recipe.seed, recipe.precision) == (0, "auto"), recipe.name
         options = {"points": 40, **recipe.options}
         assert (options["guidance"], options["points"], options["rank"]) == (3.0, 40, 8)
 
