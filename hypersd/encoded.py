@@ -55,24 +55,26 @@ class Reading:
     seen: int = 0
     damaged: int = 0
     untold: int = 0
+    first: str = ""
 
     def __iter__(self) -> Iterator[Picture]:
-        self.log.write_text("")
+        self.log.write_text("", encoding="utf-8")
         for sample in self.source.samples():
             self.seen += 1
-            why, found = "no caption", None
+            why, found = sample.fault or "no caption", None
             if sample.caption:
                 try:
                     found = prepare(sample.image, sample.caption, self.size)
                 except Exception as error:  # PIL raises many kinds for a damaged file
                     why = f"{type(error).__name__}: {error}".splitlines()[0]
             else:
-                self.untold += 1
+                self.untold += not sample.fault
             if found is not None:
                 yield found
                 continue
             self.damaged += 1
-            with self.log.open("a") as log:
+            self.first = self.first or f"{sample.name}: {why}"
+            with self.log.open("a", encoding="utf-8") as log:
                 log.write(f"{sample.name}\t{why}\n")
             if self.seen >= 100:
                 self.check()
@@ -81,11 +83,15 @@ class Reading:
     def check(self) -> None:
         """Raise UsageError where more than 1 % of what was read is damaged."""
         if self.seen and self.untold == self.seen:
-            raise UsageError(f"recipe, {self.source.where}: no captions; valid: NAME.txt beside a "
-                             "picture, metadata.jsonl, a column named by data.caption")  # fmt: skip
+            raise UsageError(
+                f"recipe, {self.source.where}: no captions; valid: NAME.txt beside a picture, "
+                "metadata.jsonl or .csv, a column that data.caption names"
+            )
         if self.damaged > DAMAGED * self.seen:
-            raise UsageError(f"recipe, {self.source.where}: {self.damaged} of {self.seen} pictures "
-                             f"are damaged; valid: at most 1 %; named in {self.log}")  # fmt: skip
+            raise UsageError(
+                f"recipe, {self.source.where}: {self.damaged} of {self.seen} pictures are damaged; "
+                f"valid: at most 1 %; named in {self.log}, the first of them {self.first}"
+            )
 
 
 def prepare(stored: bytes, caption: str, size: int) -> Picture:

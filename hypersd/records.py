@@ -52,6 +52,14 @@ def decoded(held: bytes) -> str:
     return text
 
 
+def check_writable(text: str) -> None:
+    """Raise ValueError for half of a surrogate pair, which JSON may hold and no file can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("holds half a surrogate pair") from None
+
+
 def lines(text: str) -> list[str]:
     """Lines without their ends \\n, \\r\\n or \\r; `splitlines` would cut at U+2028, too.
 

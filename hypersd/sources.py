@@ -8,26 +8,16 @@ from __future__ import annotations
 
 import glob
 import json
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from hypersd.errors import UsageError
+from hypersd import image_folder, shards
+from hypersd.captioned import SUFFIXES, CaptionedPicture, captioned
+from hypersd.errors import UsageError, brief, listed
 from hypersd.validation import Count, read
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-CAPTIONS = (".txt", ".caption")
-
-
-@dataclass(frozen=True)
-class CaptionedPicture:
-    """One picture as it is stored, and its caption or None."""
-
-    name: str
-    image: bytes
-    caption: str | None
 
 
 @dataclass(frozen=True)
@@ -91,88 +81,31 @@ def find(data: FolderData | ShardData | HubData) -> PictureSource:
 
 
 def _folder(data: FolderData) -> PictureSource:
-    """Pictures of a folder and those below it, captions in NAME.txt or in metadata.jsonl
-    ({"file_name", "text"} a line, as in Hugging Face's image folders)."""
     folder = Path(data.folder)
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = image_folder.pictures_of(folder)
     if not paths:
         raise UsageError(f"recipe, data.folder={data.folder}: no pictures ({', '.join(SUFFIXES)})")
-    known = _metadata(folder / "metadata.jsonl")
-
-    def samples() -> Iterator[CaptionedPicture]:
-        for path in paths:
-            name = path.relative_to(folder).as_posix()
-            yield CaptionedPicture(name, path.read_bytes(), known.get(name) or _beside(path))
-
     stamp = json.dumps([[str(p.relative_to(folder)), p.stat().st_size] for p in paths])
-    return PictureSource(f"data.folder={data.folder}", stamp, samples)
-
-
-def _beside(path: Path) -> str | None:
-    found = next((p for s in CAPTIONS if (p := path.with_suffix(s)).is_file()), None)
-    return None if found is None else found.read_text(errors="replace").strip()
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    try:
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-        return {row["file_name"]: str(row["text"]) for row in rows if row.get("text")}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f'{path}: {error}; valid: {{"file_name": ..., "text": ...}}') from None
+    return PictureSource(
+        f"data.folder={data.folder}", stamp, lambda: image_folder.samples(folder, paths)
+    )
 
 
 def _webdataset(data: ShardData) -> PictureSource:
-    """Tar files in webdataset's form: KEY.jpg and KEY.txt (or "caption" in KEY.json), together."""
     paths = [Path(p) for p in sorted(glob.glob(data.webdataset))]
     if not paths:
         raise UsageError(f"recipe, data.webdataset={data.webdataset}: no such shards")
-
-    def samples() -> Iterator[CaptionedPicture]:
-        for path in paths:
-            yield from _shard(path)
-
     stamp = json.dumps([[path.name, path.stat().st_size] for path in paths])
-    return PictureSource(f"data.webdataset={data.webdataset}", stamp, samples)
-
-
-def _shard(path: Path) -> Iterator[CaptionedPicture]:
-    """The samples of one shard: runs of members of one key. A torn shard ends where it is torn."""
-    key, parts = "", dict[str, bytes]()
-    try:
-        with tarfile.open(path) as shard:
-            for member in shard:
-                if not member.isfile():
-                    continue
-                stem, _, suffix = member.name.rpartition("/")[2].partition(".")
-                name = f"{path.name}/{stem}"
-                if name != key and parts:
-                    yield _together(key, parts)
-                    parts = {}
-                file = shard.extractfile(member)
-                key, parts[f".{suffix.lower()}"] = name, b"" if file is None else file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        yield CaptionedPicture(f"{path.name} ({error})", b"", "")
-        return
-    if parts:
-        yield _together(key, parts)
-
-
-def _together(key: str, parts: dict[str, bytes]) -> CaptionedPicture:
-    image = next((parts[s] for s in SUFFIXES if s in parts), b"")
-    text = next((parts[s] for s in CAPTIONS if s in parts), None)
-    if text is not None:
-        return CaptionedPicture(key, image, text.decode(errors="replace").strip())
-    try:
-        return CaptionedPicture(key, image, json.loads(parts[".json"])["caption"])
-    except (KeyError, ValueError, TypeError):
-        return CaptionedPicture(key, image, None)
+    return PictureSource(
+        f"data.webdataset={data.webdataset}",
+        stamp,
+        lambda: chain.from_iterable(map(shards.samples, paths)),
+    )
 
 
 def _dataset(data: HubData) -> PictureSource:
-    """A Hugging Face dataset, by name or folder, streamed: `image` and `caption` name its columns
-    (default: image, text); a caption may be a list, of which the first is taken."""
+    """A Hugging Face dataset, by name or folder, streamed; a caption may be a list, of which the
+    first is taken."""
     try:
         import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
     except ImportError:
@@ -181,16 +114,26 @@ def _dataset(data: HubData) -> PictureSource:
     where = f"data.dataset={name}"
     try:
         read = datasets.load_dataset(name, split=split, streaming=True)
-        read = read.cast_column(image, datasets.Image(decode=False))
+        columns = read.column_names or list(next(iter(read), {}))
+        missing = [column for column in (image, caption) if column not in columns]
+        if not missing:
+            read = read.cast_column(image, datasets.Image(decode=False))
     except Exception as error:  # its loader raises many kinds
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(f"recipe, {where}: {line}") from None
+        raise UsageError(f"recipe, {where}: {brief(error)}") from None
+    if missing:
+        raise UsageError(
+            f"recipe, {where}: has no column {' and '.join(map(repr, missing))}; "
+            f"data.image and data.caption name two of {listed(list(map(repr, columns)), 20)}"
+        )
 
     def samples() -> Iterator[CaptionedPicture]:
         for i, row in enumerate(read):
-            text = row.get(caption)
-            text = text[0] if isinstance(text, list) and text else text
-            yield CaptionedPicture(f"{name}[{i}]", _stored(row[image]), text and str(text))
+            text = row[caption]
+            text = next(iter(text), None) if isinstance(text, list) else text
+            try:
+                yield captioned(f"{name}[{i}]", _stored(row[image]), {caption: text})
+            except OSError as error:
+                yield CaptionedPicture(f"{name}[{i}]", b"", None, brief(error))
 
     version = getattr(read.info, "version", None)
     stamp = json.dumps([name, split, image, caption, str(version), read.info.download_checksums])

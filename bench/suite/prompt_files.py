@@ -27,11 +27,9 @@ def read(path: Path, *, quoted: bool = True) -> list[str]:
     """
     try:
         placed = _placed(path, records.decoded(_content(path)), quoted)
-        "".join(text for _, text in placed).encode()  # JSON may hold half a character
+        records.check_writable("".join(text for _, text in placed))
     except OSError as error:
         raise UsageError(f"prompts.set={path}: {error.strerror or error}") from None
-    except UnicodeEncodeError:
-        raise UsageError(f"prompts.set={path}: holds half a surrogate pair") from None
     except ValueError as error:
         raise UsageError(f"prompts.set={path}: {error}") from None
     empty = [where for where, text in placed if not text.strip()]

@@ -1,0 +1,54 @@
+"""One picture with its caption, wherever it is stored, or why it cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hypersd import records
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+CAPTIONS = (".txt", ".caption")
+
+
+@dataclass(frozen=True)
+class CaptionedPicture:
+    """One picture as it is stored, and its caption or None.
+
+    fault: why it is left out though both may be there, or "".
+    """
+
+    name: str
+    image: bytes
+    caption: str | None
+    fault: str = ""
+
+
+def captioned(name: str, image: bytes, captions: Mapping[str, object]) -> CaptionedPicture:
+    """A picture and what is said of it, without the white space around.
+
+    captions: by where they stand, as bytes or text; empty ones and None do not count.  A fault is
+    one that is no text, and two that differ.
+    """
+    told: dict[str, str] = {}
+    for where, held in captions.items():
+        try:
+            text = _text(held)
+        except ValueError as error:
+            return CaptionedPicture(name, image, None, f"{where}: {error}")
+        if text:
+            told.setdefault(text, where)
+    if len(told) > 1:
+        fault = f"other captions in {' and '.join(told.values())}"
+        return CaptionedPicture(name, image, None, fault)
+    return CaptionedPicture(name, image, next(iter(told), None))
+
+
+def _text(held: object) -> str:
+    if held is None:
+        return ""
+    text = records.decoded(held) if isinstance(held, bytes) else held
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r:.40} is no text")
+    records.check_writable(text)
+    return text.strip()
