@@ -55,7 +55,7 @@ def run(suite: str, n: int, count: int) -> Run:
         _, status, used = os.wait4(process.pid, 0)
         if os.waitstatus_to_exitcode(status) != 0:
             raise SystemExit(f"failed: {' '.join(command)}")
-        spent = json.loads((Path(folder) / "run/result.json").read_text())["seconds"]
+        spent = json.loads((Path(folder) / "run/result.json").read_bytes())["seconds"]
     per_thousand = (spent["generate"] + spent["score"]) / (n * count) * 1000
     return Run(per_thousand, used.ru_maxrss / 1024)
 

@@ -61,7 +61,7 @@ def publish(name: str, rows: Sequence[Row], path: Path | None = None) -> None:
         "machine": machine(),
         "rows": [asdict(r) | {"ratio": r.ratio} for r in rows],
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(f"\n{machine()['words']}\n{path}")
 
 

@@ -57,7 +57,7 @@ def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[st
     words += ["precomputed=false", f"out={folder / 'run'}", f"cache={folder / 'cache'}"]
     if bench(words) != 0:
         raise SystemExit("the run failed")
-    found = json.loads((folder / "run/result.json").read_text())["contestants"]
+    found = json.loads((folder / "run/result.json").read_bytes())["contestants"]
     return {c["name"]: {m: v["value"] for m, v in c["metrics"].items()} for c in found}
 
 

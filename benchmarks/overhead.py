@@ -47,7 +47,7 @@ def run(folder: Path, words: list[str]) -> tuple[float, float]:
         code = bench([*words, f"out={out}", f"cache={folder / 'cache'}"])
     if code not in (0, 4):
         raise SystemExit(code)
-    spent = json.loads((out / "result.json").read_text())["seconds"]
+    spent = json.loads((out / "result.json").read_bytes())["seconds"]
     return spent["generate"] + spent["score"], networks.seconds
 
 

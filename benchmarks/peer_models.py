@@ -76,7 +76,7 @@ def _text(source: Path, kind: Any) -> Any:
 def make_pictures(folder: Path, count: int) -> Path:
     """Scenes of the embedded world as a Hugging Face image folder: NNNNN.png, metadata.jsonl."""
     folder.mkdir(parents=True)
-    with (folder / "metadata.jsonl").open("w") as lines:
+    with (folder / "metadata.jsonl").open("w", encoding="utf-8") as lines:
         for i in range(count):
             scene, name = sample_scene("train", i), f"{i:05d}.png"
             Image.fromarray(render(scene)).save(folder / name)
@@ -87,10 +87,10 @@ def make_pictures(folder: Path, count: int) -> Path:
 def make_shard(pictures: Path, path: Path) -> Path:
     """The same pictures as a webdataset tar: NNNNN.png, NNNNN.txt."""
     with tarfile.open(path, "w") as shard:
-        for line in (pictures / "metadata.jsonl").read_text().splitlines():
+        for line in (pictures / "metadata.jsonl").read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             text = (pictures / row["file_name"]).with_suffix(".txt")
-            text.write_text(row["text"])
+            text.write_text(row["text"], encoding="utf-8")
             for member in (pictures / row["file_name"], text):
                 shard.add(member, member.name)
             text.unlink()

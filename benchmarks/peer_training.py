@@ -127,7 +127,7 @@ def ours(bench: Bench, form: str, method: str, way: str) -> dict[str, Any]:
         "prompts": ["a red circle"], "checkpoint_every": 10**6,
     }  # fmt: skip
     path = out.with_suffix(".yaml")
-    path.write_text(json.dumps(recipe))
+    path.write_text(json.dumps(recipe), encoding="utf-8")
     words = [str(path), str(out), way, f"device={given['device']}"]
     return probed(bench, ROOT / "benchmarks/own_training.py", words)
 
@@ -141,10 +141,10 @@ def probed(bench: Bench, script: Path, words: list[str]) -> dict[str, Any]:
     if bench.given["device"] == "cpu":
         more["CUDA_VISIBLE_DEVICES"] = ""
     log = bench.place / "log.txt"
-    with log.open("w") as out:
+    with log.open("w", encoding="utf-8") as out:
         done = subprocess.run(command, cwd=ROOT, env=os.environ | more, stdout=out, stderr=out)
-    found = json.loads(path.read_text()) if path.is_file() else {"seconds": []}
-    why = reason(log.read_text(errors="replace")) if done.returncode else None
+    found = json.loads(path.read_bytes()) if path.is_file() else {"seconds": []}
+    why = reason(log.read_text(errors="replace", encoding="utf-8")) if done.returncode else None
     if len(found["seconds"]) < bench.given["steps"]:
         raise UsageError(f"{script.name} ended after {len(found['seconds'])} timed steps: {why}")
     print(f"{script.name}: {statistics.median(found['seconds']):.3f} s", flush=True)
@@ -161,8 +161,8 @@ def reason(log: str) -> str:
 
 def pixels(base: Path) -> int:
     """The side of the pictures that a model folder is made for."""
-    side = json.loads((base / "unet/config.json").read_text())["sample_size"]
-    blocks = json.loads((base / "vae/config.json").read_text())["block_out_channels"]
+    side = json.loads((base / "unet/config.json").read_bytes())["sample_size"]
+    blocks = json.loads((base / "vae/config.json").read_bytes())["block_out_channels"]
     return int(side * 2 ** (len(blocks) - 1))
 
 
@@ -187,7 +187,7 @@ def rows(bench: Bench, form: str, methods: list[str]) -> list[Step]:
 
 def version(bench: Bench, form: str) -> str:
     """The script, the least diffusers that it asks for, and its digest."""
-    text = (Path(bench.given["scripts"]) / SCRIPTS[form]).read_text()
+    text = (Path(bench.given["scripts"]) / SCRIPTS[form]).read_text(encoding="utf-8")
     least = re.search(r'check_min_version\("([^"]+)"\)', text)
     digest = sha256(text.encode()).hexdigest()[:12]
     return f"{SCRIPTS[form]} ({least[1] if least else 'no version'}, {digest})"

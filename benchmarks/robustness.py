@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> None:
     path = Path("runs/benchmarks/robustness.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     held = {"name": path.stem, "machine": machine(), "n": n, "values": found}
-    path.write_text(json.dumps(held, indent=1) + "\n")
+    path.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     print(f"\n{n} pictures; {machine()['words']}\n{path}")
 
 

@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> None:
     try:
         runpy.run_path(script, run_name="__main__")
     finally:
-        Path(found).write_text(json.dumps(probe.found()))
+        Path(found).write_text(json.dumps(probe.found()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def main(arguments: list[str]) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     found = {"settings": given, "hardware": hardware(), "machine": machine(),
              "rows": [asdict(row) for row in rows]}  # fmt: skip
-    out.write_text(json.dumps(found, indent=1) + "\n")
+    out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(out)
     return 0
 

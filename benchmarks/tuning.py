@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> None:
     summary = read(Path(f"{out}-run") / "result.json")
     print(json.dumps({
         "recipe": name, "changes": changes, "pictures": recipe.images_seen,
-        "seconds": json.loads((out / "final" / "training.json").read_text())["seconds"],
+        "seconds": json.loads((out / "final" / "training.json").read_bytes())["seconds"],
         "scores": {
             row.name: {metric: round(row.metrics[metric].value, 4) for metric in METRICS}
             for row in summary.contestants

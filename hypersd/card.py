@@ -47,8 +47,8 @@ def _export(
         **{name: round(value, 5) for name, value in validation.items()},
     }  # fmt: skip
     signed = {**facts, "sha256": exports.sums(folder)}
-    (folder / exports.FACTS).write_text(json.dumps(signed, indent=1) + "\n")
-    (folder / exports.CARD).write_text(model_card(facts, recipe))
+    (folder / exports.FACTS).write_text(json.dumps(signed, indent=1) + "\n", encoding="utf-8")
+    (folder / exports.CARD).write_text(model_card(facts, recipe), encoding="utf-8")
 
 
 COUNTED = ("images_seen", "unet_forwards", "unet_backwards", "seconds")
@@ -79,7 +79,9 @@ def hardware(processes: int = 1) -> str:
 def cpu() -> str:
     """The CPU's model, as Linux names it; elsewhere what `platform` knows."""
     known = Path("/proc/cpuinfo")
-    names = re.findall(r"(?m)^model name\s*: (.+)$", known.read_text() if known.exists() else "")
+    names = re.findall(
+        r"(?m)^model name\s*: (.+)$", known.read_text(encoding="utf-8") if known.exists() else ""
+    )
     return str(names[0]) if names else f"{platform.processor() or platform.machine()} CPU"
 
 

@@ -163,7 +163,7 @@ def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPi
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "index.json").is_file():
             _encode(source, size, n, base, folder)
-    found = json.loads((folder / "index.json").read_text())
+    found = json.loads((folder / "index.json").read_bytes())
     return EncodedPictures(folder, found["count"])
 
 
@@ -183,7 +183,7 @@ def _encode(source: PictureSource, size: int, n: int | None, base: Base, folder:
               f"no caption, left out; named in {reading.log}", flush=True)  # fmt: skip
     facts = {"count": count, "seen": reading.seen, "damaged": reading.damaged}
     with written_whole(folder / "index.json") as beside:
-        beside.write_text(json.dumps(facts) + "\n")
+        beside.write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def _write(path: Path, shard: list[Picture], base: Base) -> None:

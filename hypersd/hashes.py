@@ -75,7 +75,10 @@ class Hashes:
         with contextlib.suppress(OSError), alone(self._memory):
             files = {**_remembered(self._memory), **self._learned}
             with written_whole(self._memory) as beside:
-                beside.write_text(json.dumps({"digest": digest(files), "states": files}, indent=0))
+                beside.write_text(
+                    json.dumps({"digest": digest(files), "states": files}, indent=0),
+                    encoding="utf-8",
+                )
             self._learned = {}
 
 

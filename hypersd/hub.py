@@ -202,7 +202,7 @@ def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
 
 def lacking(folder: Path, files: Iterable[str]) -> list[str]:
     """The parts that `model_index.json` names and `files` hold nothing usable of."""
-    index = json.loads((folder / "model_index.json").read_text())
+    index = json.loads((folder / "model_index.json").read_bytes())
     parts = [p for p in PARTS if isinstance(index.get(p), list) and index[p][0] is not None]
     suffixes = {p: ".safetensors" if p in NETWORKS else ".json" for p in parts}
     held = {(name.split("/")[0], Path(name).suffix) for name in files}

@@ -58,13 +58,13 @@ class Logbook:
         if not self.path.is_file():
             return
         kept = []
-        for line in self.path.read_text().splitlines(keepends=True):
+        for line in self.path.read_text(encoding="utf-8").splitlines(keepends=True):
             try:
                 kept += [line] if json.loads(line)["step"] <= step else []
             except (ValueError, KeyError, TypeError):  # the kill came while it was written
                 continue
         with written_whole(self.path) as beside:
-            beside.write_text("".join(kept))
+            beside.write_text("".join(kept), encoding="utf-8")
 
     def progress(self, step: int, rate: float, loss: float) -> None:
         """Move the bar, or say it in a line now and then: rate in updates per second, pictures per
@@ -79,7 +79,7 @@ class Logbook:
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """A line of train.jsonl, and the trackers."""
         if self.main:
-            with self.path.open("a") as log:
+            with self.path.open("a", encoding="utf-8") as log:
                 log.write(json.dumps({"step": step, **scalars}) + "\n")
         self.accelerator.log(dict(scalars), step=step)
 

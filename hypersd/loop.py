@@ -102,7 +102,7 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
 
 
 def _same_recipe(path: Path, recipe: Recipe) -> None:
-    found = json.loads(path.read_text())["identity"]
+    found = json.loads(path.read_bytes())["identity"]
     if found != recipe.identity:
         raise UsageError(
             f"{path.parent.parent} holds another recipe's training; choose another out="

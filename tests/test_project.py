@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import tomllib
@@ -99,3 +100,28 @@ def test_tracked_files_name_no_machine_and_no_registry() -> None:
             text = path.read_text(encoding="utf-8", errors="ignore").lower()
             found += [f"{path.relative_to(ROOT)}: {word}" for word in FORBIDDEN if word in text]
     assert found == []
+
+
+def test_no_text_file_depends_on_the_locale() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for room in ("bench", "hypersd", "benchmarks")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call) and _depends_on_the_locale(call)
+    ]
+    assert found == []
+
+
+def _depends_on_the_locale(call: ast.Call) -> bool:
+    """Whether a call of read_text, write_text or open is of text in no named encoding."""
+    name, arguments = ast.unparse(call.func), call.args
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if "encoding" in given or name in ("Image.open", "tarfile.open", "os.open"):
+        return False
+    if name.endswith((".read_text", ".write_text")):
+        return len(arguments) < (2 if name.endswith(".write_text") else 1)
+    if name != "open" and not name.endswith(".open"):
+        return False
+    mode = given.get("mode", next(iter(arguments[name == "open" :]), None))
+    return not (isinstance(mode, ast.Constant) and "b" in str(mode.value))

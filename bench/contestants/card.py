@@ -43,7 +43,7 @@ class Card:
     def facts(self) -> dict[str, Any]:
         """What training.json holds; empty where there is none."""
         try:
-            found = json.loads((self.folder / "training.json").read_text()) if self.folder else {}
+            found = json.loads((self.folder / "training.json").read_bytes()) if self.folder else {}
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -171,7 +171,7 @@ def _config(folder: Path, base: Path) -> Path:
     """The folder of a UNet's config.json: beside its weights, or the base's."""
     path = folder / "config.json"
     try:
-        own = json.loads(path.read_text())["_class_name"] == "UNet2DConditionModel"
+        own = json.loads(path.read_bytes())["_class_name"] == "UNet2DConditionModel"
     except (OSError, ValueError, KeyError, TypeError):
         own = False
     return folder if own else base / "unet"

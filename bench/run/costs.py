@@ -44,7 +44,7 @@ def remember(cache: Path, key: str, costs: Mapping[str, float]) -> None:
     with contextlib.suppress(OSError), alone(cache / "costs.json"):
         known = _read(cache) | {f"{name}{key}": value for name, value in costs.items()}
         with written_whole(cache / "costs.json") as beside:
-            beside.write_text(json.dumps(known))
+            beside.write_text(json.dumps(known), encoding="utf-8")
 
 
 def _family(suite: Suite) -> str | None:
@@ -66,7 +66,7 @@ def _guessed(suite: Suite, device: str) -> dict[str, float]:
 
 def _read(cache: Path) -> dict[str, float]:
     try:
-        found = json.loads((cache / "costs.json").read_text())
+        found = json.loads((cache / "costs.json").read_bytes())
         return {name: float(value) for name, value in found.items() if 0 <= float(value) < 1e6}
     except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged: guess again
         return {}

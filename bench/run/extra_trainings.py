@@ -82,7 +82,7 @@ def _card(folder: RunFolder, name: str) -> dict[str, Any]:
         if name in [f"{given['key']}-{steps}step" for steps in given["steps"]]:
             path = files.weights_path(given["weights"]) if given["weights"] else Path()
             try:
-                card: dict[str, Any] = json.loads((_within(path) / "training.json").read_text())
+                card: dict[str, Any] = json.loads((_within(path) / "training.json").read_bytes())
                 missing = [key for key in (*TRAINED, "seed") if key not in card]
             except (OSError, ValueError):
                 card, missing = {}, ["training.json"]

@@ -74,7 +74,7 @@ def _same_run(plan: Plan, out: Path) -> None:
     if not path.is_file():
         return
     try:
-        held = json.loads(path.read_text())
+        held = json.loads(path.read_bytes())
         theirs = held["suite"], held["protocol"], held["contestants"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"out={out}: its run.json is damaged; choose another folder") from None

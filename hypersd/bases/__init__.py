@@ -34,7 +34,7 @@ def kind(folder: Path) -> type[Family]:
     Raises UsageError where that is damaged, or names another class.
     """
     try:
-        name = str(json.loads((folder / "model_index.json").read_text())["_class_name"])
+        name = str(json.loads((folder / "model_index.json").read_bytes())["_class_name"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{folder}: its model_index.json is damaged") from None
     if name not in _BY_PIPELINE:

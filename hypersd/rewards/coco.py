@@ -31,7 +31,7 @@ class CocoStructure:
         loader: Any = Mask2FormerForUniversalSegmentation
         try:
             net = loader.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-            settings = json.loads((folder / "preprocessor_config.json").read_text())
+            settings = json.loads((folder / "preprocessor_config.json").read_bytes())
             self.mean, self.std = settings["image_mean"], settings["image_std"]
             self.side = _side(settings["size"])
         except Exception as error:  # the loader raises many kinds

@@ -261,7 +261,9 @@ def save(model: open_clip.CLIP, cfg: dict[str, Any], tokenizer: Any, out: Path) 
     """Write an open_clip local-dir folder, fp16: config, weights, tokenizer."""
     preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"}
     document = {"model_cfg": cfg, "preprocess_cfg": preprocess}
-    (out / "open_clip_config.json").write_text(json.dumps(document, indent=1) + "\n")
+    (out / "open_clip_config.json").write_text(
+        json.dumps(document, indent=1) + "\n", encoding="utf-8"
+    )
     state = {name: _half(value).contiguous() for name, value in model.state_dict().items()}
     save_file(state, out / "open_clip_model.safetensors")
     tokenizer.save_pretrained(out)

@@ -38,7 +38,7 @@ class RobustClipTask(Task):
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
         folder = Path(recipe.options["init"])
-        self.config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+        self.config = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.before = clip.load(folder).to(device).eval().requires_grad_(False)
         self.model = clip.load(folder).to(device).train().requires_grad_(False)

@@ -91,7 +91,7 @@ def _fact(name: str, key: str) -> int:
     """A whole number that the training wrote beside the weights."""
     path = weights_path(name) / "training.json"
     try:
-        return int(json.loads(path.read_text())[key])
+        return int(json.loads(path.read_bytes())[key])
     except (OSError, ValueError, KeyError) as error:
         raise _damaged(name, path, error) from None
 

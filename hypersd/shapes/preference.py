@@ -99,7 +99,7 @@ class PreferenceTask(Task):
         self.recipe, self.device = recipe, device
         folder = Path(recipe.data["clip"])
         self.model = load(folder).to(device).train()
-        self.config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+        self.config = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.modules: dict[str, nn.Module] = {"hps": self.model}
         self.pool = _pool(recipe)

@@ -60,13 +60,17 @@ def build_tokenizer(folder: Path) -> CLIPTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     bpe.model.save(str(folder))
     vocab, merges = folder / "vocab.json", folder / "merges.txt"
-    vocab.write_text(json.dumps(_renumbered(json.loads(vocab.read_text()), merges)))
+    vocab.write_text(
+        json.dumps(_renumbered(json.loads(vocab.read_bytes()), merges)), encoding="utf-8"
+    )
     return CLIPTokenizer(str(vocab), str(merges), model_max_length=TEXT_LENGTH)
 
 
 def _renumbered(vocabulary: dict[str, int], merges: Path) -> dict[str, int]:
     """Special tokens, then single letters in their own order, then what merges make, in order."""
-    made = ["".join(line.split(" ")) for line in merges.read_text().splitlines()[1:]]
+    made = [
+        "".join(line.split(" ")) for line in merges.read_text(encoding="utf-8").splitlines()[1:]
+    ]
     letters = sorted(set(vocabulary) - {START, END} - set(made))
     return {token: i for i, token in enumerate([START, END, *letters, *made])}
 
@@ -247,7 +251,9 @@ class TeacherTask(Task):
 def _say_float32(folder: Path) -> None:
     """Let the fp16 files load as fp32 with no argument: transformers goes by the config's dtype."""
     path = folder / "text_encoder" / "config.json"
-    path.write_text(path.read_text().replace('"float16"', '"float32"'))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8"
+    )
 
 
 @torch.no_grad()

@@ -161,7 +161,7 @@ def _looked_up(model: str, tag: str) -> Tag:
 
 def _of_folder(folder: Path) -> Tag:
     try:
-        held = json.loads((folder / "open_clip_config.json").read_text())
+        held = json.loads((folder / "open_clip_config.json").read_bytes())
         quick_gelu, shown = bool(held["model_cfg"].get("quick_gelu")), held["preprocess_cfg"]
         mean, std = tuple(shown["mean"]), tuple(shown["std"])
         return Tag(str(folder), quick_gelu, shown.get("resize_mode", "shortest"), mean, std)
