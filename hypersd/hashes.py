@@ -82,6 +82,11 @@ class Hashes:
             self._learned = {}
 
 
+def states(root: Path) -> tuple[str, ...]:
+    """What a file system tells of a model's files: equal where none of them has changed."""
+    return tuple(_state(path, path.stat()) for path in sorted(model_files(root)))
+
+
 def model_files(root: Path) -> list[Path]:
     """What a model is loaded from, in its folder and below. Raises UsageError for none."""
     paths = [path for kind in KINDS for path in root.rglob(kind) if path.is_file()]

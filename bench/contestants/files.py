@@ -106,6 +106,23 @@ def weight_file(where: str, settings: ContestantSettings) -> Path:
     return path / name
 
 
+def unet_config(weights: Path) -> Path | None:
+    """The config.json of a UNet that lies beside its weights; None where it is the base's."""
+    path = weights.parent / "config.json"
+    try:
+        own = json.loads(path.read_bytes())["_class_name"] == "UNet2DConditionModel"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if own else None
+
+
+def read_beside(weights: Path) -> list[Path]:
+    """What a contestant is loaded from in the folder of its weights, beside these: a UNet's
+    config.json, a PEFT adapter's adapter_config.json."""
+    found = [unet_config(weights), weights.parent / "adapter_config.json"]
+    return [path for path in found if path is not None and path.is_file()]
+
+
 def whole(path: Path) -> None:
     """Refuse a safetensors file that is cut off or no such file, by its header alone; a pickle is
     only read when it is loaded.

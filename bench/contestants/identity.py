@@ -25,6 +25,13 @@ def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
     return digest(parts(row, prompts, hashes))
 
 
+def check_unchanged(row: Row, prompts: PromptSet, hashes: Hashes, was: str) -> None:
+    """Raise UsageError where a contestant's files are not those that `was` is the identity of."""
+    if contestant(row, prompts, hashes) != was:
+        raise UsageError(f"contestants.{row.settings.key}: its files have changed since the run "
+                         "began; start it again, what is done is kept")  # fmt: skip
+
+
 def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[str, object]:
     """What a contestant's identity is a hash of, so that a check can say what changed in it.
 
@@ -93,7 +100,9 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
         if there is not None:
             one = files.in_repository(there, settings.source)
             HUB.lock.check(one, path.stat().st_size, sha256)
-        return [settings.source, sha256]
+        beside = files.read_beside(path)
+        own = [hashes.files(beside, path.parent)] if beside else []
+        return [settings.source, sha256, *own]
     return [settings.source]
 
 

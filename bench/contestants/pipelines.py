@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from bench.contestants import files, identity, random_weights
 from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings
 from hypersd import bases
+from hypersd.hashes import states
 from hypersd.quiet import quiet
 from hypersd.whole_files import written_whole
 
@@ -64,12 +64,13 @@ def _line(x: torch.Tensor) -> torch.Tensor:
 
 def base(folder: Path, device: torch.device, precision: str = "fp32") -> Any:
     """A pipeline without progress bars. Raises UsageError if it is damaged or of another kind."""
-    return _ready(_base(folder, precision), device)
+    return _ready(_base(folder, precision, states(folder)), device)
 
 
 @lru_cache(maxsize=2)
-def _base(folder: Path, precision: str) -> Any:
+def _base(folder: Path, precision: str, files_as_they_are: tuple[str, ...]) -> Any:
     """A pipeline in memory, all parts in one precision."""
+    del files_as_they_are
     return bases.load(folder, PRECISIONS[precision], files.wanted_variant(precision))
 
 
@@ -100,7 +101,7 @@ def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.d
     if settings.source == "random":
         return _ready(_random(identity.shape(where, settings), settings.precision, device), device)
     folder = files.base_folder(where, settings)
-    whole = _base(folder, settings.precision)
+    whole = _base(folder, settings.precision, states(folder))
     if weights is None:
         return base(folder, device, settings.precision)
     whole.unet.to("cpu")  # the device holds one UNet at a time
@@ -114,7 +115,8 @@ def _own(whole: Any, folder: Path, weights: Path, settings: ContestantSettings) 
     state = safe(weights)
     keys = _keys(state)
     if not any("lora" in key for key in keys):
-        return _beside(whole, _unet_of(_config(weights.parent, folder), state), ())
+        config = files.unet_config(weights) or folder / "unet" / "config.json"
+        return _beside(whole, _unet_of(config, state), ())
     own = _beside(whole, _fresh_unet(folder, settings.precision), keys)
     _merge(own, state, settings.lora_scale)
     return own
@@ -165,16 +167,6 @@ def _beside(whole: Any, unet: Any, keys: Iterable[str]) -> Any:
     if "force_zeros_for_empty_prompt" in whole.config:
         parts["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
     return type(whole)(**parts)
-
-
-def _config(folder: Path, base: Path) -> Path:
-    """The folder of a UNet's config.json: beside its weights, or the base's."""
-    path = folder / "config.json"
-    try:
-        own = json.loads(path.read_bytes())["_class_name"] == "UNet2DConditionModel"
-    except (OSError, ValueError, KeyError, TypeError):
-        own = False
-    return folder if own else base / "unet"
 
 
 def _fresh_unet(folder: Path, precision: str) -> Any:

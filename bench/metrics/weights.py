@@ -13,18 +13,15 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
 from bench.results.hub import HUB
 from hypersd import hub
+from hypersd.hashes import Hashes
 from hypersd.reference import SCHEME, Reference, reference
 
-if TYPE_CHECKING:
-    pass
-
+HASHES = Hashes()  # once per process and state of a file: the large ones take seconds
 _URL = re.compile(r"(?P<url>https://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0-9a-f]{8,64})")
 
 
@@ -153,13 +150,4 @@ def sha256(path: Path) -> str:
             raise UsageError(f"{path}: holds no model")
         named = "".join(f"{found.name} {sha256(found)}\n" for found in inside)
         return hashlib.sha256(named.encode()).hexdigest()
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """Once per process and state of the file: the large ones take seconds."""
-    del size, changed
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return HASHES.file(path)

@@ -20,7 +20,7 @@ from filelock import Timeout
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.contestants import source
+from bench.contestants import identity, source
 from bench.contestants.pipelines import device_of
 from bench.contestants.sampler import Batch, Sampler
 from bench.results import summary
@@ -37,6 +37,7 @@ from bench.run.progress import Advance, Reporter
 from bench.run.rows_left import Planned, Slice, is_repeated
 from bench.run.worker import Done, Record, Worker, try_batches
 from hypersd import hub, loop, recipe
+from hypersd.hashes import Hashes
 from hypersd.quiet import quiet
 
 
@@ -116,6 +117,7 @@ class RowSource:
         self.plan, self.planned, self.worker = plan, planned, worker
         self._search = search and plan.options.best_batch
         self._loaded: source.Source | None = None
+        self._hashes = Hashes(worker.cache.root / "hashes.json")
 
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One image per key."""
@@ -137,6 +139,17 @@ class RowSource:
             if row.settings.compiled:
                 found.warm_up(1)  # a batch of another size is compiled anew
         self._loaded = found
+        self._check()
+
+    def check(self) -> None:
+        """Raise UsageError where what it has read is not what the plan names: of a sampler the
+        networks, which are in memory, of a folder each picture."""
+        if not isinstance(self._loaded, Sampler):
+            self._check()
+
+    def _check(self) -> None:
+        row, prompts = self.planned.row, self.plan.prompts
+        identity.check_unchanged(row, prompts, self._hashes, self.planned.identity)
 
     def _find_batch(self, sampler: Sampler) -> None:
         """Let the worker go on with the row's best batch, tried once in a run.

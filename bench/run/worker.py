@@ -43,6 +43,9 @@ class ImageSource(Protocol):
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One image per key."""
 
+    def check(self) -> None:
+        """Raise UsageError where what it has read is not what the plan names."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -145,6 +148,7 @@ class Worker:
         began = time.perf_counter()
         source.load()
         images, record = self._make(part.keys, source, advance)
+        source.check()
         if alone and record["timings"] and self.batch > 1:
             record["alone"] = [{"n": 1, **source([key]).seconds} for key in alone]
         if part.contestant in self.tried:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from hypersd import exports
 from hypersd.errors import UsageError, nearest
 
 FOLDER = Path(__file__).parent / "weights"
@@ -69,5 +71,25 @@ def evaluator_file(name: str) -> Path:
 
 
 def weights_sha256(name: str) -> str:
-    """The sha256 of an evaluator's weights file, in hex; no network is loaded."""
-    return hashlib.sha256(evaluator_file(name).read_bytes()).hexdigest()
+    """The sha256 of an evaluator's weights file, in hex; no network is loaded.
+
+    Raises UsageError where configuration or tokenizer beside it are not those of its training.
+    """
+    path = evaluator_file(name)
+    found, expected = exports.sums(path.parent), _expected(path.parent)
+    for other in found.keys() - {path.name} if expected else ():
+        if found[other] != expected.get(other) and not other.startswith("."):
+            raise UsageError(f"evaluator {name!r}: {path.parent / other} is not what its training "
+                             "wrote; put the shipped file back")  # fmt: skip
+    return found[path.name]
+
+
+def _expected(folder: Path) -> Mapping[str, str]:
+    """The checksums of an export; empty where it has none, or is older than they are."""
+    try:
+        facts = json.loads((folder / exports.FACTS).read_text(encoding="utf-8"))
+        return dict(facts.get("sha256") or {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError):
+        raise UsageError(f"{folder / exports.FACTS}: cannot be read") from None

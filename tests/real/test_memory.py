@@ -28,6 +28,9 @@ class Shades:
     most: int
     calls: list[int] = field(default_factory=list)
 
+    def check(self) -> None:
+        pass
+
     def load(self) -> None:
         """There is nothing to load."""
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from bench.metrics import weights
 from bench.metrics.base import Features
+from hypersd.hashes import digest
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,17 @@ class Network:
 
     @property
     def identity(self) -> str:
-        """Kind, hash of the weights, `about`.
+        """Kind, hash of the weights and of its other files, `about`.
 
         Raises UsageError where a file is not on this machine (`weights.NotHere` where a run would
         fetch it first).
         """
         about = self.about  # a wrong setting is said before a missing file
         files = [*((companion,) for companion in self.companions), self.sources]
-        found = weights.all_here(self.name, files)[-1]
-        return f"{self.kind}/1;weights={weights.sha256(found)[:12]};{about}"
+        *beside, own = weights.all_here(self.name, files)
+        others = [[path.name, weights.sha256(path)] for path in beside]
+        also = f"with={digest(others)[:12]};" if others else ""
+        return f"{self.kind}/1;weights={weights.sha256(own)[:12]};{also}{about}"
 
     @property
     def path(self) -> Path:

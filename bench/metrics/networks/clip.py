@@ -112,6 +112,14 @@ class OpenClip(TextNetwork):
         return tuple(f"{place}/{name}" for name in FILES)
 
     @property
+    def companions(self) -> tuple[str, ...]:
+        """Configuration and tokenizer of a local model; those of a tag are open_clip's own."""
+        if self.folder is None:
+            return ()
+        found = [path for kind in ("*.json", "*.txt") for path in self.folder.glob(kind)]
+        return tuple(map(str, sorted(found)))
+
+    @property
     def about(self) -> str:
         """Of a local model, its place is no part."""
         model = "local" if self.folder else self.model.removesuffix(QUICK)
