@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> None:
     drawn = given_as("it", recipe, out / "final", of_recipe(recipe), f"[{steps}]")
     for folder in sorted(out.glob("*segments")):
         segments = folder.name.removesuffix("segments")
-        drawn += given_as(f"{segments}segments", recipe, folder, JUMPS, f"[{segments}]")
+        drawn += given_as(f"segments{segments}", recipe, folder, JUMPS, f"[{segments}]")
     run("bench.py", "suite=shapes_tuning", f"out={out}-run", f"steps=[{steps}]", *drawn)
     summary = read(Path(f"{out}-run") / "result.json")
     print(json.dumps({
