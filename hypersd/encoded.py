@@ -74,7 +74,7 @@ class Reading:
                 continue
             self.damaged += 1
             self.first = self.first or f"{sample.name}: {why}"
-            with self.log.open("a", encoding="utf-8") as log:
+            with self.log.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(f"{sample.name}\t{why}\n")
             if self.seen >= 100:
                 self.check()

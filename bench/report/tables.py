@@ -9,14 +9,13 @@ votes.csv, votes_simulated.csv            a preference study's votes (bench/stud
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
 from bench.report import view
 from bench.report.words import metric_words
+from bench.results.csv_text import csv_text
 from bench.results.summary import Claim, Comparison, Contestant, Summary, Training
 from hypersd.whole_files import written_whole
 
@@ -128,7 +127,7 @@ def _caption(summary: Summary) -> str:
 
 def results_csv(summary: Summary) -> str:
     """One line per contestant and metric, numbers in full."""
-    return _csv(
+    return csv_text(
         ("contestant", "method", "steps", "metric", "value", "low", "high", "n",
          "higher_is_better", "trained_on", "ms_per_image", "precomputed", "identity"),
         (_results_line(r.contestant, m) for _, rows in view.table(summary) for r in rows
@@ -146,7 +145,7 @@ def _results_line(contestant: Contestant, metric: str) -> list[object]:
 
 def comparisons_csv(summary: Summary) -> str:
     """One line per comparison, numbers in full."""
-    return _csv(COMPARISON, (_comparison_line(row) for row in summary.comparisons))
+    return csv_text(COMPARISON, (_comparison_line(row) for row in summary.comparisons))
 
 
 def _comparison_line(row: Comparison) -> list[object]:
@@ -156,7 +155,7 @@ def _comparison_line(row: Comparison) -> list[object]:
 def trainings_csv(summary: Summary) -> str:
     """One line per trained contestant: pictures seen, UNet passes, seconds, hardware."""
     trained = [(c.name, c.training) for c in summary.contestants if c.training is not None]
-    return _csv(
+    return csv_text(
         ("contestant", *TRAINING),
         ([name, *(getattr(training, field) for field in TRAINING)] for name, training in trained),
     )
@@ -173,20 +172,4 @@ def claims_markdown(summary: Summary) -> str:
 
 def claims_csv(summary: Summary) -> str:
     """One line per claim, numbers in full."""
-    return _csv(CLAIM, ([getattr(claim, name) for name in CLAIM] for claim in summary.claims))
-
-
-def _csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV in which no text is a formula to a spreadsheet: those are led by an apostrophe."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(heads)
-    for row in rows:
-        writer.writerow(["" if v is None else _safe(v) for v in row])
-    return out.getvalue()
-
-
-def _safe(value: object) -> object:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@"):
-        return "'" + value
-    return value
+    return csv_text(CLAIM, ([getattr(claim, name) for name in CLAIM] for claim in summary.claims))

@@ -10,12 +10,11 @@ database: it is the same in every table of one study, and cannot be guessed from
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.results.csv_text import csv_text
 from bench.study.analysis import rater_lines
 from bench.study.pictures import hidden
 from bench.study.sections import opened
@@ -53,12 +52,8 @@ def _save(path: Path, content: str) -> None:
 def text(votes: Sequence[Vote], secret: str) -> str:
     """The table, in the order of prompts and pairs: that of voting would say who came when."""
     out = {line.name for line in rater_lines(votes) if line.left_out}
-    written = io.StringIO()
-    table = csv.writer(written, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for vote in sorted(votes, key=lambda v: (v.trial.prompt, v.trial.a, v.trial.b, v.trial.id)):
-        table.writerow(_row(vote, secret, vote.rater.name not in out))
-    return written.getvalue()
+    order = sorted(votes, key=lambda v: (v.trial.prompt, v.trial.a, v.trial.b, v.trial.id))
+    return csv_text(COLUMNS, [_row(v, secret, v.rater.name not in out) for v in order])
 
 
 def _row(vote: Vote, secret: str, trusted: bool) -> tuple[str | int, ...]:

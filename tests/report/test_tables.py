@@ -9,8 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bench.report import tables
+from bench.results.csv_text import csv_text
 from bench.results.summary import Claim, Summary
 
 
@@ -49,6 +52,19 @@ def test_a_name_is_no_formula(summary: Summary) -> None:
     text = tables.results_csv(replace(summary, contestants=[first], comparisons=[]))
     row = next(csv.DictReader(io.StringIO(text)))
     assert row["contestant"] == '\'=HYPERLINK("x")'
+
+
+CELL = st.text(st.sampled_from("='+-@\"\t,;\r\n\u2028a") | st.characters(exclude_categories=["Cs"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(CELL, min_size=2, max_size=2), max_size=4))
+def test_any_text_comes_back_out_of_a_csv(rows: list[list[str]]) -> None:
+    """A leading apostrophe is the guard against formulas."""
+    written = csv_text(["a", "b"], rows)
+    _, *found = csv.reader(io.StringIO(written, newline=""))
+    assert [[cell.removeprefix("'") for cell in row] for row in found] == rows
+    assert not any(cell[:1] in tuple("=+-@\t\r") for row in found for cell in row)
 
 
 def test_markdown_has_a_cell_for_everything(summary: Summary) -> None:
