@@ -58,6 +58,14 @@ def _placed(path: Path, content: str, quoted: bool) -> list[Placed]:
 
 
 def _txt(content: str) -> list[Placed]:
+    found = _lines(content)
+    first = found[0][1].lower().split("\t") if found else []
+    if len(first) > 1 and not {*COLUMNS}.isdisjoint(first):  # a spreadsheet's "Unicode text"
+        raise ValueError("line 1 names columns separated by tabs; valid: the same file as .tsv")
+    return found
+
+
+def _lines(content: str) -> list[Placed]:
     return [(f"line {number}", line) for number, line in enumerate(records.lines(content), 1)]
 
 
@@ -72,7 +80,7 @@ def _table(table: records.Table) -> list[Placed]:
 
 
 def _jsonl(content: str) -> list[Placed]:
-    return [(where, _at(where, _line, line)) for where, line in _txt(content)]
+    return [(where, _at(where, _line, line)) for where, line in _lines(content)]
 
 
 def _json(content: str) -> list[Placed]:

@@ -138,6 +138,7 @@ def test_empty_prompts_are_refused_with_their_places(
         ("p.txt", "one\ntwo".encode("utf-16-le"), "line 1 holds a NUL character; save it as UTF-8"),
         ("p.txt", b"one\ntwo\0\n", "line 2 holds a NUL character"),
         ("p.txt", b"one\ncaf\xe9\n", "not UTF-8 (byte 7, line 2); save it as UTF-8"),
+        ("p.txt", "id\tPrompt\r\n1\ta cat\r\n".encode("utf-16"), "valid: the same file as .tsv"),
         ("p.txt", b"\xff\xfea", "not UTF-16 (byte 2, line 1)"),
         ("p.jsonl", b'{"prompt": "a"}\n{"id": 1, "tag": "b"}\n', "line 2 has no column 'prompt', "
          "'caption', 'text'; it has 'id', 'tag'"),
