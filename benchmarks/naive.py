@@ -83,7 +83,8 @@ def draw(folder: Path, row: Any, texts: tuple[str, ...]) -> None:
     import diffusers
 
     from bench.contestants.files import weight_file, weights_path
-    from bench.contestants.sampler import SCHEDULERS, generator
+    from bench.contestants.sampler import generator
+    from bench.contestants.schedulers import CLASSES
     from bench.results.keys import Key
 
     folder.mkdir(parents=True)
@@ -93,7 +94,7 @@ def draw(folder: Path, row: Any, texts: tuple[str, ...]) -> None:
     pipeline.load_lora_weights(weight_file("", row.settings).parent)
     pipeline.set_progress_bar_config(disable=True)
     sampling = row.settings.sampling
-    scheduler = getattr(diffusers, SCHEDULERS[sampling.scheduler])
+    scheduler = getattr(diffusers, CLASSES[sampling.scheduler])
     pipeline.scheduler = scheduler.from_config(
         pipeline.scheduler.config, original_inference_steps=sampling.original_steps
     )

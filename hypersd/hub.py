@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -42,9 +42,10 @@ class NotFetched(UsageError):
 
 @dataclass(frozen=True)
 class Hub:
-    """The hub's files, pinned by a lock."""
+    """The hub's files, pinned by a lock. downloaded: the bytes of each file that it fetched."""
 
     lock: Lock
+    downloaded: list[int] = field(default_factory=list, compare=False)
 
     def cached(self, ref: Reference) -> Path | None:
         """A file that is on this machine already, at the pinned commit where there is one."""
@@ -117,6 +118,7 @@ class Hub:
             raise UsageError(f"{SCHEME}{ref.repo}: {nearest(ref.path, there.sizes)}")
         with _said(ref):
             found = Path(hf_hub_download(ref.repo, ref.path, revision=there.commit))
+        self.downloaded.append(found.stat().st_size)
         self.lock.record(ref, found, there)
         return found
 

@@ -51,18 +51,23 @@ class Card:
     @property
     def training(self) -> Training | None:
         """The cost of the training and of those it started from; None where it is not stated."""
-        if "images_seen" not in self.facts or "seconds" not in self.facts:
+        images, seconds = self._total("images_seen"), self._total("seconds")
+        if images is None or seconds is None:
             return None
+        forwards, backwards = self._total("unet_forwards"), self._total("unet_backwards")
         return Training(
-            images_seen=int(self._total("images_seen")),
-            unet_forwards=int(self._total("unet_forwards")),
-            unet_backwards=int(self._total("unet_backwards")),
-            seconds=self._total("seconds"),
+            images_seen=int(images),
+            unet_forwards=None if forwards is None else int(forwards),
+            unet_backwards=None if backwards is None else int(backwards),
+            seconds=seconds,
             hardware=str(self.facts.get("hardware", "unknown")),
         )
 
-    def _total(self, name: str) -> float:
-        return float(self.facts.get(name, 0)) + float(self.facts.get(f"{name}_before", 0))
+    def _total(self, name: str) -> float | None:
+        """None where the card has no count."""
+        if name not in self.facts:
+            return None
+        return float(self.facts[name]) + float(self.facts.get(f"{name}_before", 0))
 
     @property
     def is_rewarded(self) -> bool:

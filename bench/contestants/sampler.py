@@ -22,21 +22,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.contestants.schedulers import CLASSES
 from bench.errors import UsageError
 from bench.results.keys import Key
 from bench.suite.sampling import Sampling
 from hypersd import bases, pictures
 from hypersd.conditions import Text, keywords, with_unconditional
+from hypersd.passes import Passes
 
 DECODED = 2**20  # pixels that the VAE decodes at once: one picture of 1024 px, many small ones
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "dpm": "DPMSolverMultistepScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_ancestral": "EulerAncestralDiscreteScheduler",
-    "lcm": "LCMScheduler",
-    "tcd": "TCDScheduler",
-}
 
 
 @dataclass(frozen=True)
@@ -44,13 +38,15 @@ class Batch:
     """Images [B, H, W, 3] uint8, seconds per stage for the whole batch, and what went wrong.
 
     broken: positions whose decoded image was not finite (drawn black).  truncated: positions
-    whose prompt the text encoder did not read to its end.
+    whose prompt the text encoder did not read to its end.  unet_forwards: images through the
+    network, counted at each call; a guided one is two.
     """
 
     images: NDArray[np.uint8]
     seconds: dict[str, float] = field(default_factory=dict)
     broken: list[int] = field(default_factory=list)
     truncated: list[int] = field(default_factory=list)
+    unet_forwards: int = 0
 
 
 def generator(key: Key) -> torch.Generator:
@@ -73,7 +69,7 @@ def make_scheduler(base: Any, sampling: Sampling) -> Any:
     """
     import diffusers
 
-    kind = getattr(diffusers, SCHEDULERS[sampling.scheduler]) if sampling.scheduler else type(base)
+    kind = getattr(diffusers, CLASSES[sampling.scheduler]) if sampling.scheduler else type(base)
     changes = {
         "timestep_spacing": sampling.spacing,
         "prediction_type": sampling.prediction_type,
@@ -118,16 +114,16 @@ class Sampler:
     @torch.inference_mode()
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """The images of the keys, in their order."""
-        clock = _Clock(self.device)
+        clock, passes = _Clock(self.device), Passes()
         text, truncated = self._text([key.prompt for key in keys])
         clock.lap("text")
-        latents = self._denoise(text, [generator(key) for key in keys], clock)
+        latents = self._denoise(text, [generator(key) for key in keys], clock, passes)
         clock.lap("rest")
         decoded = self._decode(latents)
         clock.lap("vae")
         images, broken = to_uint8(decoded)
         clock.lap("rest")
-        return Batch(images, clock.seconds, broken, truncated)
+        return Batch(images, clock.seconds, broken, truncated, passes.counts["unet_forwards"])
 
     @torch.inference_mode()
     def warm_up(self, batch: int) -> None:
@@ -152,7 +148,9 @@ class Sampler:
         place = [distinct.index(prompt) for prompt in prompts]
         return text[place], [i for i, j in enumerate(place) if cut[j]]
 
-    def _denoise(self, text: Text, generators: list[torch.Generator], clock: _Clock) -> Tensor:
+    def _denoise(
+        self, text: Text, generators: list[torch.Generator], clock: _Clock, passes: Passes
+    ) -> Tensor:
         unet, scheduler = self._unet, self.scheduler
         set_steps(scheduler, self.sampling, self.steps, self.device)
         latents: Tensor = initial_noise(generators, self.family.latent_shape()).to(
@@ -168,6 +166,7 @@ class Sampler:
             x = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
             clock.lap("rest")
             predicted = unet(x, t, **given, return_dict=False)[0]
+            passes.count("unet", predicted)
             clock.lap("unet")
             if guided:
                 plain, led = predicted.chunk(2)

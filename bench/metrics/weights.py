@@ -100,6 +100,7 @@ def _fetched(source: str) -> Path:
         raise UsageError(_nowhere(source))
     path = torch_cache() / address["file"]
     _download(address["url"], path)
+    HUB.downloaded.append(path.stat().st_size)
     return _checked(path, address["digits"])
 
 

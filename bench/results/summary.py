@@ -80,11 +80,12 @@ def best_batch(tried: Sequence[TriedBatch]) -> int:
 
 @dataclass(frozen=True)
 class Training:
-    """What a contestant's training cost."""
+    """What a contestant's training cost. unet_forwards, unet_backwards: pictures through the
+    network, None where its card has no count."""
 
     images_seen: int
-    unet_forwards: int
-    unet_backwards: int
+    unet_forwards: int | None
+    unet_backwards: int | None
     seconds: float
     hardware: str
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -60,6 +60,13 @@ class Downloads:
     def bytes(self) -> int:
         """To download, as far as sizes are known."""
         return known_bytes([*self.to_fetch, *self.evaluators])
+
+
+class Fetched(NamedTuple):
+    """Bytes to download: as the plan had said, and as they were counted."""
+
+    planned: int
+    counted: int
 
 
 def known_bytes(some: Sequence[Download | Evaluator]) -> int:
@@ -154,8 +161,9 @@ def _unreachable(found: Sequence[Download], why: str) -> str:
     )
 
 
-def fetch(downloads: Downloads, suite: Suite, out: Console) -> None:
+def fetch(downloads: Downloads, suite: Suite, out: Console) -> Fetched:
     """Fetch what is not here, file by file. Raises UsageError where something cannot be had."""
+    before = sum(HUB.downloaded)
     for one in downloads.to_fetch:
         ref = one.reference
         out.print(f"fetching {ref}", highlight=False, soft_wrap=True)
@@ -165,6 +173,7 @@ def fetch(downloads: Downloads, suite: Suite, out: Console) -> None:
             HUB.pipeline(ref, files.wanted_variant(one.precision))
     for name in suite.metrics:
         _fetch_evaluator(suite, name, out)
+    return Fetched(downloads.bytes, sum(HUB.downloaded) - before)
 
 
 def _fetch_evaluator(suite: Suite, name: str, out: Console) -> None:

@@ -13,7 +13,7 @@ from bench.metrics.base import Metric
 from bench.results.keys import Key
 from bench.results.pictures import image_files
 from bench.results.summary import Contestant, SecondsPerImage, Summary, TriedBatch
-from bench.run import environment, extra_trainings, processes
+from bench.run import counted, environment, extra_trainings, processes
 from bench.run.folder import write_features, write_scores
 from bench.run.metric_identities import metric_of
 from bench.run.plan import Plan
@@ -51,6 +51,7 @@ def summarise(
             "damaged_and_made_again": worker.cache.damaged,
             "left_out": plan.notes,
             "prompts": plan.prompts.notes,
+            "not_as_planned": counted.not_as_planned(plan, outcomes, seconds),
             "not_compared": [*refused(rows), *others.refused],
             "not_scored": [
                 *(why for outcome in outcomes for why in outcome.not_scored),
@@ -87,7 +88,7 @@ def _contestant(plan: Plan, outcome: Outcome) -> Contestant:
         name=row.name,
         method=row.settings.method,
         steps=row.steps,
-        nfe=row.nfe,
+        nfe=counted.nfe(outcome),
         identity=planned.identity,
         n=len(plan.keys),
         seeds=list(plan.suite.seeds),
@@ -134,7 +135,7 @@ def costs(outcomes: Sequence[Outcome], worker: Worker) -> dict[str, float]:
     """Seconds per network evaluation, decoded image and scored image, as measured."""
     unet, vae = [], []
     for outcome in outcomes:
-        found, nfe = speed([record for _, record in outcome.records]), outcome.planned.row.nfe
+        found, nfe = speed([record for _, record in outcome.records]), counted.nfe(outcome)
         if found is not None and nfe:
             unet.append(found.unet / nfe)
             vae.append(found.vae + found.text + found.rest)

@@ -12,7 +12,7 @@ from bench.results import keys, places
 from bench.results.keys import Key
 from bench.run import costs, downloads, hardware, metric_identities
 from bench.run.cache import Cache
-from bench.run.downloads import Downloads
+from bench.run.downloads import Downloads, Fetched
 from bench.run.hardware import Disk, Fit, Machine
 from bench.run.metric_identities import Evaluator
 from bench.run.options import RunOptions
@@ -37,7 +37,7 @@ class Plan:
     extractors, metrics: identities by name, as far as they could be read.
     missing: what a run lacks, a clause each.  notes: what was left out of the suite, and why.
     costs: seconds by stage, as expected.  fit: how a suite on published checkpoints fits the
-    machine.
+    machine.  fetched: what was downloaded for this run before it was planned anew.
     """
 
     suite: Suite
@@ -52,6 +52,7 @@ class Plan:
     costs: Mapping[str, float]
     downloads: Downloads = field(default_factory=Downloads)
     fit: Fit = field(default_factory=Fit)
+    fetched: Fetched | None = None
     repeats: tuple[Key, ...] = ()
 
     @property

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from bench.contestants import files, identity
+from bench.contestants import files, identity, schedulers
 from bench.contestants.card import Card, trained_weights
+from bench.contestants.schedulers import Evaluations
 from bench.errors import UsageError
 from bench.results import keys
 from bench.results.entries import Arrays
@@ -83,8 +85,13 @@ class Planned:
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations to make, over all images."""
-        return self.images * (self.row.nfe or 0)
+        """Network evaluations to make, over all images, as far as they are known beforehand."""
+        return self.images * (self.nfe.count if self.nfe else 0)
+
+    @cached_property
+    def nfe(self) -> Evaluations | None:
+        """Network evaluations per image, as predicted; None for images that no sampler makes."""
+        return schedulers.evaluations(self.row)
 
     @property
     def weights(self) -> Path | None:

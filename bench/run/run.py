@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,8 @@ def _fetched(plan: Plan, out: Console) -> Plan:
     """The plan with its downloads here, so that it knows its images."""
     show_plan(plan, out)
     with Cache(plan.options.cache).lock("fetching", "all"):
-        downloads.fetch(plan.downloads, plan.suite, out)
-    return make(plan.suite, plan.options)
+        fetched = downloads.fetch(plan.downloads, plan.suite, out)
+    return replace(make(plan.suite, plan.options), fetched=fetched)
 
 
 def _lead(plan: Plan, out: Console, process: Process, report: Report) -> int:

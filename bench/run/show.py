@@ -61,8 +61,10 @@ def _cells(planned: Planned, scored: int) -> tuple[str, ...]:
     cached = sum(map(len, planned.slices)) - planned.images if not shipped else 0
     first = "" if planned.trained else f"train {planned.row.settings.weights}"
     first = first if planned.identity else "fetch"
-    numbers = (planned.images, cached, shipped, planned.evaluations)
-    return (*(f"{n:,}" if n else "" for n in numbers), first)
+    about = "about " if planned.nfe and planned.nfe.is_estimate else ""
+    numbers = (planned.images, cached, shipped)
+    evaluations = f"{about}{planned.evaluations:,}" if planned.evaluations else ""
+    return (*(f"{n:,}" if n else "" for n in numbers), evaluations, first)
 
 
 def _duration(seconds: float) -> str:

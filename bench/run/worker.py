@@ -177,6 +177,7 @@ class Worker:
             "device": str(self.device),
             "seconds": time.perf_counter() - began,
             "timings": [{"n": len(p.images), **p.seconds} for p in parts if p.seconds],
+            "unet_forwards": sum(part.unet_forwards for part in parts),
             "peak_bytes": environment.peak_bytes(self.device),
             "broken": [s + i for s, p in zip(starts, parts, strict=True) for i in p.broken],
             "truncated": [s + i for s, p in zip(starts, parts, strict=True) for i in p.truncated],

@@ -88,7 +88,7 @@ class Row:
 
     @property
     def nfe(self) -> int | None:
-        """Network evaluations per image."""
+        """Network evaluations per image of a scheduler that makes one a step."""
         if self.steps is None:
             return None
         return self.steps * self.settings.sampling.evaluations_per_step
