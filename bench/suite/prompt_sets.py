@@ -47,10 +47,7 @@ SOURCES = {
         (f"{_MLPERF}/coco2014/captions/captions_source.tsv",),
         "CC-BY-4.0 (COCO Consortium)",
         5000,
-        "a28a6c5b8a214b68",
-        # Differs from MLPerf's own reader (pandas): eight captions keep the file's quotation marks,
-        # as in every result so far.
-        quoted=False,
+        "7a70c1a8351e5b07",
     ),
     "coco2017_5k": PublishedPrompts(
         ("captions_val2017.json",),
