@@ -23,11 +23,10 @@ from hypersd.bases import Family
 from hypersd.conditions import Text, moved
 from hypersd.errors import UsageError
 from hypersd.hub import local_pipeline
+from hypersd.inputs import SHIPPED
 from hypersd.pictures import to_uint8, to_unit
 from hypersd.reference import SCHEME
 from hypersd.schedule import Schedule
-
-SHIPPED = "hypersd.shapes.weights:weights_path"  # the folder of shipped weights, by their name
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ Legend: C, h, w a latent; L, D, P as in `hypersd.conditions`.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -26,9 +25,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hypersd import sources
 from hypersd.base import Base
 from hypersd.conditions import SdxlText, Text
 from hypersd.errors import UsageError
+from hypersd.hashes import Hashes, digest
 from hypersd.sources import PictureSource, find, read_data
 from hypersd.whole_files import written_whole
 
@@ -157,17 +158,26 @@ def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPi
     if size != base.pixels:
         raise UsageError(f"recipe, data.size={size}; valid: {base.pixels}, what the base draws")
     parts = base.sha256("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-    key = json.dumps([parts, source.where, source.stamp, size, n, str(base.unet.dtype)])
-    folder = cache / hashlib.sha256(key.encode()).hexdigest()[:16]
     cache.mkdir(parents=True, exist_ok=True)
+    hashes = Hashes(cache.with_name("hashes.json"))
+    stamp = sources.stamp(given, hashes)
+    key = [parts, stamp, source.beside, size, n, str(base.unet.dtype)]
+    folder = cache / digest(key)[:16]
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "index.json").is_file():
-            _encode(source, size, n, base, folder)
+            facts = _encode(source, size, n, base, folder)
+            if sources.stamp(given, hashes) != stamp:
+                raise UsageError(f"recipe, {source.where}: changed while it was read; start again")
+            with written_whole(folder / "index.json") as beside:
+                beside.write_text(json.dumps(facts) + "\n", encoding="utf-8")
     found = json.loads((folder / "index.json").read_bytes())
     return EncodedPictures(folder, found["count"])
 
 
-def _encode(source: PictureSource, size: int, n: int | None, base: Base, folder: Path) -> None:
+def _encode(
+    source: PictureSource, size: int, n: int | None, base: Base, folder: Path
+) -> dict[str, int]:
+    """Write the shards; how many samples they hold, and what was left out."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     reading = Reading(source, size, folder / "damaged.log")
@@ -181,9 +191,7 @@ def _encode(source: PictureSource, size: int, n: int | None, base: Base, folder:
     if reading.damaged:
         print(f"{source.where}: {reading.damaged} of {reading.seen} pictures are damaged or have "
               f"no caption, left out; named in {reading.log}", flush=True)  # fmt: skip
-    facts = {"count": count, "seen": reading.seen, "damaged": reading.damaged}
-    with written_whole(folder / "index.json") as beside:
-        beside.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    return {"count": count, "seen": reading.seen, "damaged": reading.damaged}
 
 
 def _write(path: Path, shard: list[Picture], base: Base) -> None:

@@ -68,6 +68,13 @@ class Hashes:
         """One hash of a model's folder, whatever its place. Raises UsageError where it has none."""
         return self.files(model_files(root), root)
 
+    def apart(self, name: str) -> Hashes:
+        """Others, whose memory lies beside this one: of a data set, whose files are many."""
+        memory = self._memory
+        if memory is None:
+            return Hashes()
+        return Hashes(memory.with_name(f"{memory.stem}-{digest(name)[:12]}{memory.suffix}"))
+
     def remember(self) -> None:
         """Add what was learned to the memory; one that cannot be written is no error."""
         if self._memory is None or not self._learned:

@@ -19,6 +19,14 @@ def pictures_of(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
 
 
+def files_of(folder: Path) -> list[Path]:
+    """All that `samples` reads: pictures, captions beside them, metadata files."""
+    pictures = pictures_of(folder)
+    captions = (p.with_suffix(s) for p in pictures for s in CAPTIONS)
+    metadata = (path for name in METADATA for path in folder.rglob(name))
+    return [*pictures, *(path for path in {*captions, *metadata} if path.is_file())]
+
+
 def samples(folder: Path, pictures: Sequence[Path]) -> Iterator[CaptionedPicture]:
     """Pictures with captions from NAME.txt, NAME.caption and metadata files as of Hugging Face's
     image folders: columns `file_name`, relative to the file's folder, and `text`.

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hypersd import checkpoint, exports, memory
+from hypersd import checkpoint, exports, inputs, memory
 from hypersd.average import WeightAverage
 from hypersd.best import FOLDER as BEST
 from hypersd.best import Best
@@ -82,7 +82,7 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
         raise UsageError(f"resume={resume!r}; {nearest(resume, RESUME)}")
     fault = exports.damage(final)
     if fault is None:
-        _same_recipe(final / exports.FACTS, recipe)
+        _same_training(final / exports.FACTS, recipe)
         return final
     if final.exists():
         print(f"{final}: {fault}; made again from the newest checkpoint", flush=True)
@@ -101,12 +101,13 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
                          "checkpoint") from error  # fmt: skip
 
 
-def _same_recipe(path: Path, recipe: Recipe) -> None:
-    found = json.loads(path.read_bytes())["identity"]
-    if found != recipe.identity:
+def _same_training(path: Path, recipe: Recipe) -> None:
+    found = json.loads(path.read_bytes())
+    if found["identity"] != recipe.identity:
         raise UsageError(
             f"{path.parent.parent} holds another recipe's training; choose another out="
         )
+    inputs.check(path.parent.parent, recipe, found.get("read", {}))
 
 
 class _Run:
@@ -135,6 +136,7 @@ class _Run:
         self.outputs: dict[int, Any] = {}  # of the step's turns, by the first of their rows
         self.validation: dict[str, float] = {}
         self.precision = resolved(recipe.precision, self.accelerator.device)
+        self.read = inputs.of(recipe, base=hasattr(task, "base"))
         self.best = Best(recipe.name, recipe.best) if recipe.best else None
 
     def of(self, role: str) -> list[nn.Parameter]:
@@ -153,6 +155,7 @@ class _Run:
                 f"{self.out}: its checkpoints are of an older version, which did not count passes; "
                 "choose another out=, or remove it"
             )
+        inputs.check(self.out, self.recipe, extra.get("read", {}))
         checkpoint.restore(self.task.modules, found)
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(extra["optimizers"][role])
@@ -173,7 +176,7 @@ class _Run:
         states = {role: optimizer.state_dict() for role, optimizer in self.optimizers.items()}
         extra: dict[str, Any] = {
             "optimizers": states, "seconds": self.seconds, "passes": dict(passes),
-            "precision": self.precision,
+            "precision": self.precision, "read": self.read,
         }  # fmt: skip
         if self.best is not None:
             extra["best"] = self.best.state()
@@ -364,7 +367,8 @@ class _Run:
                 folder, self.recipe, self.task, step=self.step, seconds=self.seconds,
                 validation=self.validation, passes=passes,
                 processes=self.accelerator.num_processes,
-                run={"precision": self.precision, **(self.best.facts() if self.best else {})},
+                run={"precision": self.precision, "read": self.read,
+                     **(self.best.facts() if self.best else {})},
             )  # fmt: skip
         return folder
 

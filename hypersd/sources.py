@@ -17,16 +17,18 @@ from typing import Any
 from hypersd import image_folder, shards
 from hypersd.captioned import SUFFIXES, CaptionedPicture, captioned
 from hypersd.errors import UsageError, brief, listed
+from hypersd.hashes import Hashes, digest
 from hypersd.validation import Count, read
 
 
 @dataclass(frozen=True)
 class PictureSource:
-    """where: for messages.  stamp: changes when the data does.  samples: reads from the start."""
+    """where: for messages.  samples: reads from the start.  beside: what decides them, beside the
+    files that `stamp` is of."""
 
     where: str
-    stamp: str
     samples: Callable[[], Iterator[CaptionedPicture]]
+    beside: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,27 +82,53 @@ def find(data: FolderData | ShardData | HubData) -> PictureSource:
     return _webdataset(data) if isinstance(data, ShardData) else _dataset(data)
 
 
+def stamp(data: FolderData | ShardData | HubData, hashes: Hashes) -> str:
+    """A hash of all files here that a source is read from, by content; "" where none lie here.
+
+    Raises UsageError for one that cannot be read, or is written to meanwhile.
+    """
+    own = hashes.apart(str(_place(data).absolute()))
+    found = {name: own.file(path) for name, path in _files(data).items()}
+    own.remember()
+    return digest(found) if found else ""
+
+
+def _place(data: FolderData | ShardData | HubData) -> Path:
+    """Its folder, or a pattern of paths."""
+    if isinstance(data, FolderData):
+        return Path(data.folder)
+    return Path(data.webdataset if isinstance(data, ShardData) else data.dataset)
+
+
+def _files(data: FolderData | ShardData | HubData) -> dict[str, Path]:
+    """The files here that a source is read from, by what tells them apart."""
+    if isinstance(data, ShardData):
+        return {f"{number} {path.name}": path for number, path in enumerate(_shards(data))}
+    folder = _place(data)
+    paths = folder.rglob("*") if isinstance(data, HubData) else image_folder.files_of(folder)
+    return {p.relative_to(folder).as_posix(): p for p in sorted(paths) if p.is_file()}
+
+
 def _folder(data: FolderData) -> PictureSource:
     folder = Path(data.folder)
     paths = image_folder.pictures_of(folder)
     if not paths:
         raise UsageError(f"recipe, data.folder={data.folder}: no pictures ({', '.join(SUFFIXES)})")
-    stamp = json.dumps([[str(p.relative_to(folder)), p.stat().st_size] for p in paths])
-    return PictureSource(
-        f"data.folder={data.folder}", stamp, lambda: image_folder.samples(folder, paths)
-    )
+    return PictureSource(f"data.folder={data.folder}", lambda: image_folder.samples(folder, paths))
 
 
 def _webdataset(data: ShardData) -> PictureSource:
-    paths = [Path(p) for p in sorted(glob.glob(data.webdataset))]
+    paths = _shards(data)
     if not paths:
         raise UsageError(f"recipe, data.webdataset={data.webdataset}: no such shards")
-    stamp = json.dumps([[path.name, path.stat().st_size] for path in paths])
     return PictureSource(
         f"data.webdataset={data.webdataset}",
-        stamp,
         lambda: chain.from_iterable(map(shards.samples, paths)),
     )
+
+
+def _shards(data: ShardData) -> list[Path]:
+    return [Path(path) for path in sorted(glob.glob(data.webdataset))]
 
 
 def _dataset(data: HubData) -> PictureSource:
@@ -113,7 +141,8 @@ def _dataset(data: HubData) -> PictureSource:
     name, split, image, caption = data.dataset, data.split, data.image, data.caption
     where = f"data.dataset={name}"
     try:
-        read = datasets.load_dataset(name, split=split, streaming=True)
+        builder = datasets.load_dataset_builder(name)
+        read = builder.as_streaming_dataset(split=split)
         columns = read.column_names or list(next(iter(read), {}))
         missing = [column for column in (image, caption) if column not in columns]
         if not missing:
@@ -135,9 +164,16 @@ def _dataset(data: HubData) -> PictureSource:
             except OSError as error:
                 yield CaptionedPicture(f"{name}[{i}]", b"", None, brief(error))
 
-    version = getattr(read.info, "version", None)
-    stamp = json.dumps([name, split, image, caption, str(version), read.info.download_checksums])
-    return PictureSource(where, stamp, samples)
+    there = None if Path(name).is_dir() else _elsewhere(builder)
+    return PictureSource(where, samples, json.dumps([split, image, caption, there], default=str))
+
+
+def _elsewhere(builder: Any) -> list[Any]:
+    """What is known of a data set's files that do not lie here: their addresses, which name the
+    commit on the hub, and what their hosts say of their state."""
+    files = builder.config.data_files or {}
+    told = {str(split): [list(some), some.origin_metadata] for split, some in files.items()}
+    return [builder.hash, str(builder.config.version), told]
 
 
 def _stored(found: Any) -> bytes:

@@ -107,15 +107,17 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
 
 
 def training(settings: ContestantSettings, hashes: Hashes) -> str:
-    """What a recipe's training is called in the cache: a hash of recipe, seed and base.
+    """What a recipe's training is called in the cache: a hash of recipe, seed, base, and of the
+    files that the recipe names.
 
     Raises UsageError for an unknown recipe or a base that is not there.
     """
-    from hypersd import recipe
+    from hypersd import inputs, recipe
 
     plan = recipe.load(settings.weights)
     base = plan.base if "/" in plan.base else f"shapes/{plan.base}"
-    return digest([plan.identity, plan.seed, _trained_from(plan.name, base, hashes)])[:16]
+    trained_from, read = _trained_from(plan.name, base, hashes), inputs.read(plan, hashes)
+    return digest([plan.identity, plan.seed, trained_from, *([read] if read else [])])[:16]
 
 
 def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
