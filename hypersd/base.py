@@ -90,7 +90,8 @@ class Base:
         """A digest of the files of some of the base's folders, those that there are."""
         digest = hashlib.sha256()
         for folder in (self.folder / part for part in parts):
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            inside = sorted(folder.iterdir()) if folder.is_dir() else ()
+            for path in (one for one in inside if one.is_file()):
                 digest.update(path.name.encode() + path.read_bytes())
         return digest.hexdigest()
 

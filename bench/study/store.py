@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UsageError
+from hypersd.whole_files import alone
 
 VERSION = 1
 APPLICATION = 0x66737462  # marks the file as a study's
@@ -113,14 +114,15 @@ class VoteStore:
         file is damaged, is no study's, or holds votes on other pictures; it is left as it is.
         """
         self.path, self._lock = path, threading.RLock()
-        new = not path.is_file()
-        if new and not create:
+        if not create and not path.is_file():
             raise UsageError(f"{path}: no such file; task=study makes it")
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._base = _connect(path)
-            if create and (new or self._empty()):
-                self._make(study)
+            if create:
+                with alone(path):  # of two servers that begin at once one makes it
+                    if self._empty():
+                        self._make(study)
             self._check(study)
             self._base.execute("PRAGMA journal_mode = WAL" if create else "PRAGMA query_only = ON")
         except sqlite3.OperationalError as error:
