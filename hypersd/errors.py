@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UsageError(Exception):
     """One line: what is wrong, where, and what would be valid. Shown without a traceback."""
+
+
+class FileError(ValueError):
+    """Why a file is refused: what is wrong and what would be valid, without the file's name."""
+
+
+@contextmanager
+def refused_as(where: object) -> Iterator[None]:
+    """Within it, a file that is refused or cannot be read is a UsageError that begins with `where`:
+    its name, or what a user called it."""
+    try:
+        yield
+    except FileError as error:
+        raise UsageError(f"{where}: {error}") from None
+    except OSError as error:
+        raise UsageError(f"{where}: {error.strerror or error}") from None
 
 
 def brief(error: Exception, most: int = 200) -> str:

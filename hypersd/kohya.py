@@ -5,31 +5,50 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hypersd.errors import UsageError, exit_code
+from hypersd.errors import UsageError, exit_code, refused_as
+from hypersd.lora import reader
+from hypersd.lora.forms import TEXT_ENCODER, TEXT_ENCODER_2, UNET
+from hypersd.lora.names import flat
+from hypersd.lora.reader import Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NAME = "kohya_lora_weights.safetensors"
+PREFIX = {UNET: "lora_unet_", TEXT_ENCODER: "lora_te1_", TEXT_ENCODER_2: "lora_te2_"}
 
 
 def convert(folder: Path) -> Path:
-    """Write the folder's LoRA once more, in kohya's keys, with alpha = rank; returns the file.
+    """Write the folder's LoRA or DoRA once more, in kohya's keys, each layer with an alpha that
+    keeps its strength; returns the file.
 
     Raises UsageError where the folder has no LoRA that can be read.
     """
-    from diffusers.utils import convert_state_dict_to_kohya
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    from hypersd.student import WEIGHT_NAME
-
-    path = folder / WEIGHT_NAME
-    try:
-        state = load_file(path)
-        converted = convert_state_dict_to_kohya(state)
-    except (OSError, SafetensorError, ValueError) as error:
-        raise UsageError(f"LoRA {path}: {str(error).splitlines()[0]}") from None
-    save_file({key: value.contiguous() for key, value in converted.items()}, folder / NAME)
+    with refused_as(f"LoRA {folder}"):
+        layers = reader.read(reader.find(folder))
+    state = {key: value for layer in layers for key, value in _state(layer).items()}
+    save_file(state, folder / NAME)
     return folder / NAME
+
+
+def _state(layer: Layer) -> dict[str, Tensor]:
+    import torch
+
+    module = PREFIX[layer.network] + flat(layer.module)
+    state = {
+        f"{module}.lora_down.weight": layer.down.contiguous(),
+        f"{module}.lora_up.weight": layer.up.contiguous(),
+        f"{module}.alpha": torch.tensor(layer.scale * layer.rank),
+    }
+    if layer.magnitude is not None:
+        shape = [1] * layer.down.ndim
+        shape[layer.axis] = -1
+        state[f"{module}.dora_scale"] = layer.magnitude.view(shape).contiguous()
+    return state
 
 
 def main(arguments: list[str]) -> int:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersd.errors import UsageError, exit_code
+from hypersd.errors import FileError, UsageError, exit_code, refused_as
+from hypersd.lora import reader
+from hypersd.lora.reader import Layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,48 +23,56 @@ USAGE = "usage: python -m hypersd.merge DIR[:WEIGHT] DIR[:WEIGHT] ... out=DIR"
 
 
 def merge(parts: Sequence[tuple[Path, float]], out: Path) -> Path:
-    """Write the weighted sum of exported LoRAs, alpha = rank as theirs, into `out`, which may be
-    one of theirs; returns the file.
+    """Write the weighted sum of LoRAs, whatever their alphas, into `out`, which may be one of
+    theirs, with alpha = rank; returns the file.
 
-    Raises UsageError where one cannot be read, or they are not of one base.
+    Raises UsageError where one cannot be read or is a DoRA, or they are not of one base.
     """
-    import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
-    from hypersd.student import WEIGHT_NAME
+    from hypersd.lora.reader import WEIGHT_NAME
 
-    states = []
-    for folder, weight in parts:
-        try:
-            states.append((load_file(folder / WEIGHT_NAME), weight))
-        except (OSError, SafetensorError) as error:
-            raise UsageError(f"LoRA {folder}: {str(error).splitlines()[0]}") from None
-    first = states[0][0]
-    for (folder, _), (state, _) in zip(parts, states, strict=True):
-        if {k: _sizes(k, v) for k, v in state.items()} != {
-            k: _sizes(k, v) for k, v in first.items()
-        }:
+    read = [(folder, _layers(folder), weight) for folder, weight in parts]
+    first = read[0][1]
+    for folder, layers, _ in read:
+        if {k: _shape(v) for k, v in layers.items()} != {k: _shape(v) for k, v in first.items()}:
             raise UsageError(f"LoRA {folder}: of another base than {parts[0][0]}")
     merged = {}
-    for key, value in first.items():
-        axis = _rank_axis(key)
-        pieces = [state[key].float() * (weight if axis else 1.0) for state, weight in states]
-        merged[key] = torch.cat(pieces, dim=axis).to(value.dtype).contiguous()
+    for module in first:
+        down, up = _sum([(layers[module], weight) for _, layers, weight in read])
+        merged |= {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
     out.mkdir(parents=True, exist_ok=True)
     save_file(merged, out / WEIGHT_NAME)
     return out / WEIGHT_NAME
 
 
-def _sizes(key: str, factor: Tensor) -> list[int]:
-    """A factor's shape without its rank: A is [rank, ...], B [outputs, rank, ...]."""
-    shape = list(factor.shape)
-    del shape[_rank_axis(key)]
-    return shape
+def _layers(folder: Path) -> dict[str, Layer]:
+    """A LoRA's layers by network and module."""
+    with refused_as(f"LoRA {folder}"):
+        layers = reader.read(reader.find(folder))
+        for layer in layers:
+            if layer.kohya or layer.magnitude is not None:
+                what = "in kohya's keys" if layer.kohya else "a DoRA, which is no sum"
+                raise FileError(f"is {what}; valid: a LoRA in keys of diffusers or PEFT")
+    return {f"{layer.network}.{layer.module}": layer for layer in layers}
 
 
-def _rank_axis(key: str) -> int:
-    return 1 if ".lora_B." in key else 0
+def _shape(layer: Layer) -> list[int]:
+    return [len(layer.up), *layer.down.shape[1:]]
+
+
+def _sum(summands: Sequence[tuple[Layer, float]]) -> tuple[Tensor, Tensor]:
+    """A and B of a weighted sum, in a precision that holds all of theirs."""
+    import torch
+
+    kinds = (factor.dtype for layer, _ in summands for factor in (layer.down, layer.up))
+    dtype = reduce(torch.promote_types, kinds)
+    down = torch.cat([layer.down.to(dtype) for layer, _ in summands])
+    ups = [layer.up.float() * (weight * layer.scale) for layer, weight in summands]
+    up = torch.cat(ups, dim=1).to(dtype)
+    if not up.isfinite().all():
+        raise UsageError(f"{summands[0][0].module}: B is too large for {dtype} at these weights")
+    return down, up
 
 
 def main(arguments: list[str]) -> int:

@@ -20,7 +20,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -28,13 +28,15 @@ from torch.utils.checkpoint import checkpoint
 
 from hypersd.conditions import Text, keywords
 from hypersd.critic import encode_all
-from hypersd.errors import UsageError, nearest
+from hypersd.errors import FileError, UsageError, nearest, refused_as
+from hypersd.lora import merging, reader
+from hypersd.lora.forms import UNET
+from hypersd.lora.reader import WEIGHT_NAME, Layer
 from hypersd.passes import Passes
 from hypersd.schedule import Schedule
 from hypersd.solver import Network
 
 STUDENT, TEACHER = "student", "teacher"
-WEIGHT_NAME = "pytorch_lora_weights.safetensors"
 UNET_NAME = "diffusion_pytorch_model.safetensors"
 LEFT_ALONE = ("conv_in", "conv_out", "time_embedding", "add_embedding")
 
@@ -138,21 +140,39 @@ class Student:
 
     @torch.no_grad()
     def load(self, name: str, folder: Path) -> None:
-        """Give a role the weights that `export` wrote; a whole copy also takes an adapter's, added
-        to its own.
+        """Give a role the weights that `export` wrote, or a LoRA of any form; a whole copy takes a
+        LoRA, too, added to its own.
 
-        Raises UsageError where the file is missing, damaged or of another shape.
+        Raises UsageError where the file is missing, damaged or of another shape, and for an adapter
+        where it is a DoRA or of a higher rank.
         """
         own = self.copies.get(name)
-        try:
-            if own is not None and (folder / UNET_NAME).is_file():
-                own.load_state_dict(load_file(folder / UNET_NAME))
-            elif own is not None:
-                _merge(own, _adapter_state(folder))
-            else:
-                _fill(self.unet, _adapter_state(folder), name)
-        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-            raise UsageError(f"weights in {folder}: {str(error).splitlines()[0]}") from None
+        if own is not None and (folder / UNET_NAME).is_file():
+            _load_whole(own, folder)
+        elif own is not None:
+            add_adapter_to(own, folder)
+        else:
+            with refused_as(f"weights in {folder}"):
+                self._fill(name, reader.read(reader.find(folder)))
+
+    def _fill(self, name: str, layers: Sequence[Layer]) -> None:
+        """Make an adapter, whose alpha is its rank, of layers of any alpha and at most its rank."""
+        wrapped = {key: module for key, module in self.unet.named_modules()
+                   if isinstance(module, BaseTunerLayer)}  # fmt: skip
+        pairs = merging.targets(layers, {UNET: wrapped})
+        for layer, module in pairs:
+            rank = len(module.lora_A[name].weight)
+            if layer.magnitude is not None or layer.rank > rank:
+                what = f"of rank {layer.rank}" if layer.magnitude is None else "a DoRA"
+                raise FileError(f"{layer.module} is {what}; valid: a LoRA of at most rank {rank}")
+        for module in wrapped.values():
+            module.lora_B[name].weight.zero_()
+        for layer, module in pairs:
+            # B is 0 in the columns that are left over, so their rows of A may stay as they began:
+            # 0 in both would get no gradient.
+            down, up = module.lora_A[name].weight, module.lora_B[name].weight
+            down[: layer.rank] = layer.down.to(down).view(layer.rank, *down.shape[1:])
+            up[:, : layer.rank] = (layer.scale * layer.up.float()).view(len(up), -1, *up.shape[2:])
 
     def enable_checkpointing(self) -> None:
         """Recompute activations in backward, each segment in the role it had in forward."""
@@ -192,39 +212,20 @@ class Student:
                 layer._active_adapter = [role]
 
 
-def _adapter_state(folder: Path) -> dict[str, Tensor]:
-    state = load_file(folder / WEIGHT_NAME)
-    if not state:
-        raise ValueError(f"{WEIGHT_NAME} is empty")
-    return {key.removeprefix("unet."): value for key, value in state.items()}
-
-
-def _fill(unet: Any, state: dict[str, Tensor], name: str) -> None:
-    """Load an adapter's state. Raises ValueError for keys that the UNet does not have."""
-    found = set_peft_model_state_dict(unet, state, adapter_name=name)
-    wrong = [key for key in found.unexpected_keys if "lora_" in key]
-    if wrong:
-        raise ValueError(f"not of this base: {wrong[0]}")
-
-
-def add_adapter_to(unet: Any, folder: Path, weight: float = 1.0) -> None:
-    """Add an exported adapter, times `weight`, to a UNet's own weights.
-
-    Raises UsageError where the file is missing, damaged or of another base.
-    """
+def _load_whole(unet: Any, folder: Path) -> None:
     try:
-        _merge(unet, _adapter_state(folder), weight)
+        unet.load_state_dict(load_file(folder / UNET_NAME))
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise UsageError(f"weights in {folder}: {str(error).splitlines()[0]}") from None
 
 
-def _merge(unet: Any, state: dict[str, Tensor], weight: float = 1.0) -> None:
-    rank = next(len(value) for key, value in state.items() if "lora_A" in key)
-    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=adaptable(unet)))
-    _fill(unet, state, "default")
-    unet.fuse_lora(lora_scale=weight)
-    unet.unload_lora()
-    unet.requires_grad_(True)
+def add_adapter_to(unet: Any, folder: Path, weight: float = 1.0) -> None:
+    """Add a LoRA, times `weight`, to a UNet's own weights.
+
+    Raises UsageError where the file is missing, damaged or of another base.
+    """
+    with refused_as(f"weights in {folder}"):
+        merging.merge(reader.read(reader.find(folder)), {UNET: unet}, weight)
 
 
 def adaptable(unet: nn.Module) -> list[str]:

@@ -6,20 +6,23 @@ It needs no torch and fetches nothing: what is not here yet is `NotFetched`.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bench.errors import UsageError
 from bench.results.hub import HUB
 from bench.results.pictures import image_file, read_picture
 from bench.suite.contestant import ContestantSettings
+from hypersd.errors import refused_as
 from hypersd.hub import NotFetched
+from hypersd.lora import reader
+from hypersd.lora.strength import ADAPTER, CONFIG_NAME
 from hypersd.reference import PICKLES, Reference, reference
+from hypersd.safetensors_header import header
 from hypersd.trust import refuse_code
 
 WEIGHT_FILES = {
-    "lora": "pytorch_lora_weights.safetensors",
+    "lora": reader.WEIGHT_NAME,
     "unet": "diffusion_pytorch_model.safetensors",
 }
 LORA_FILE = WEIGHT_FILES["lora"]
@@ -49,7 +52,14 @@ def references(settings: ContestantSettings) -> list[Reference]:
     base = remote(settings.base)
     own = remote(settings.weights) if settings.source in WEIGHT_FILES else None
     own = own and in_repository(own, settings.source)
-    return [ref for ref in (base, own) if ref is not None]
+    config = own and _config_of(own) if settings.source == "lora" else None
+    return [ref for ref in (base, own, config) if ref is not None]
+
+
+def _config_of(lora: Reference) -> Reference | None:
+    """The configuration that PEFT's file of a LoRA cannot be read without."""
+    path = PurePosixPath(lora.path)
+    return lora.file(str(path.with_name(CONFIG_NAME))) if path.stem == ADAPTER else None
 
 
 def in_repository(ref: Reference, source: str) -> Reference:
@@ -98,6 +108,9 @@ def weight_file(where: str, settings: ContestantSettings) -> Path:
             raise NotFetched(f"{where}.{settings.source}={settings.weights}: is not fetched yet")
         return cached
     path = found(f"{where}.{settings.source}", settings.weights)
+    if settings.source == "lora":
+        with refused_as(f"{where}.lora={settings.weights}"):
+            return reader.find(path)
     if path.is_file():
         return path
     name = WEIGHT_FILES[settings.source]
@@ -119,7 +132,7 @@ def unet_config(weights: Path) -> Path | None:
 def read_beside(weights: Path) -> list[Path]:
     """What a contestant is loaded from in the folder of its weights, beside these: a UNet's
     config.json, a PEFT adapter's adapter_config.json."""
-    found = [unet_config(weights), weights.parent / "adapter_config.json"]
+    found = [unet_config(weights), weights.parent / CONFIG_NAME]
     return [path for path in found if path is not None and path.is_file()]
 
 
@@ -129,21 +142,22 @@ def whole(path: Path) -> None:
 
     Raises UsageError.
     """
-    if path.suffix in PICKLES:
-        return
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            size = path.stat().st_size
-            header = json.loads(file.read(length)) if length <= size else {}
-        ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-        intact = bool(ends) and 8 + length + max(ends) == size
-    except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        intact = False
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
-    if not intact:
-        raise UsageError(f"{path}: damaged, not a whole safetensors file")
+    if path.suffix not in PICKLES:
+        with refused_as(path):
+            header(path)
+
+
+def of_source(path: Path, source: str) -> None:
+    """Refuse, by the header alone, a LoRA's file that holds none or one in a form that is not
+    merged, and a UNet's that holds a LoRA.
+
+    Raises UsageError.
+    """
+    if source == "lora":
+        with refused_as(path):
+            reader.check(path)
+    elif path.suffix not in PICKLES and any("lora" in key for key in header(path).keys):
+        raise UsageError(f"{path}: holds a LoRA; valid: it as lora=, or the weights of a UNet")
 
 
 def check_folder(folder: Path, indices: Sequence[int], seeds: Sequence[int], size: int) -> None:

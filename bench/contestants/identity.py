@@ -96,6 +96,7 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
     if settings.source in ("lora", "unet"):
         path = files.weight_file(where, settings)
         files.whole(path)
+        files.of_source(path, settings.source)
         sha256, there = hashes.file(path), files.remote(settings.weights)
         if there is not None:
             one = files.in_repository(there, settings.source)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,10 @@ from bench.contestants import files, identity, random_weights
 from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings
 from hypersd import bases
+from hypersd.errors import FileError
 from hypersd.hashes import states
+from hypersd.lora import merging, reader
+from hypersd.lora.forms import NETWORKS, UNET
 from hypersd.quiet import quiet
 from hypersd.whole_files import written_whole
 
@@ -111,14 +113,19 @@ def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.d
 
 
 def _own(whole: Any, folder: Path, weights: Path, settings: ContestantSettings) -> Any:
-    """The base with the weights of a contestant, merged where they are a LoRA."""
-    state = safe(weights)
-    keys = _keys(state)
-    if not any("lora" in key for key in keys):
+    """The base with the weights of a contestant, merged where they are a LoRA.
+
+    A recipe's are what their name says.
+    """
+    name = weights.name if settings.source == "recipe" else files.WEIGHT_FILES[settings.source]
+    if name != files.LORA_FILE:
         config = files.unet_config(weights) or folder / "unet" / "config.json"
-        return _beside(whole, _unet_of(config, state), ())
-    own = _beside(whole, _fresh_unet(folder, settings.precision), keys)
-    _merge(own, state, settings.lora_scale)
+        return _beside(whole, _unet_of(config, safe(weights)))
+    layers = reader.read(weights)
+    own = _beside(whole, _fresh_unet(folder, settings.precision), {own.network for own in layers})
+    networks = {name: getattr(own, name, None) for name in NETWORKS}
+    if not merging.merge(layers, networks, settings.lora_scale) and settings.lora_scale:
+        raise FileError("the LoRA changes no weight")
     return own
 
 
@@ -149,20 +156,12 @@ def _tensors(weights: Path) -> dict[str, torch.Tensor]:
     return {name: value.contiguous().clone() for name, value in found.items()}
 
 
-def _keys(weights: Path) -> list[str]:
-    from safetensors import safe_open
-
-    with safe_open(weights, framework="pt") as file:
-        return list(file.keys())
-
-
-def _beside(whole: Any, unet: Any, keys: Iterable[str]) -> Any:
-    """A pipeline of the base's parts with another UNet, and with text encoders of its own where a
-    LoRA's `keys` change them too."""
+def _beside(whole: Any, unet: Any, changed: Iterable[str] = ()) -> Any:
+    """A pipeline of the base's parts with another UNet, and with text encoders of its own where
+    they are to be `changed`, too."""
+    own = [name for name in changed if name != UNET and whole.components.get(name)]
     parts = {**whole.components, "unet": unet}
-    if any(key.startswith(("text_encoder", "lora_te")) for key in keys):
-        names = [name for name in ("text_encoder", "text_encoder_2") if parts.get(name)]
-        parts |= {name: copy.deepcopy(parts[name]) for name in names}
+    parts |= {name: copy.deepcopy(parts[name]) for name in own}
     parts |= bases.of(whole).loaded_with
     if "force_zeros_for_empty_prompt" in whole.config:
         parts["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
@@ -191,46 +190,14 @@ def _unet_of(config: Path, weights: Path) -> Any:
     return unet.eval()
 
 
-@contextmanager
-def _peft_as_it_is() -> Iterator[None]:
-    """Let a LoRA into text encoders with the PEFT that is installed: transformers 5.24 wants 0.22,
-    which there is not, before it adds, activates or removes any adapter."""
-    from transformers.integrations import peft
-
-    check, peft.check_peft_version = peft.check_peft_version, lambda min_version: None
-    try:
-        yield
-    finally:
-        peft.check_peft_version = check
-
-
-@_peft_as_it_is()
-def _merge(pipeline: Any, weights: Path, scale: float) -> None:
-    """Add a LoRA to the networks' own weights. Raises ValueError where it does not fit."""
-    before = _fingerprint(pipeline.unet)
-    # By file, not by its tensors: the file's metadata may hold an alpha other than the rank.
-    pipeline.load_lora_weights(weights.parent, weight_name=weights.name)
-    if not getattr(pipeline.unet, "peft_config", None):
-        raise ValueError("no LoRA of this UNet")
-    networks = ("unet", "text_encoder", "text_encoder_2")
-    tuned = [n for n in networks if getattr(getattr(pipeline, n, None), "peft_config", None)]
-    pipeline.fuse_lora(components=tuned, lora_scale=scale)
-    pipeline.unload_lora_weights()
-    if scale and _fingerprint(pipeline.unet) == before:
-        raise ValueError("the LoRA changes no weight of this UNet")
-
-
-def _fingerprint(network: torch.nn.Module) -> list[float]:
-    """A number per tensor that another content changes; a copy would take gigabytes."""
-    return [float(value.double().norm()) for value in network.state_dict().values()]
-
-
 def _loaded(path: Path, load: Any) -> Any:
     """What `load` gives; any error of a library as one line that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             return load()
+    except FileError as error:
+        raise UsageError(f"{path}: cannot be loaded ({error})") from None
     except Exception as error:  # libraries raise many kinds for a bad file
         words = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: cannot be loaded ({words[:160]})") from None

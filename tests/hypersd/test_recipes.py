@@ -13,9 +13,10 @@ from diffusers import UNet2DConditionModel
 from hypersd import loop
 from hypersd import recipe as recipes
 from hypersd.errors import UsageError
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
-from hypersd.student import UNET_NAME, WEIGHT_NAME, Student
+from hypersd.student import UNET_NAME, Student
 from tests.hypersd.gaussians import SCALED_LINEAR
 from tests.hypersd.real_models import make_pictures, make_sd15, make_sdxl
 from tests.hypersd.real_rewards import make_clip, make_image_reward, make_laion, make_segmenter

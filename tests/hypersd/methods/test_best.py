@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from hypersd import loop, precision
 from hypersd.best import Best, BestOptions
 from hypersd.errors import UsageError
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.methods.tcd import TcdTask
 from hypersd.recipe import Recipe
-from hypersd.student import WEIGHT_NAME
 from tests.hypersd.trainings import assert_resumes_exactly
 
 RECIPE = Recipe(

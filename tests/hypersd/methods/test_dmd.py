@@ -11,11 +11,12 @@ import torch
 
 from hypersd import loop
 from hypersd.errors import UsageError
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.losses import distribution_matching_loss
 from hypersd.methods.dmd import DmdTask
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
-from hypersd.student import UNET_NAME, WEIGHT_NAME
+from hypersd.student import UNET_NAME
 from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian
 from tests.hypersd.trainings import assert_resumes_exactly, differ, rng, values
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from hypersd import checkpoint, loop
 from hypersd.errors import UsageError
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.methods.dmd2 import Dmd2Task
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
-from hypersd.student import WEIGHT_NAME
 from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian
 from tests.hypersd.trainings import assert_resumes_exactly, differ, rng, values
 

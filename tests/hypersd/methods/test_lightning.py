@@ -16,11 +16,12 @@ from torch.nn import functional as F
 from hypersd import checkpoint, loop
 from hypersd.data import Samples
 from hypersd.errors import UsageError
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.methods.lightning import LightningTask
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import SolverGrid
-from hypersd.student import UNET_NAME, WEIGHT_NAME
+from hypersd.student import UNET_NAME
 from tests.hypersd.gaussians import SCALED_LINEAR, Mixture
 from tests.hypersd.trainings import assert_resumes_exactly, differ, rng, values
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from hypersd import loop, merge
 from hypersd.errors import UsageError
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.methods import rewarded
 from hypersd.methods.dmd import DmdTask
 from hypersd.methods.feedback import FeedbackTask
@@ -22,7 +23,7 @@ from hypersd.recipe import Recipe
 from hypersd.rewards import panel
 from hypersd.rewards.options import ObjectiveOptions, RewardOptions, ValidationOptions
 from hypersd.schedule import Schedule
-from hypersd.student import WEIGHT_NAME, Student, add_adapter_to
+from hypersd.student import Student, add_adapter_to
 from hypersd.validation import read
 from tests.hypersd.gaussians import SCALED_LINEAR
 from tests.hypersd.trainings import assert_resumes_exactly, rng

@@ -12,11 +12,11 @@ import torch
 from torch.nn import functional as F
 
 from hypersd import checkpoint, loop
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.methods.consistency import Draw
 from hypersd.methods.pcm import Pcm, PcmTask
 from hypersd.recipe import Recipe
 from hypersd.solver import SolverGrid
-from hypersd.student import WEIGHT_NAME
 from tests.hypersd.trainings import assert_resumes_exactly, differ, rng, values
 
 RECIPE = Recipe(

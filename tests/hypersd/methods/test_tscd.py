@@ -17,9 +17,9 @@ from hypersd import loop
 from hypersd.base import load_base
 from hypersd.critic import encoder_of
 from hypersd.errors import UsageError
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.methods.tscd import TscdTask
 from hypersd.recipe import Recipe
-from hypersd.student import WEIGHT_NAME
 from tests.hypersd.trainings import assert_resumes_exactly, differ, rng, values
 
 RECIPE = Recipe(

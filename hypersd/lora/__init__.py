@@ -1,0 +1,1 @@
+"""LoRAs as people's files hold them: read whole or refused, merged by their own formula."""

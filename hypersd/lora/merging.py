@@ -1,0 +1,104 @@
+"""A LoRA added to the networks' own weights: plain arithmetic, one module at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hypersd.errors import FileError, listed
+from hypersd.lora.names import flat, written
+from hypersd.lora.reader import Layer
+
+
+def difference(layer: Layer, scale: float = 1.0) -> Tensor:
+    """scale * (the layer's own scale) * BA, [outputs, inputs, ...], fp32."""
+    product = layer.up.float().flatten(1) @ layer.down.float().flatten(1)
+    return (scale * layer.scale * product).view(len(layer.up), *layer.down.shape[1:])
+
+
+def merged(weight: Tensor, layer: Layer, scale: float = 1.0) -> Tensor:
+    """A weight with a layer's part in it, times `scale`: like the weight, at least fp32.
+
+    Of a DoRA both the direction and its norm are of W + scale * BA, as PEFT scales one; LyCORIS and
+    ComfyUI scale the whole difference instead. At scale 1 they agree.
+    Source: Liu et al. 2024 (DoRA, arXiv 2402.09353), Eq. 5.
+    """
+    total = weight + difference(layer, scale).to(weight.device).view(weight.shape)
+    if layer.magnitude is None:
+        return total
+    others = [axis for axis in range(total.ndim) if axis != layer.axis]
+    norm = torch.linalg.vector_norm(total, dim=others, keepdim=True)
+    return layer.magnitude.to(total).view(norm.shape) / norm * total
+
+
+@torch.no_grad()
+def merge(
+    layers: Iterable[Layer], networks: Mapping[str, nn.Module | None], scale: float = 1.0
+) -> bool:
+    """Add a LoRA, times `scale`, to the weights of networks ("unet", ...) where they are; whether
+    any weight is another one now. Nothing is changed where it does not fit.
+
+    Raises FileError where it names what a network has not, has another shape, or gives a weight
+    that is not finite.
+    """
+    changed = False
+    modules = {name: plain(own) for name, own in networks.items() if own is not None}
+    for layer, module in targets(layers, modules):
+        result = merged(module.weight, layer, scale)
+        if not result.isfinite().all():
+            raise FileError(f"the weight of {layer.module} is not finite with it")
+        changed = changed or not torch.equal(result, module.weight.to(result))
+        module.weight.copy_(result)
+    return changed
+
+
+def plain(network: nn.Module) -> dict[str, Any]:
+    """The linear layers and convolutions of a network, by name."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear | nn.Conv2d)
+    }
+
+
+def targets(
+    layers: Iterable[Layer], networks: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[Layer, Any]]:
+    """Each layer and the module that it is for, of each network's modules with a `weight`.
+
+    Raises FileError where one is not there, is meant twice, or has another shape.
+    """
+    layers = list(layers)
+    names = {network: written(modules) for network, modules in networks.items()}
+    where = [names.get(layer.network, {}).get(flat(layer.module)) for layer in layers]
+    _refuse_strangers(layers, where)
+    found: dict[tuple[str, str], tuple[Layer, Any]] = {}
+    for layer, name in zip(layers, where, strict=True):
+        assert name is not None
+        if (layer.network, name) in found:
+            raise FileError(f"{layer.network}: {name} is there twice; valid: each layer once")
+        module = networks[layer.network][name]
+        _check_shape(layer, module.weight.shape)
+        found[layer.network, name] = layer, module
+    return list(found.values())
+
+
+def _refuse_strangers(layers: list[Layer], where: list[str | None]) -> None:
+    strangers = [f"{layer.network}: {layer.module}"
+                 for layer, name in zip(layers, where, strict=True) if name is None]  # fmt: skip
+    if strangers:
+        raise FileError(f"{len(strangers)} of {len(layers)} layers are not in this base: "
+                        f"{listed(strangers)}; valid: a LoRA of this base's networks")  # fmt: skip
+
+
+def _check_shape(layer: Layer, weight: torch.Size) -> None:
+    """A 1x1 convolution and a linear layer are the same: either may be in the file."""
+    own = [len(layer.up), *layer.down.shape[1:]]
+    shape = list(weight) + [1] * (len(own) - len(weight))
+    if own + [1] * (len(shape) - len(own)) != shape or layer.up.flatten(1).shape[1] != layer.rank:
+        theirs, ours = (" x ".join(map(str, sizes)) for sizes in (own, weight))
+        raise FileError(f"{layer.network}: {layer.module} is {theirs}, in this base {ours}; "
+                        "valid: a LoRA of this base")  # fmt: skip

@@ -1,0 +1,34 @@
+"""What a safetensors file says of itself, without its tensors and without torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hypersd.errors import FileError
+
+
+class Header(NamedTuple):
+    """The names of a file's tensors, in its order, and its metadata."""
+
+    keys: tuple[str, ...]
+    metadata: dict[str, Any]
+
+
+def header(path: Path) -> Header:
+    """The header of a whole file. Raises FileError for one that is cut off or of another kind."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            size = path.stat().st_size
+            held = json.loads(file.read(length)) if length <= size else {}
+        metadata = held.pop("__metadata__", {}) or {}
+        ends = [value["data_offsets"][1] for value in held.values()]
+        intact = bool(ends) and 8 + length + max(ends) == size and isinstance(metadata, dict)
+    except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError):
+        intact = False
+    if not intact:
+        raise FileError("damaged, not a whole safetensors file")
+    return Header(tuple(held), metadata)
