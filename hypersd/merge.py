@@ -37,7 +37,7 @@ def merge(parts: Sequence[tuple[Path, float]], out: Path) -> Path:
     for folder, layers, _ in read:
         if {k: _shape(v) for k, v in layers.items()} != {k: _shape(v) for k, v in first.items()}:
             raise UsageError(f"LoRA {folder}: of another base than {parts[0][0]}")
-    merged = {}
+    merged: dict[str, Tensor] = {}
     for module in first:
         down, up = _sum([(layers[module], weight) for _, layers, weight in read])
         merged |= {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}

@@ -30,7 +30,7 @@ def merged(weight: Tensor, layer: Layer, scale: float = 1.0) -> Tensor:
     if layer.magnitude is None:
         return total
     others = [axis for axis in range(total.ndim) if axis != layer.axis]
-    norm = torch.linalg.vector_norm(total, dim=others, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(total, dim=others, keepdim=True)
     return layer.magnitude.to(total).view(norm.shape) / norm * total
 
 
