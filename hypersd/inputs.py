@@ -17,6 +17,7 @@ from hypersd import sources
 from hypersd.errors import UsageError
 from hypersd.exports import CARD, FACTS
 from hypersd.hashes import Hashes
+from hypersd.lora.strength import CONFIG_NAME
 from hypersd.recipe import Recipe
 from hypersd.reference import SCHEME
 
@@ -100,6 +101,9 @@ def _place(name: str, *, shipped: bool) -> Path | None:
 
 
 def _content(path: Path, hashes: Hashes) -> str:
+    config = path.with_name(CONFIG_NAME)  # of a LoRA that PEFT wrote
+    if path.is_file() and config.is_file():
+        return hashes.files([path, config], path.parent)
     if path.is_file():
         return hashes.file(path)
     inside = (p for p in path.rglob("*") if p.is_file() and p.name not in (FACTS, CARD))
