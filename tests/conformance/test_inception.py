@@ -76,6 +76,19 @@ def test_features_are_clean_fids(weights: Path, resize: str, theirs: str, normal
     assert not close(features(weights, other, images), expected)
 
 
+def test_on_a_gpu_it_runs_by_cudnn_without_tensor_float(weights: Path) -> None:
+    """`torch.backends.cudnn.flags` switches off what it is not told."""
+    tower = loaded(Inception(weights=str(weights)))
+    seen = []
+    look = lambda *_: seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))  # noqa: E731
+    hook = tower.model.Conv2d_1a_3x3.register_forward_hook(look)
+    try:
+        tower(torch.zeros(1, 299, 299, 3, dtype=torch.uint8), [""])
+    finally:
+        hook.remove()
+    assert seen == [(True, False)]
+
+
 def _network(weights: Path, normalised: bool) -> torch.nn.Module:
     from cleanfid import inception_pytorch
 

@@ -82,8 +82,10 @@ class InceptionNetwork:
         import torch
 
         del prompts
-        # TensorFloat-32 convolutions, cuDNN's default, move features in the third digit.
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        # TensorFloat-32 convolutions, cuDNN's default, move features in the third digit. `enabled`
+        # is False unless given, which would leave convolutions to torch's own, slower kernels.
+        cudnn = torch.backends.cudnn
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=cudnn.benchmark, allow_tf32=False):
             found: Tensor = self.model(self.prepare(images.permute(0, 3, 1, 2)))
         return found
 
