@@ -7,6 +7,7 @@ vocabulary; any pipeline folder on this machine can be taken for a shape as well
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ def pipeline(shape: str, precision: torch.dtype, device: torch.device) -> Any:
     if shape in FAMILIES:
         family, parts = FAMILIES[shape], _published(shape)
     else:
-        whole: Any = diffusers.DiffusionPipeline.from_pretrained(shape, local_files_only=True)
+        whole = bases.load(Path(shape), torch.float32, None)
         family, parts = type(bases.of(whole)), dict(whole.components)
     parts |= family.loaded_with
     for name, network in parts.items():

@@ -23,7 +23,8 @@ class Family(ABC):
     size: height and width in pixels of what is drawn, what the network was made for where None.
 
     name: as suites and recipes call the kind.  pipeline: diffusers' class.  loaded_with: what keeps
-    that class from changing pictures, such as no safety checker.  upcast: whether the VAE overflows
+    that class from changing pictures, such as no safety checker, and from asking for parts that a
+    model_index.json may name and drawing does not need.  upcast: whether the VAE overflows
     in half precision where its configuration says so.  published: configurations of the networks of
     the model that gave the kind its name.
     """

@@ -25,7 +25,8 @@ class Sd15(Family):
     name = "sd15"
     pipeline = "StableDiffusionPipeline"
     loaded_with: ClassVar = {
-        "safety_checker": None, "feature_extractor": None, "requires_safety_checker": False,
+        "safety_checker": None, "feature_extractor": None, "image_encoder": None,
+        "requires_safety_checker": False,
     }  # fmt: skip
     published: ClassVar = {
         "unet": {"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},

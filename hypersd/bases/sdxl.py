@@ -23,7 +23,9 @@ class Sdxl(Family):
 
     name = "sdxl"
     pipeline = "StableDiffusionXLPipeline"
-    loaded_with: ClassVar = {"add_watermarker": False}
+    loaded_with: ClassVar = {
+        "feature_extractor": None, "image_encoder": None, "add_watermarker": False,
+    }  # fmt: skip
     upcast = True
     published: ClassVar = {
         "unet": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,24 @@ def test_latents_are_decoded_as_by_the_pipeline(pipe: Any, whitened: bool) -> No
         theirs = pipe(**given, output_type="pt").images
         torch.testing.assert_close((ours / 2 + 0.5).clamp(0, 1), theirs, rtol=0, atol=1e-6)
     torch.testing.assert_close(family.to_vae(family.to_network(latents)), latents)
+
+
+UNNEEDED = {
+    "feature_extractor": ["transformers", "CLIPImageProcessor"],
+    "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
+    "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+    "watermark": ["diffusers", "StableDiffusionXLWatermarker"],
+}
+
+
+def test_parts_that_drawing_does_not_need_are_not_asked_for(folder: Path, tmp_path: Path) -> None:
+    """A model_index.json names them, and they are neither fetched nor there."""
+    copy = shutil.copytree(folder, tmp_path / folder.name)
+    index = json.loads((copy / "model_index.json").read_text())
+    (copy / "model_index.json").write_text(json.dumps(index | UNNEEDED))
+    pipe = bases.load(copy, torch.float32, None)
+    assert all(pipe.components.get(part) is None for part in UNNEEDED)
+    assert getattr(pipe, "watermark", None) is None
 
 
 def test_a_kind_that_is_not_known_is_one_line(tmp_path: Path) -> None:
