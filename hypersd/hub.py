@@ -1,8 +1,5 @@
 """Files of the Hugging Face hub: found in its cache, fetched, and pinned by a lock file.
 
-`huggingface_hub` does the work, so HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT and tokens hold here as
-everywhere. Nothing that is fetched is ever executed.
-
 Trainings ask for weights by the words of their recipes (`local_file`, `local_folder`,
 `local_pipeline`), which are pinned in `default_lock` or by whom it runs for (`using`).
 """
@@ -12,32 +9,27 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
-from hypersd.errors import UsageError, brief, nearest
+from hypersd import hub_client
+from hypersd.errors import UsageError, nearest
+from hypersd.hashes import Hashes
+from hypersd.hub_client import Unreachable
 from hypersd.hub_lock import Listing, Lock
 from hypersd.reference import SCHEME, Reference, parse
 
-TIMEOUT = 5.0  # seconds for one question to the hub, so that a plan without network ends soon
 MODEL = ("*.json", "*.txt", "model.safetensors")
 NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 PARTS = (*NETWORKS, "scheduler", "tokenizer", "tokenizer_2")
 _WEIGHTS = r"(?:model|diffusion_pytorch_model|pytorch_lora_weights)"
 _SHARD = r"(?:-\d+-of-\d+)?"
-
-
-class Unreachable(UsageError):
-    """The hub does not answer, or must not be asked."""
-
-
-class NotFetched(UsageError):
-    """A file of the hub that a run would fetch first."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +39,54 @@ class Hub:
     lock: Lock
     downloaded: list[int] = field(default_factory=list, compare=False)
 
-    def cached(self, ref: Reference) -> Path | None:
-        """A file that is on this machine already, at the pinned commit where there is one."""
-        from huggingface_hub import try_to_load_from_cache
+    @cached_property
+    def hashes(self) -> Hashes:
+        """Of files in the hub's cache, remembered beside the lock."""
+        return Hashes(self.lock.path.with_name("hashes.json"))
 
-        at = self.lock.commit(ref) or ref.revision
-        found = try_to_load_from_cache(ref.repo, ref.path, revision=at)
-        return Path(found) if isinstance(found, str | os.PathLike) else None
+    def cached(self, ref: Reference) -> Path | None:
+        """A file that is on this machine already, at the pinned commit where there is one; None
+        where it is another than the one that was recorded."""
+        found = self._found(ref)
+        return None if found is None or self._refused(ref, found) else found
 
     def file(self, ref: Reference) -> Path:
         """A file of a repository, fetched where it is not cached, checked against the lock.
 
-        The first fetch records full commit, size and sha256. Raises UsageError where it cannot be
-        had, or is another file than the one that was recorded.
+        The first fetch records full commit, size and sha256; a cached file of other bytes is
+        fetched again.  Raises UsageError where it cannot be had, or is another file than the one
+        that was recorded: it is not left in the cache then.
         """
-        found = self.cached(ref)
-        if found is None:
-            return self._fetched(ref)
-        self.lock.record(ref, found)
-        return found
+        found = self._found(ref)
+        refused = None if found is None else self._refused(ref, found)
+        if found is not None and refused is None:
+            self.lock.record(ref, found, self._sha256(found), None)
+            return found
+        if refused is None:
+            return self._fetched(ref, again=False)
+        print(f"{found}: {refused}; fetching it again", file=sys.stderr)
+        try:
+            return self._fetched(ref, again=True)
+        except Unreachable as error:
+            raise UsageError(f"{refused} (it cannot be fetched again: {error})") from None
 
     def listing(self, ref: Reference) -> Listing:
         """Ask the hub for a repository's files, once in a process.
 
         Raises UsageError: it has none for us; Unreachable.
         """
-        return _listing(ref.repo, self.lock.commit(ref) or ref.revision)
+        return hub_client.listing(ref.repo, self.lock.commit(ref) or ref.revision)
+
+    def ask_for(self, ref: Reference) -> Listing:
+        """The listing, once the hub says that it gives us the file as well.
+
+        Raises UsageError: it is gated, or there is no such file; Unreachable.
+        """
+        there = self.listing(ref)
+        if ref.path not in there.sizes:
+            raise UsageError(f"{SCHEME}{ref.repo}: {nearest(ref.path, there.sizes)}")
+        hub_client.ask_for(ref, there.commit)
+        return there
 
     def cached_pipeline(self, ref: Reference, variant: str | None) -> Path | None:
         """The snapshot folder of a pipeline that is whole on this machine, or None."""
@@ -80,7 +94,9 @@ class Hub:
         if index is None:
             return None
         folder = index.parent
-        return None if lacking(folder, pipeline_files(_inside(folder), variant)) else folder
+        files = pipeline_files(_inside(folder), variant)
+        whole = not lacking(folder, files) and all(self.cached(ref.file(name)) for name in files)
+        return folder if whole else None
 
     def pipeline(self, ref: Reference, variant: str | None = None) -> Path:
         """The folder of a pipeline, its files fetched where they are not cached, and checked.
@@ -103,24 +119,46 @@ class Hub:
     def folder(self, ref: Reference, patterns: Sequence[str] = MODEL) -> Path:
         """The folder of a model, with those of its files that match, checked. Raises UsageError."""
         index = self.cached(ref.file("config.json"))
-        there = _inside(index.parent) if index is not None and offline() else None
+        there = _inside(index.parent) if index is not None and hub_client.offline() else None
         names = there if there is not None else self.listing(ref).sizes
         wanted = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
         if "config.json" not in wanted:
             raise UsageError(f"{ref}: is no model (it has no config.json)")
         return [self.file(ref.file(name)) for name in wanted][wanted.index("config.json")].parent
 
-    def _fetched(self, ref: Reference) -> Path:
-        from huggingface_hub import hf_hub_download
+    def _found(self, ref: Reference) -> Path | None:
+        return hub_client.cached(ref, self.lock.commit(ref) or ref.revision)
 
+    def _refused(self, ref: Reference, path: Path) -> str | None:
+        """Why a file is not the one that was recorded."""
+        try:
+            self.lock.check(ref, path.stat().st_size, None)
+            if self.lock.expected(ref)["sha256"] is not None:
+                self.lock.check(ref, path.stat().st_size, self._sha256(path))
+        except UsageError as error:
+            return str(error)
+        return None
+
+    def _sha256(self, path: Path) -> str:
+        found = self.hashes.file(path)
+        self.hashes.remember()
+        return found
+
+    def _fetched(self, ref: Reference, *, again: bool) -> Path:
         there = self.listing(ref)  # without a network it ends soon, the download only in minutes
         if ref.path not in there.sizes:
             raise UsageError(f"{SCHEME}{ref.repo}: {nearest(ref.path, there.sizes)}")
-        with _said(ref):
-            found = Path(hf_hub_download(ref.repo, ref.path, revision=there.commit))
-        self.downloaded.append(found.stat().st_size)
-        self.lock.record(ref, found, there)
-        return found
+        # By the name of a branch at first, so that the client writes down which commit that is and
+        # a cache is found without this lock.
+        pinned = self.lock.commit(ref)
+        path = hub_client.download(ref, pinned or ref.revision, again=again)
+        self.downloaded.append(path.stat().st_size)
+        try:
+            self.lock.record(ref, path, self._sha256(path), there.licence)
+        except UsageError:
+            hub_client.remove(path)
+            raise
+        return path
 
 
 _HUB: ContextVar[Hub | None] = ContextVar("hub", default=None)
@@ -139,6 +177,14 @@ def using(hub: Hub) -> Iterator[None]:
 def default_lock() -> Lock:
     """`runs/cache/hub.json`, or `hub.json` in the folder that HYPERSD_CACHE names."""
     return Lock(Path(os.environ.get("HYPERSD_CACHE", "runs/cache")) / "hub.json")
+
+
+def machine_lock() -> Path:
+    """The lock of all that this machine was given first, beside the hub's cache:
+    `few-step-bench/hub.json` in $HF_ASSETS_CACHE or $HF_HOME/assets."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_ASSETS_CACHE) / "few-step-bench" / "hub.json"
 
 
 def local_file(name: str) -> Path:
@@ -166,20 +212,6 @@ def local_pipeline(name: str, variant: str | None = None) -> Path:
 
 def _hub() -> Hub:
     return _HUB.get() or Hub(default_lock())
-
-
-def offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
-def cache_folder() -> Path:
-    """Where the hub's files are kept: $HF_HUB_CACHE, $HF_HOME/hub or ~/.cache/huggingface/hub."""
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE)
 
 
 def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
@@ -217,38 +249,3 @@ def _matching(names: list[str], pattern: str) -> list[str]:
 
 def _inside(folder: Path) -> list[str]:
     return [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
-
-
-@cache
-def _listing(repo: str, revision: str | None) -> Listing:
-    from huggingface_hub import HfApi
-
-    if offline():
-        raise Unreachable(f"{SCHEME}{repo}: not on this machine, and HF_HUB_OFFLINE is set")
-    with _said(Reference(repo, revision)):
-        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
-    card = info.card_data
-    licence = card.get("license") if card is not None else None
-    sizes = {item.rfilename: int(item.size or 0) for item in info.siblings or ()}
-    return Listing(str(info.sha), str(licence) if licence else None, sizes)
-
-
-@contextmanager
-def _said(what: Reference) -> Iterator[None]:
-    """Errors of the hub's client in one line that says what to do."""
-    from huggingface_hub import errors
-
-    page = f"https://huggingface.co/{what.repo}"
-    kinds: dict[type[Exception], str] = {
-        errors.GatedRepoError: f"accept its licence at {page} and set HF_TOKEN",
-        errors.RepositoryNotFoundError: "no such repository, or it is private: set HF_TOKEN",
-        errors.RevisionNotFoundError: f"has no such revision; see {page}/commits",
-    }
-    try:
-        yield
-    except Exception as error:  # which HTTP library the client uses changes with its version
-        words = brief(error, 160)
-        known = next((said for kind, said in kinds.items() if isinstance(error, kind)), None)
-        if known is None and not isinstance(error, errors.HfHubHTTPError | ValueError):
-            raise Unreachable(f"{what}: the hub cannot be reached ({words})") from None
-        raise UsageError(f"{what}: {known or words}") from None

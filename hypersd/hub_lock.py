@@ -2,12 +2,12 @@
 
 Per repository (and `@revision` where one is asked for): the full commit, and size and sha256 of
 each file. All are null until the first fetch has read them; from then on another commit is not
-asked for and other bytes are refused. Whoever commits the file pins what it names for everybody.
+asked for and other bytes are refused. A lock that is shipped is never written: what it leaves open
+is recorded in one of the machine's own.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,18 +29,19 @@ class Listing:
 
 @dataclass(frozen=True)
 class Lock:
-    """The lock in a file, which need not be there yet."""
+    """The lock in a file, which need not be there yet.
+
+    shipped: another, read-only one; what it pins counts, whatever this machine recorded.
+    """
 
     path: Path
+    shipped: Path | None = None
 
     def read(self) -> dict[str, Any]:
         """All of it; empty where there is none. Raises UsageError where it is damaged."""
-        try:
-            found: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path}: cannot be read ({error})") from None
+        found = _read(self.path)
+        for name, pinned in _read(self.shipped).items() if self.shipped else ():
+            found[name] = _pinned(pinned, found.get(name, {}))
         return found
 
     def commit(self, ref: Reference) -> str | None:
@@ -70,23 +71,16 @@ class Lock:
                     "if the change is meant, delete the entry there"
                 )
 
-    def record(self, ref: Reference, path: Path, said: Listing | None = None) -> None:
-        """Check a file against the lock; the first time, read it and write down what it is.
+    def record(self, ref: Reference, path: Path, sha256: str, licence: str | None) -> None:
+        """Check a file against the lock; the first time, write down what it is.
 
-        path: in the hub's cache, `.../snapshots/<commit>/<name>`.  said: what the hub says of its
-        repository where it was fetched just now, so that its bytes are read; of an older file whose
-        entry is full the size is enough here.  Raises UsageError.
+        path: in the hub's cache, `.../snapshots/<commit>/<name>`.  licence: as the repository's
+        card says, where it was asked just now.  Raises UsageError.
         """
         size, known = path.stat().st_size, self.expected(ref)
-        self.check(ref, size, None)
-        recorded = known["sha256"] is not None and known["size"] is not None
-        if recorded and said is None:
-            return
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self.check(ref, size, sha256)
-        if not recorded:
-            about = {"commit": _commit_of(path), "licence": said.licence if said else None}
+        if known["sha256"] is None or known["size"] is None:
+            about = {"commit": _commit_of(path), "licence": licence}
             self._write(ref, about, {"size": size, "sha256": sha256})
 
     def _entry(self, ref: Reference) -> dict[str, Any]:
@@ -96,7 +90,7 @@ class Lock:
     def _write(self, ref: Reference, about: dict[str, Any], facts: dict[str, Any]) -> None:
         try:
             with alone(self.path):
-                whole = self.read()
+                whole = _read(self.path)
                 entry = whole.setdefault(_key(ref), {"files": {}})
                 entry |= {what: entry.get(what) or value for what, value in about.items()}
                 entry["files"][ref.path] = facts
@@ -105,6 +99,26 @@ class Lock:
                     beside.write_text(text, encoding="utf-8")
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror or error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+    return found
+
+
+def _pinned(shipped: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A repository's entry: what is shipped, and of the same commit what was recorded here."""
+    if shipped.get("commit") not in (None, own.get("commit")):
+        own = {}
+    files = own.get("files", {}) | {
+        name: facts for name, facts in shipped["files"].items() if facts["sha256"] is not None
+    }
+    return {**own, **{k: v for k, v in shipped.items() if v is not None}, "files": files}
 
 
 def _key(ref: Reference) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
+ASSETS = tempfile.TemporaryDirectory()  # where what is recorded of the hub's files is kept
+os.environ["HF_ASSETS_CACHE"] = ASSETS.name
 
 TEXT_LENGTH = 24
 

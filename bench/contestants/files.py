@@ -14,7 +14,7 @@ from bench.results.hub import HUB
 from bench.results.pictures import image_file, read_picture
 from bench.suite.contestant import ContestantSettings
 from hypersd.errors import refused_as
-from hypersd.hub import NotFetched
+from hypersd.hub_client import NotFetched
 from hypersd.lora import reader
 from hypersd.lora.strength import ADAPTER, CONFIG_NAME
 from hypersd.reference import PICKLES, Reference, reference

@@ -17,7 +17,8 @@ from bench.results.pictures import image_files
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.prompts import PromptSet
 from hypersd.hashes import Hashes, digest, model_files
-from hypersd.hub import NotFetched, pipeline_files
+from hypersd.hub import pipeline_files
+from hypersd.hub_client import NotFetched
 
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:

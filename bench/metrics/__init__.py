@@ -35,7 +35,7 @@ def metric(
     settings: what a suite says under `metrics.<name>`; for paired metrics also the identity of the
     teacher, under "against".  published: on published networks instead of the world's.
     Raises UsageError: unknown metric or setting, missing weights or reference, a reference of
-    another network (`hypersd.hub.NotFetched` for weights that a run would fetch first).
+    another network (`hypersd.hub_client.NotFetched` for weights that a run would fetch first).
     """
     maker = _maker(name, published)
     network = network_of(name, settings, published=published)

@@ -12,20 +12,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.errors import UsageError
 from bench.results.hub import HUB
-from hypersd import hub
-from hypersd.hashes import Hashes
+from hypersd import hub_client
+from hypersd.hub_client import NotFetched, Unreachable
 from hypersd.reference import SCHEME, Reference, reference
 
-HASHES = Hashes()  # once per process and state of a file: the large ones take seconds
-_URL = re.compile(r"(?P<url>https://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0-9a-f]{8,64})")
+_URL = re.compile(r"(?P<url>https?://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[0-9a-f]{8,64})")
 
 
-class NotHere(hub.NotFetched):
+class NotHere(NotFetched):
     """Files that a run would fetch first: of each the sources, the best one first."""
 
     def __init__(self, what: str, *files: Sequence[str]) -> None:
@@ -81,7 +82,35 @@ def all_here(what: str, files: Iterable[Sequence[str]]) -> list[Path]:
     return found
 
 
+def said_of(sources: Sequence[str]) -> tuple[int | None, str | None]:
+    """What the publisher of the first source that there is says of it: its bytes and its licence,
+    None where nothing; nothing is fetched.
+
+    Raises UsageError where no source is given to us, Unreachable.
+    """
+    reasons = []
+    for source in sources:
+        try:
+            return _said_of(source)
+        except Unreachable:
+            raise
+        except UsageError as error:
+            reasons.append(error)
+    raise reasons[0]
+
+
+def _said_of(source: str) -> tuple[int | None, str | None]:
+    if (address := _address(source)) is not None:
+        return hub_client.size_of(address["url"]), None
+    ref = _reference(source)
+    if ref is None:
+        raise UsageError(_nowhere(source))
+    there = HUB.ask_for(ref)
+    return there.sizes[ref.path], there.licence
+
+
 def _here(source: str) -> Path | None:
+    """A file that is on this machine and, where it is pinned, the right one."""
     path = Path(source).expanduser()
     if path.exists():
         return path
@@ -89,7 +118,8 @@ def _here(source: str) -> Path | None:
         return HUB.cached(found)
     if (address := _address(source)) is not None:
         path = torch_cache() / address["file"]
-        return _checked(path, address["digits"]) if path.is_file() else None
+        whole = path.is_file() and sha256(path).startswith(address["digits"])
+        return path if whole else None
     return None
 
 
@@ -99,15 +129,18 @@ def _fetched(source: str) -> Path:
     if (address := _address(source)) is None:
         raise UsageError(_nowhere(source))
     path = torch_cache() / address["file"]
-    _download(address["url"], path)
+    if path.is_file():
+        print(f"{path}: is not the file of {address['url']}; fetching it again", file=sys.stderr)
+    hub_client.fetch_address(address["url"], path, partial(_check, source))
     HUB.downloaded.append(path.stat().st_size)
-    return _checked(path, address["digits"])
-
-
-def _checked(path: Path, digits: str) -> Path:
-    if not sha256(path).startswith(digits):
-        raise UsageError(f"{path}: its sha256 does not begin with {digits}; remove it")
     return path
+
+
+def _check(source: str, path: Path) -> None:
+    digits = source.split("#sha256=")[1]
+    found = sha256(path)
+    if not found.startswith(digits):
+        raise UsageError(f"{source}: what came has the sha256 {found}; it is not kept")
 
 
 def _reference(source: str) -> Reference | None:
@@ -130,18 +163,6 @@ def torch_cache() -> Path:
     return home / "hub" / "checkpoints"
 
 
-def _download(url: str, path: Path) -> None:
-    if hub.offline():
-        raise UsageError(f"{path}: not there, and HF_HUB_OFFLINE forbids to fetch {url}")
-    from torch.hub import download_url_to_file
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        download_url_to_file(url, str(path))
-    except OSError as error:
-        raise UsageError(f"{url}: cannot be fetched ({error}); put it at {path}") from None
-
-
 def sha256(path: Path) -> str:
     """The hash of a file, or of a folder's weights, configurations and vocabularies."""
     if path.is_dir():
@@ -151,4 +172,6 @@ def sha256(path: Path) -> str:
             raise UsageError(f"{path}: holds no model")
         named = "".join(f"{found.name} {sha256(found)}\n" for found in inside)
         return hashlib.sha256(named.encode()).hexdigest()
-    return HASHES.file(path)
+    found = HUB.hashes.file(path)
+    HUB.hashes.remember()
+    return found

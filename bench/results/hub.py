@@ -1,5 +1,6 @@
-"""The hub as suites use it: pinned by `suites/hub/lock.json`, which is committed, so that it pins
-everybody; and what is known before it was asked, `suites/hub/published.yaml`."""
+"""The hub as suites use it: pinned by `suites/hub/lock.json`, which is shipped and pins everybody,
+and by what this machine was given first; and what is known before the hub was asked,
+`suites/hub/published.yaml`."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hypersd.hub import Hub
+from hypersd.hub import Hub, machine_lock
 from hypersd.hub_lock import Lock
 from hypersd.reference import SCHEME, Reference, reference
 
 FOLDER = Path(__file__).resolve().parents[2] / "suites" / "hub"
-HUB = Hub(Lock(FOLDER / "lock.json"))
+HUB = Hub(Lock(machine_lock(), FOLDER / "lock.json"))
 PUBLISHED = FOLDER / "published.yaml"
 
 

@@ -1,20 +1,22 @@
 """What a run fetches before it starts: checkpoints and the networks of its metrics.
 
-The hub is asked for sizes only where files are not on this machine, and only once where it does
-not answer. A recipe's training gets its files from here too, at the commits that the lock file
-pins, so that base and contestants stand on the same bytes.
+The hub, or whoever else publishes a file, is asked for its size and licence and whether we are
+given it only where it is not on this machine, and no more once the hub does not answer. A recipe's
+training gets its files from here too, at the commits that the lock pins, so that base and
+contestants stand on the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeVar
 
 from rich.console import Console
 
 from bench.contestants import files
 from bench.errors import UsageError
+from bench.metrics import weights
 from bench.metrics.weights import NotHere
 from bench.results import hub
 from bench.results.hub import HUB
@@ -22,9 +24,12 @@ from bench.run.hardware import GB
 from bench.run.metric_identities import Evaluator, metric_of
 from bench.suite.contestant import ContestantSettings
 from bench.suite.suite import Suite
-from hypersd.hub import Unreachable, pipeline_files
+from hypersd.hub import pipeline_files
+from hypersd.hub_client import Unreachable
 from hypersd.reference import SCHEME, Reference, reference
 
+T = TypeVar("T")
+INDEX = "model_index.json"
 WEIGHTS = "model.safetensors"  # of a model's folder; the few small files beside it do not count
 
 
@@ -79,25 +84,55 @@ def listed(
     untrained: Sequence[ContestantSettings],
     evaluators: tuple[Evaluator, ...],
 ) -> Downloads:
-    """Every reference of contestants, and of the trainings of the untrained ones, each once."""
-    found: list[Download] = []
-    missing: list[str] = []
-    unreachable = ""
-    for ref, precision in references(contestants, untrained):
-        licence = hub.licence(ref)
-        size, is_here = hub.size(ref, precision), _is_here(ref, precision)
-        if not is_here and not unreachable:
-            try:
-                there = HUB.listing(ref)
-                size, licence = _size(ref, precision, there.sizes), licence or there.licence
-            except Unreachable as error:
-                unreachable = str(error).split(": ", 1)[-1]
-            except UsageError as error:
-                missing.append(str(error))
-        found.append(Download(ref, precision, licence or "unknown", size, is_here))
-    if unreachable:
-        missing.append(_unreachable(found, unreachable))
-    return Downloads(tuple(found), evaluators, tuple(dict.fromkeys(missing)))
+    """Every reference of contestants, and of the trainings of the untrained ones, each once; of
+    what is not here, what its publisher says."""
+    asked = _Asked()
+    models = tuple(asked.model(*each) for each in references(contestants, untrained))
+    found = tuple(map(asked.evaluator, evaluators))
+    if asked.unreachable:
+        gone = [one for one in models if not one.is_here]
+        asked.missing.append(_unreachable([*gone, *found], asked.unreachable))
+    return Downloads(models, found, tuple(dict.fromkeys(asked.missing)))
+
+
+@dataclass
+class _Asked:
+    """What was asked: what cannot be had, and why the hub is not asked any more."""
+
+    missing: list[str] = field(default_factory=list)
+    unreachable: str = ""
+
+    def model(self, ref: Reference, precision: str) -> Download:
+        licence, size = hub.licence(ref), hub.size(ref, precision)
+        if _is_here(ref, precision):
+            return Download(ref, precision, licence or "unknown", size, is_here=True)
+        there = self._ask(lambda: HUB.ask_for(ref.file(ref.path or INDEX)))
+        if there is not None:
+            size = _size(ref, precision, there.sizes)
+            licence = licence or there.licence
+        return Download(ref, precision, licence or "unknown", size, is_here=False)
+
+    def evaluator(self, one: Evaluator) -> Evaluator:
+        on_hub = one.source.startswith(SCHEME)
+        said = self._ask(lambda: weights.said_of(one.sources or (one.source,)), on_hub=on_hub)
+        if said is None:
+            return one
+        size, licence = said
+        known = one.licence if one.licence != "unknown" else None
+        return replace(one, size=size or one.size, licence=known or licence or "unknown")
+
+    def _ask(self, question: Callable[[], T], *, on_hub: bool = True) -> T | None:
+        """The answer; None where there is none, which is noted."""
+        if on_hub and self.unreachable:
+            return None
+        try:
+            return question()
+        except UsageError as error:
+            if on_hub and isinstance(error, Unreachable):
+                self.unreachable = str(error).split(": ", 1)[-1]
+            else:
+                self.missing.append(str(error))
+        return None
 
 
 def training_references(settings: ContestantSettings) -> list[tuple[Reference, str]]:
@@ -144,16 +179,13 @@ def _is_here(ref: Reference, precision: str) -> bool:
 
 
 def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
-    """Bytes of a reference by the hub's own word. Raises UsageError where it has no such file."""
+    """Bytes of a reference by the hub's own word."""
     variant = files.wanted_variant(precision)
     names = [ref.path] if ref.path else pipeline_files(sizes, variant)
-    if not set(names) <= set(sizes) or (not ref.path and "model_index.json" not in names):
-        raise UsageError(f"{ref}: the repository has no {ref.path or 'model_index.json'}")
     return sum(sizes[name] for name in names)
 
 
-def _unreachable(found: Sequence[Download], why: str) -> str:
-    gone = [one for one in found if not one.is_here]
+def _unreachable(gone: Sequence[Download | Evaluator], why: str) -> str:
     return (
         f"{len(gone)} downloads of about {known_bytes(gone) / GB:.1f} GB: {why}. "
         "Fetch them where there is a network (the same command, or `hf download`) and bring "

@@ -25,13 +25,15 @@ AGAINST = "against="  # and an identity: how the name of an extractor that compa
 class Evaluator:
     """A file of the metrics' networks that is not on this machine.
 
-    metrics: that need it.  size: about how many bytes, None where not known.
+    source: where it comes from, for people; sources: all of them, the best one first.  metrics:
+    that need it.  size: about how many bytes, None where not known.
     """
 
     source: str
     metrics: tuple[str, ...]
     size: int | None
     licence: str
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def identities(suite: Suite) -> MetricIdentities:
     found: dict[str, str] = {}
     extractors: dict[str, str] = {}
     missing: dict[str, None] = {}
-    wanted: dict[str, list[str]] = {}
+    wanted: dict[tuple[str, ...], list[str]] = {}
     for name in suite.metrics:
         try:
             metric = metric_of(suite, name)
@@ -58,16 +60,18 @@ def identities(suite: Suite) -> MetricIdentities:
             found[name] = metric.identity
         except NotHere as error:
             for sources in error.files:
-                wanted.setdefault(sources[0].split("#")[0], []).append(name)
+                wanted.setdefault(tuple(sources), []).append(name)
         except UsageError as error:
             missing[str(error)] = None
     return MetricIdentities(found, extractors, _evaluators(wanted), list(missing))
 
 
-def _evaluators(wanted: Mapping[str, Sequence[str]]) -> tuple[Evaluator, ...]:
-    """wanted: names of metrics by the address of a file."""
+def _evaluators(wanted: Mapping[tuple[str, ...], Sequence[str]]) -> tuple[Evaluator, ...]:
+    """wanted: names of metrics by the sources of a file."""
+    places = {sources: sources[0].split("#")[0] for sources in wanted}
     return tuple(
-        Evaluator(source, tuple(names), *hub.of_source(source)) for source, names in wanted.items()
+        Evaluator(places[sources], tuple(names), *hub.of_source(places[sources]), sources)
+        for sources, names in wanted.items()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,7 +24,7 @@ from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
 from hypersd import recipe
 from hypersd.hashes import Hashes, digest
-from hypersd.hub import cache_folder
+from hypersd.hub_client import cache_folder
 from hypersd.shapes.captions import parse
 
 PNG = 0.35  # of a picture's bytes, in the run folder beside the cache; measured at 1024 px
@@ -101,6 +102,7 @@ class Plan:
 def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) -> Plan:
     """The plan of a suite. Raises UsageError for prompts that cannot be read."""
     chosen, missing = _prompts(suite)
+    missing += _taken(options.out, suite.name)
     suite, notes = _fitting(suite, chosen)
     notes += [f"{key} has nothing at these numbers of steps" for key in suite.absent]
     hashes = Hashes(options.cache / "hashes.json")
@@ -134,6 +136,17 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
         fit=fit,
         repeats=tuple(_below(limit, _repeats(suite, chosen.texts))),
     )
+
+
+def _taken(out: Path | None, name: str) -> list[str]:
+    """A clause where the folder that is asked for holds the run of another suite."""
+    try:
+        held = json.loads((out / "run.json").read_bytes())["suite"] if out is not None else name
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # none yet, or damaged: said when it is claimed
+    if held == name:
+        return []
+    return [f"out={out}: holds a run of suite {held!r}; choose another folder"]
 
 
 def _planner(

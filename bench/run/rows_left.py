@@ -23,7 +23,7 @@ from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
 from hypersd import exports, recipe, sources
 from hypersd.hashes import Hashes
-from hypersd.hub import NotFetched
+from hypersd.hub_client import NotFetched
 
 SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.errors import UsageError
-from hypersd import hub
+from hypersd import hub_client
 from hypersd.whole_files import written_whole
 
 SHIPPED = Path(__file__).resolve().parents[2] / "suites" / "prompts"
@@ -92,17 +93,13 @@ SOURCES = {
 
 def fetched(place: str) -> bytes:
     """The content of a file of the hub or the web."""
-    if place.startswith(DATASET):
-        from huggingface_hub import hf_hub_download
+    if not place.startswith(DATASET):
+        return hub_client.read_address(place)
+    from huggingface_hub import hf_hub_download
 
-        owner, repo, path = place.removeprefix(DATASET).split("/", 2)
-        found = hf_hub_download(f"{owner}/{repo}", path, repo_type="dataset")
-        return Path(found).read_bytes()
-    from urllib.request import urlopen
-
-    with urlopen(place, timeout=hub.TIMEOUT) as answer:
-        content: bytes = answer.read()
-    return content
+    owner, repo, path = place.removeprefix(DATASET).split("/", 2)
+    fetch = partial(hf_hub_download, f"{owner}/{repo}", path, repo_type="dataset")
+    return Path(hub_client.patiently(place, fetch)).read_bytes()
 
 
 def files(name: str, folder: Path, fetch: Fetch = fetched) -> list[Path]:
@@ -122,7 +119,7 @@ def _file(name: str, source: PublishedPrompts, number: int, folder: Path, fetch:
     if not source.places:
         raise UsageError(f"prompts.set={name}: put {kept} there; {source.how}")
     place = source.places[number]
-    if hub.offline():
+    if hub_client.offline():
         raise UsageError(f"prompts.set={name}: {kept} is not there, and HF_HUB_OFFLINE is set")
     try:
         content = fetch(place)

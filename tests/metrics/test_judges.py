@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from bench.metrics.references import ReferenceFeatures, ReferenceStatistics
 from bench.results.keys import Key
 from bench.run import finish, metric_identities, real_references
 from bench.suite import protocols, suite
+from tests.real.hub_server import serving
 
 CONFIG = {
     "embed_dim": 16,
@@ -221,15 +223,24 @@ def test_published_statistics_serve_a_frechet_distance(tmp_path: Path) -> None:
         metrics.metric("kid", settings, published=True)
 
 
-def test_a_damaged_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_of_an_address_is_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    url = "https://example.org/net.pth#sha256=" + "0" * 8
-    with pytest.raises(weights.NotHere, match=r"a: needs https://example.org/net.pth$"):
-        weights.here("a", [url])
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "hub" / "checkpoints" / "net.pth").write_bytes(b"other")
-    with pytest.raises(UsageError, match="its sha256 does not begin with 00000000"):
-        weights.here("a", [url])
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    kept = tmp_path / "hub/checkpoints/net.pth"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"other")
+    digits = hashlib.sha256(b"net").hexdigest()[:8]
+    with serving({"them/net": {"net.pth": b"net", "bad/net.pth": b"bad"}}) as (address, _):
+        at = f"{address}/them/net/resolve/main"
+        with pytest.raises(weights.NotHere, match=f"a: needs {at}/net.pth$"):
+            weights.here("a", [f"{at}/net.pth#sha256={digits}"])
+        with pytest.raises(UsageError, match="it is not kept"):
+            weights.find("a", [f"{at}/bad/net.pth#sha256={digits}"])
+        assert weights.said_of([f"{at}/net.pth#sha256={digits}"]) == (3, None)
+        found = weights.find("a", [f"{at}/net.pth#sha256={digits}"])
+    assert found == kept and kept.read_bytes() == b"net"
 
 
 VALUES = {"title": "t", "version": 1, "steps": [4], "base": "hf://a/stable-diffusion-xl-base-1.0",

@@ -1,76 +1,141 @@
-"""A small stand-in for the hub, on this machine: the questions that huggingface_hub asks."""
+"""A small stand-in for the hub, on this machine: what huggingface_hub asks, as the hub answers it.
+
+Large files are elsewhere (a redirect to another path, with their sha256), parts of a file can be
+asked for, gated repositories are listed but not given.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlparse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+LARGE = (".safetensors", ".bin", ".pt")  # are kept elsewhere
+
+
+@dataclass
+class Fault:
+    """What goes wrong: requests whose line ("GET them/model/...") holds `at`, so many times.
+
+    status: the answer's, with `headers`.  cut: only so many bytes of the content are sent before
+    the connection ends.  wait: seconds before the answer.
+    """
+
+    at: str
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    cut: int | None = None
+    wait: float = 0.0
+    times: int = 1
 
 
 class Hub(BaseHTTPRequestHandler):
     """Serves `repos` {repo: {file: bytes}} at COMMIT; `gated` ones want the token "secret"."""
 
+    protocol_version = "HTTP/1.1"
     repos: dict[str, dict[str, bytes]]
     gated: set[str]
     asked: list[str]
+    faults: list[Fault]
 
     def do_HEAD(self) -> None:
-        self._answer(body=False)
+        self._answer()
 
     def do_GET(self) -> None:
-        self._answer(body=True)
+        self._answer()
 
-    def _answer(self, body: bool) -> None:
+    def _answer(self) -> None:
         path = urlparse(self.path).path.strip("/")
-        parts = path.removeprefix("api/models/").split("/")
+        line = f"{self.command} {path}"
+        self.asked.append(line)
+        self.fault = next((f for f in self.faults if f.times and f.at in line), None)
+        if self.fault is not None:
+            self.fault.times -= 1
+            time.sleep(self.fault.wait)
+            if self.fault.status is not None:
+                return self._send(self.fault.status, b"", self.fault.headers)
+        parts = path.removeprefix("api/models/").removeprefix("elsewhere/").split("/")
         repo, rest = "/".join(parts[:2]), parts[2:]
-        self.asked.append(f"{self.command} {path}")
         if repo not in self.repos:
-            self._send(404, b"", {"X-Error-Code": "RepoNotFound"}, body)
-        elif repo in self.gated and self.headers["Authorization"] != "Bearer secret":
-            self._send(403, b"", {"X-Error-Code": "GatedRepo"}, body)
+            self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif path.startswith("api/"):
-            self._send(200, self._info(repo), {"Content-Type": "application/json"}, body)
+            self._send(200, self._info(repo), {"Content-Type": "application/json"})
+        elif repo in self.gated and self.headers["Authorization"] != "Bearer secret":
+            self._send(403, b"", {"X-Error-Code": "GatedRepo"})
         else:
-            content = self.repos[repo].get("/".join(rest[2:]))
-            missing = {"X-Error-Code": "EntryNotFound"}
-            facts = {"X-Repo-Commit": COMMIT, "ETag": f'"{hash(content)}"'}
-            self._send(404 if content is None else 200, content or b"",
-                       missing if content is None else facts, body)  # fmt: skip
+            self._file(path, repo, "/".join(rest[2:]))
+        return None
+
+    def _file(self, path: str, repo: str, name: str) -> None:
+        content = self.repos[repo].get(name)
+        if content is None:
+            return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+        facts = {"X-Repo-Commit": COMMIT, "ETag": f'"{_sha256(content)}"', "Accept-Ranges": "bytes"}
+        if name.endswith(LARGE) and not path.startswith("elsewhere/"):
+            linked = {"X-Linked-ETag": facts["ETag"], "X-Linked-Size": str(len(content))}
+            return self._send(302, b"", {**facts, **linked, "Location": f"/elsewhere/{path}"})
+        asked = self.headers["Range"]
+        if asked is None:
+            return self._send(200, content, facts)
+        start, end = asked.removeprefix("bytes=").split("-")
+        last = min(int(end or len(content)), len(content) - 1)
+        facts["Content-Range"] = f"bytes {start}-{last}/{len(content)}"
+        return self._send(206, content[int(start) : last + 1], facts)
 
     def _info(self, repo: str) -> bytes:
-        files = self.repos[repo].items()
         return json.dumps({
             "id": repo, "modelId": repo, "sha": COMMIT, "cardData": {"license": "mit"},
-            "siblings": [{"rfilename": n, "size": len(c)} for n, c in files],
+            "siblings": [_sibling(name, content) for name, content in self.repos[repo].items()],
+            "gated": "auto" if repo in self.gated else False,
             "tags": [], "downloads": 0, "likes": 0, "private": False,
         }).encode()  # fmt: skip
 
-    def _send(self, status: int, content: bytes, headers: dict[str, str], body: bool) -> None:
+    def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if body:
-            self.wfile.write(content)
+        if self.command == "HEAD":
+            return
+        cut = self.fault.cut if self.fault is not None else None
+        self.wfile.write(content[:cut])
+        if cut is not None:
+            self.close_connection = True
 
     def log_message(self, format: str, *words: object) -> None:
         pass
 
 
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _sibling(name: str, content: bytes) -> dict[str, object]:
+    found: dict[str, object] = {"rfilename": name, "size": len(content)}
+    if name.endswith(LARGE):
+        found["lfs"] = {"sha256": _sha256(content), "size": len(content), "pointerSize": 134}
+    return found
+
+
 @contextmanager
 def serving(
-    repos: dict[str, dict[str, bytes]], gated: set[str] | None = None
+    repos: dict[str, dict[str, bytes]],
+    gated: set[str] | None = None,
+    faults: list[Fault] | None = None,
 ) -> Iterator[tuple[str, list[str]]]:
     """The address of a hub that serves `repos`, and the list of what it is asked."""
     asked: list[str] = []
-    words = {"repos": repos, "gated": gated or set(), "asked": asked}
+    words = {"repos": repos, "gated": gated or set(), "asked": asked, "faults": faults or []}
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneHub", (Hub,), words))
+    server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who asked has gone
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -131,6 +131,8 @@ def test_a_folder_holds_one_run(bench: Bench, world: Path, capsys: Any) -> None:
     (world / "other.yaml").write_text((world / "tiny.yaml").read_text())
     assert bench("suite=other.yaml", "out=run", "limit=20") == 2
     assert "holds a run of suite 'tiny'" in capsys.readouterr().err
+    assert bench("suite=other.yaml", "out=run", "limit=20", "task=plan") == 0
+    assert "missing: out=run: holds a run of suite" in capsys.readouterr().out
     assert result(world / "run") == before
 
 

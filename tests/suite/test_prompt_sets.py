@@ -16,7 +16,7 @@ from bench.suite import prompt_sets, prompts
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, no network."""
-    monkeypatch.setattr("hypersd.hub.offline", lambda: True)
+    monkeypatch.setattr("hypersd.hub_client.offline", lambda: True)
     return tmp_path
 
 
@@ -87,7 +87,7 @@ def test_a_set_is_fetched_once_and_kept(folder: Path, monkeypatch: pytest.Monkey
         asked.append(place)
         return json.dumps([f"p{i}" for i in range(200)]).encode()
 
-    monkeypatch.setattr("hypersd.hub.offline", lambda: False)
+    monkeypatch.setattr("hypersd.hub_client.offline", lambda: False)
     first, again = (prompt_sets.files("drawbench", folder, fetched) for _ in range(2))
     assert asked == ["dataset:zhwang/HPDv2/benchmark/drawbench.json"]
     assert first == again == [folder / "drawbench.json"]
