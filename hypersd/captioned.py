@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from hypersd import records
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CAPTIONS = (".txt", ".caption")
 
 

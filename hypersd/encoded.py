@@ -7,9 +7,9 @@ Legend: C, h, w a latent; L, D, P as in `hypersd.conditions`.
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,8 +28,10 @@ from torch import Tensor
 from hypersd import sources
 from hypersd.base import Base
 from hypersd.conditions import SdxlText, Text
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, listed
 from hypersd.hashes import Hashes, digest
+from hypersd.picture_files import SUFFIXES, VERSION
+from hypersd.picture_reader import decode
 from hypersd.sources import PictureSource, find, read_data
 from hypersd.whole_files import written_whole
 
@@ -39,16 +41,20 @@ DAMAGED = 0.01  # share of damaged pictures that stops the run
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture, uint8 [S, S, 3], its caption and SDXL's six sizes."""
+    """A decoded picture, uint8 [S, S, 3], its caption, SDXL's six sizes and the reader's notes."""
 
     pixels: NDArray[np.uint8]
     caption: str
     time_ids: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
 class Reading:
-    """The good pictures of a source; the others are counted, and named in a log."""
+    """The good pictures of a source; the others are counted, and named in a log.
+
+    notes: how many of the good ones had to be converted, by what was done.
+    """
 
     source: PictureSource
     size: int
@@ -57,6 +63,7 @@ class Reading:
     damaged: int = 0
     untold: int = 0
     first: str = ""
+    notes: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[Picture]:
         self.log.write_text("", encoding="utf-8")
@@ -66,11 +73,12 @@ class Reading:
             if sample.caption:
                 try:
                     found = prepare(sample.image, sample.caption, self.size)
-                except Exception as error:  # PIL raises many kinds for a damaged file
-                    why = f"{type(error).__name__}: {error}".splitlines()[0]
+                except UsageError as error:
+                    why = str(error)
             else:
                 self.untold += not sample.fault
             if found is not None:
+                self.notes.update(found.notes)
                 yield found
                 continue
             self.damaged += 1
@@ -96,19 +104,20 @@ class Reading:
 
 
 def prepare(stored: bytes, caption: str, size: int) -> Picture:
-    """Decode, resize the shorter side to `size` and crop the middle.
+    """Decode as a viewer shows it, resize the shorter side to `size` and crop the middle.
 
     time_ids are SDXL's (arXiv 2307.01952, Sec. 2.2): original height and width, top and left of
-    the crop in the resized picture, height and width trained at.
+    the crop in the resized picture, height and width trained at.  Raises UsageError as `decode`.
     """
-    image = Image.open(io.BytesIO(stored)).convert("RGB")
+    decoded = decode(stored)
+    image = decoded.image
     width, height = image.size
     scale = size / min(width, height)
     wide, high = max(size, round(width * scale)), max(size, round(height * scale))
     left, top = (wide - size) // 2, (high - size) // 2
     image = image.resize((wide, high), Image.Resampling.LANCZOS)
-    pixels = np.array(image.crop((left, top, left + size, top + size)))
-    return Picture(pixels, caption, (height, width, top, left, size, size))
+    pixels = np.asarray(image.crop((left, top, left + size, top + size)))
+    return Picture(pixels, caption, (height, width, top, left, size, size), decoded.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +170,7 @@ def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPi
     cache.mkdir(parents=True, exist_ok=True)
     hashes = Hashes(cache.with_name("hashes.json"))
     stamp = sources.stamp(given, hashes)
-    key = [parts, stamp, source.beside, size, n, str(base.unet.dtype)]
+    key = [parts, stamp, source.beside, size, n, str(base.unet.dtype), VERSION]
     folder = cache / digest(key)[:16]
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "index.json").is_file():
@@ -188,10 +197,22 @@ def _encode(
     reading.check()
     if not count:
         raise UsageError(f"recipe, {source.where}: no pictures")
-    if reading.damaged:
-        print(f"{source.where}: {reading.damaged} of {reading.seen} pictures are damaged or have "
-              f"no caption, left out; named in {reading.log}", flush=True)  # fmt: skip
+    for line in _said(reading):
+        print(f"{source.where}: {line}", flush=True)
     return {"count": count, "seen": reading.seen, "damaged": reading.damaged}
+
+
+def _said(reading: Reading) -> Iterator[str]:
+    """What is not as one may think: left out, or converted."""
+    others, seen = reading.source.others, reading.seen
+    if others:
+        yield (f"{len(others)} pictures in other formats are left out: {listed(others)}; "
+               f"valid: {', '.join(SUFFIXES)}")  # fmt: skip
+    if reading.damaged:
+        yield (f"{reading.damaged} of {seen} pictures are damaged or have no caption, left out; "
+               f"named in {reading.log}")  # fmt: skip
+    for note, count in sorted(reading.notes.items()):
+        yield f"{count} of {seen} pictures {note}"
 
 
 def _write(path: Path, shard: list[Picture], base: Base) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hypersd import records
-from hypersd.captioned import CAPTIONS, SUFFIXES, CaptionedPicture, captioned
+from hypersd.captioned import CAPTIONS, CaptionedPicture, captioned
 from hypersd.errors import UsageError, listed
+from hypersd.picture_files import is_other_picture, is_picture
 
 METADATA = ("metadata.jsonl", "metadata.csv")
 Row = tuple[int, str, str | None]  # line, file_name, text
@@ -16,7 +17,13 @@ Row = tuple[int, str, str | None]  # line, file_name, text
 
 def pictures_of(folder: Path) -> list[Path]:
     """The pictures of a folder and those below it, in order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.is_dir())
+    return sorted(p for p in folder.rglob("*") if is_picture(p) and not p.is_dir())
+
+
+def others_of(folder: Path) -> list[str]:
+    """Pictures of other formats there, which are not taken."""
+    others = (p for p in folder.rglob("*") if is_other_picture(p) and not p.is_dir())
+    return sorted(p.relative_to(folder).as_posix() for p in others)
 
 
 def files_of(folder: Path) -> list[Path]:

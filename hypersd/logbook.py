@@ -9,11 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from accelerate import Accelerator
-from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hypersd import picture_reader
 from hypersd.recipe import Recipe
 from hypersd.whole_files import written_whole
 
@@ -87,7 +86,7 @@ class Logbook:
         """Give a preview that has been written to the trackers that take pictures."""
         if not (self.main and path.is_file()):
             return
-        pixels = np.asarray(Image.open(path).convert("RGB"))[None]
+        pixels = picture_reader.read(path).pixels[None]
         for tracker in self.accelerator.trackers:
             if hasattr(tracker, "log_images"):
                 form: dict[str, Any] = {}

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hypersd import records
-from hypersd.captioned import CAPTIONS, SUFFIXES, CaptionedPicture, captioned
+from hypersd.captioned import CAPTIONS, CaptionedPicture, captioned
 from hypersd.errors import UsageError
+from hypersd.picture_files import SUFFIXES
 
 MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
 Parts = dict[str, bytes]  # of a sample, by suffix

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from hypersd import image_folder, shards
-from hypersd.captioned import SUFFIXES, CaptionedPicture, captioned
+from hypersd.captioned import CaptionedPicture, captioned
 from hypersd.errors import UsageError, brief, listed
 from hypersd.hashes import Hashes, digest
+from hypersd.picture_files import SUFFIXES
 from hypersd.validation import Count, read
 
 
 @dataclass(frozen=True)
 class PictureSource:
     """where: for messages.  samples: reads from the start.  beside: what decides them, beside the
-    files that `stamp` is of."""
+    files that `stamp` is of.  others: pictures in formats that are not taken."""
 
     where: str
     samples: Callable[[], Iterator[CaptionedPicture]]
     beside: str = ""
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,11 @@ def _folder(data: FolderData) -> PictureSource:
     paths = image_folder.pictures_of(folder)
     if not paths:
         raise UsageError(f"recipe, data.folder={data.folder}: no pictures ({', '.join(SUFFIXES)})")
-    return PictureSource(f"data.folder={data.folder}", lambda: image_folder.samples(folder, paths))
+    return PictureSource(
+        f"data.folder={data.folder}",
+        lambda: image_folder.samples(folder, paths),
+        others=image_folder.others_of(folder),
+    )
 
 
 def _webdataset(data: ShardData) -> PictureSource:

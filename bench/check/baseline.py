@@ -88,13 +88,15 @@ def _fill(run: RunFolder, target: Path) -> None:
 
 def _thumbnails(run: RunFolder, name: str, folder: Path) -> None:
     """At most 100 of a contestant's pictures, evenly spread, as WebP of 128 pixels or less."""
-    from PIL import Image
+    from hypersd.picture_reader import read
 
     pictures = list(run.pictures(name).items())
     stride = -(-len(pictures) // THUMBNAILS) or 1
     for index, path in pictures[::stride]:
         folder.mkdir(parents=True, exist_ok=True)
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-            small.thumbnail((SIDE, SIDE))
-            small.save(folder / f"{index:05d}.webp", "WEBP", quality=80)
+        try:
+            small = read(path).image
+        except UsageError as error:
+            raise UsageError(f"run={run.path}: images/{name}/{path.name} {error}") from None
+        small.thumbnail((SIDE, SIDE))
+        small.save(folder / f"{index:05d}.webp", "WEBP", quality=80)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.check import protocol
 from bench.check.verdicts import Verdict
+from bench.errors import UsageError
 from bench.results.run_folder import RunFolder
 from hypersd.whole_files import written_whole
 
@@ -82,14 +83,15 @@ def _of(verdict: Verdict, run: RunFolder, base: RunFolder, out: Path) -> list[Wo
 
 def _copied(source: Path | None, target: Path) -> Path | None:
     """A picture as PNG at `target`; None where there is none or it cannot be read."""
-    from PIL import Image
+    from hypersd.picture_reader import read
 
     if source is None:
         return None
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with Image.open(source) as image, written_whole(target) as beside:
-            image.convert("RGB").save(beside, "PNG")
-    except OSError:
+        picture = read(source).image
+        with written_whole(target) as beside:
+            picture.save(beside, "PNG")
+    except (OSError, UsageError):
         return None
     return target

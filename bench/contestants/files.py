@@ -6,12 +6,10 @@ It needs no torch and fetches nothing: what is not here yet is `NotFetched`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from bench.errors import UsageError
 from bench.results.hub import HUB
-from bench.results.pictures import image_file, read_picture
 from bench.suite.contestant import ContestantSettings
 from hypersd.errors import refused_as
 from hypersd.hub_client import NotFetched
@@ -158,25 +156,3 @@ def of_source(path: Path, source: str) -> None:
             reader.check(path)
     elif path.suffix not in PICKLES and any("lora" in key for key in header(path).keys):
         raise UsageError(f"{path}: holds a LoRA; valid: it as lora=, or the weights of a UNet")
-
-
-def check_folder(folder: Path, indices: Sequence[int], seeds: Sequence[int], size: int) -> None:
-    """Refuse a folder that lacks a picture or holds one that cannot be read. Raises UsageError."""
-    if len(seeds) > 1:
-        raise UsageError(f"images={folder}: a folder has one image per prompt, so give one seed")
-    check_complete(folder, indices)
-    for index in indices:
-        read_picture(folder, index, size)
-
-
-def check_complete(folder: Path, indices: Sequence[int]) -> None:
-    """Refuse a folder that lacks a picture, without reading those that are there.
-
-    Raises UsageError.
-    """
-    absent = [index for index in indices if image_file(folder, index) is None]
-    if absent:
-        first = ", ".join(f"{index:05d}" for index in absent[:5])
-        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        raise UsageError(f"images={folder}: {len(absent)} of {len(indices)} images are missing: "
-                         f"{first}{more} (.png, .jpg, .jpeg or .webp)")  # fmt: skip

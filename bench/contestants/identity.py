@@ -19,6 +19,7 @@ from bench.suite.prompts import PromptSet
 from hypersd.hashes import Hashes, digest, model_files
 from hypersd.hub import pipeline_files
 from hypersd.hub_client import NotFetched
+from hypersd.picture_files import VERSION
 
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
@@ -170,7 +171,8 @@ def _real(
     """What an anchor's pictures are: photographs and their preparation, or the world's scenes."""
     if not settings.weights:
         return _world(prompts)
-    return ["images", image_files_hash(where, Path(settings.weights), hashes), "bicubic, middle"]
+    pictures = image_files_hash(where, Path(settings.weights), hashes)
+    return ["images", pictures, "bicubic, middle", VERSION]
 
 
 def _world(prompts: PromptSet) -> list[object]:

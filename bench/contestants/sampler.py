@@ -39,7 +39,8 @@ class Batch:
 
     broken: positions whose decoded image was not finite (drawn black).  truncated: positions
     whose prompt the text encoder did not read to its end.  unet_forwards: images through the
-    network, counted at each call; a guided one is two.
+    network, counted at each call; a guided one is two.  notes: what had to be done to picture
+    files, and the positions of those.
     """
 
     images: NDArray[np.uint8]
@@ -47,6 +48,7 @@ class Batch:
     broken: list[int] = field(default_factory=list)
     truncated: list[int] = field(default_factory=list)
     unet_forwards: int = 0
+    notes: dict[str, list[int]] = field(default_factory=dict)
 
 
 def generator(key: Key) -> torch.Generator:

@@ -8,7 +8,7 @@ picture meets its own prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from bench.contestants import files, pipelines
 from bench.contestants.sampler import Batch, Sampler, to_uint8
+from bench.errors import UsageError, listed
 from bench.results.keys import Key
-from bench.results.pictures import photographs, read_picture
+from bench.results.pictures import by_note, numbered_pictures, photograph, read_picture
 from bench.suite.contestant import ANCHORS, ContestantSettings, Row
 from bench.suite.prompts import PromptSet
+from hypersd.picture_reader import Decoded
 from hypersd.pictures import to_unit
 
 Source = Callable[[Sequence[Key]], Batch]
-Pictures = Callable[[Sequence[int]], NDArray[np.uint8]]
-"""Prompt numbers -> real pictures [B, H, W, 3] uint8."""
+Pictures = Callable[[Sequence[int]], Batch]
+"""Prompt numbers -> real pictures."""
 
 
 def load(
@@ -50,14 +52,28 @@ def load(
 
 
 class Folder:
-    """Pictures made elsewhere, `<prompt index:05d>.png|jpg|jpeg|webp`."""
+    """Pictures made elsewhere, one per prompt, named by its number."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.folder, self.size = folder, size
+        self.read = partial(_from_files, folder, numbered_pictures(folder), read_picture, size)
 
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One picture per key. Raises UsageError for one that is missing or unreadable."""
-        return Batch(np.stack([read_picture(self.folder, key.index, self.size) for key in keys]))
+        return self.read([key.index for key in keys])
+
+
+def _from_files(
+    folder: Path,
+    found: Mapping[int, Path],
+    read: Callable[[Path, int], Decoded],
+    size: int,
+    indices: Sequence[int],
+) -> Batch:
+    absent = [f"{index:05d}" for index in indices if index not in found]
+    if absent:
+        raise UsageError(f"images={folder}: {listed(absent)} is missing")
+    pictures = [read(found[index], size) for index in indices]
+    return Batch(np.stack([one.pixels for one in pictures]), notes=by_note(pictures))
 
 
 def _anchor(
@@ -74,9 +90,10 @@ def _anchor(
 def _real_pictures(split: str | None, folder: str, size: int) -> Pictures:
     """From a folder of photographs where one is named, else the scenes of a split of the world."""
     if folder:
-        return partial(photographs, Path(folder), size)
+        path = Path(folder)
+        return partial(_from_files, path, numbered_pictures(path), photograph, size)
     assert split is not None
-    return partial(renders, split)
+    return lambda indices: Batch(renders(split, indices))
 
 
 def renders(split: str, indices: Sequence[int]) -> NDArray[np.uint8]:
@@ -104,7 +121,7 @@ class Real:
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One picture per key."""
         indices = [key.index if self.order is None else int(self.order[key.index]) for key in keys]
-        return Batch(self.pictures(indices))
+        return self.pictures(indices)
 
 
 class RoundTrip:
@@ -116,7 +133,8 @@ class RoundTrip:
     @torch.inference_mode()
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One picture per key."""
-        x = to_unit(self.pictures([key.index for key in keys]), self.vae.device)
+        real = self.pictures([key.index for key in keys])
+        x = to_unit(real.images, self.vae.device)
         latents = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()
         images, broken = to_uint8(self.vae.decode(latents, return_dict=False)[0])
-        return Batch(images, broken=broken)
+        return Batch(images, broken=broken, notes=real.notes)

@@ -19,13 +19,12 @@ from urllib.parse import quote
 import numpy as np
 from markupsafe import Markup
 
-from bench.errors import brief
+from bench.errors import UsageError
 from bench.report.figures import colour_class
 from bench.report.runfiles import RunFiles, ranges
 from bench.report.selection import RANDOM, headline
 from bench.report.view import any_value
 from bench.report.words import groups, metric_words
-from bench.results.pictures import verify
 from bench.results.summary import Contestant, Summary
 
 WORDS_MOST = 6_000_000  # characters that words and scores of prompts may take
@@ -74,8 +73,8 @@ def thumbnails(files: RunFiles, prompts: Iterable[int], most: int) -> Thumbnails
         for name, path in _of(prompt, files):
             try:
                 row[name] = encoded(path)
-            except Exception as error:  # Pillow raises many kinds for a damaged file
-                damaged.append(f"images/{name}/{path.name}: {brief(error, 120)}; left out")
+            except UsageError as error:
+                damaged.append(f"images/{name}/{path.name}: {error}; left out")
         length = sum(map(len, row.values()))
         if size + length > most:
             break
@@ -91,16 +90,12 @@ def _of(prompt: int, files: RunFiles) -> list[tuple[str, Path]]:
 
 
 def encoded(path: Path) -> str:
-    """A thumbnail of at most 256 pixels as base64 of WebP. Raises whatever Pillow raises for a
-    damaged file."""
-    from PIL import Image
+    """A thumbnail of at most 256 pixels as base64 of WebP. Raises UsageError for a damaged file."""
+    from hypersd.picture_reader import read
 
-    verify(path)
-    with Image.open(path) as image:
-        small = image.convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        out = io.BytesIO()
-        small.save(out, "WEBP", quality=QUALITY, method=2)
+    small, out = read(path).image, io.BytesIO()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.save(out, "WEBP", quality=QUALITY, method=2)
     return base64.b64encode(out.getvalue()).decode("ascii")
 
 

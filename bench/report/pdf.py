@@ -232,18 +232,17 @@ def _picture(files: RunFiles, name: str, prompt: int, scratch: Path) -> str | No
     source = files.pictures.get(name, {}).get(prompt)
     if source is None:
         return None
-    from PIL import Image
+    from hypersd.picture_reader import read
 
     target = scratch / f"picture-{list(files.pictures).index(name)}-{prompt}"
     try:
-        with Image.open(source) as image:
-            small = image.convert("RGB")
-        small.thumbnail((PICTURE, PICTURE))
-        kind, suffix = ("PNG", ".png") if max(small.size) <= 128 else ("JPEG", ".jpg")
-        data = io.BytesIO()
-        small.save(data, kind, quality=88)
-    except Exception:  # Pillow raises many kinds for a damaged file
+        small = read(source).image
+    except UsageError:
         return None
+    small.thumbnail((PICTURE, PICTURE))
+    kind, suffix = ("PNG", ".png") if max(small.size) <= 128 else ("JPEG", ".jpg")
+    data = io.BytesIO()
+    small.save(data, kind, quality=88)
     target.with_suffix(suffix).write_bytes(data.getvalue())
     return target.with_suffix(suffix).name
 

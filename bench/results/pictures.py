@@ -2,102 +2,104 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, brief
+from hypersd.picture_files import is_other_picture, is_picture
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+if TYPE_CHECKING:
+    from hypersd.picture_reader import Decoded
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All pictures named by a number in a folder, ascending. Raises OSError."""
-    return [folder / name for name in sorted(os.listdir(folder)) if _is_numbered(name)]
+    """All pictures named by a number in a folder, ascending: 1.png, 00001.JPG and 000001.webp are
+    all number 1.
+
+    Raises OSError, and UsageError for two files of one number.
+    """
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if not _is_numbered(path) or not path.is_file():
+            continue
+        other = found.setdefault(int(path.stem), path)
+        if other is not path:
+            raise UsageError(f"{folder}: {other.name} and {path.name} are two pictures of one "
+                             "prompt; valid: one of them")  # fmt: skip
+    return [found[number] for number in sorted(found)]
 
 
 def numbered_pictures(folder: Path) -> dict[int, Path]:
-    """The pictures of a folder by their number; empty where it cannot be read."""
+    """The pictures of a folder by their number; empty where it cannot be read.
+
+    Raises UsageError for two files of one number.
+    """
     try:
         return {int(path.stem): path for path in image_files(folder)}
     except OSError:
         return {}
 
 
-def _is_numbered(name: str) -> bool:
-    stem, suffix = os.path.splitext(name)
-    return suffix.lower() in IMAGE_SUFFIXES and stem.isascii() and stem.isdecimal()
+def unread_pictures(folder: Path) -> list[str]:
+    """Names of a folder's files that look like pictures and are none of `image_files`: not named by
+    a number, or of another format."""
+    pictures = (path for path in folder.iterdir() if is_picture(path) or is_other_picture(path))
+    return sorted(path.name for path in pictures if not _is_numbered(path))
 
 
-def image_file(folder: Path, index: int) -> Path | None:
-    """The picture of a prompt in a folder of images, `<index:05d>.png|jpg|jpeg|webp`, or None."""
-    candidates = (folder / f"{index:05d}{suffix}" for suffix in IMAGE_SUFFIXES)
-    return next((path for path in candidates if path.is_file()), None)
+def _is_numbered(path: Path) -> bool:
+    return is_picture(path) and path.stem.isascii() and path.stem.isdecimal()
 
 
-def read_picture(folder: Path, index: int, size: int) -> NDArray[np.uint8]:
-    """[size, size, 3] uint8. Raises UsageError: missing, unreadable, or of another size."""
-    from PIL import Image
+def read_picture(path: Path, size: int) -> Decoded:
+    """size x size pixels. Raises UsageError: unreadable, or of another size."""
+    from hypersd.picture_reader import read
 
-    path = image_file(folder, index)
-    if path is None:
-        raise UsageError(f"images={folder}: {index:05d}.png (or .jpg, .jpeg, .webp) is missing")
     try:
-        verify(path)
-        with Image.open(path) as image:
-            picture = np.asarray(image.convert("RGB"))
-    except Exception as error:  # Pillow raises many kinds for a damaged file
-        words = brief(error, 120)
-        raise UsageError(f"images={folder}: {path.name} is unreadable ({words})") from None
-    if picture.shape[:2] != (size, size):
-        height, width = picture.shape[:2]
-        raise UsageError(
-            f"images={folder}: {path.name} is {width}x{height}, "
-            f"the suite's images are {size}x{size}"
-        )
-    return picture
+        found = read(path)
+    except UsageError as error:
+        raise UsageError(f"images={path.parent}: {path.name} {error}") from None
+    if found.image.size != (size, size):
+        width, height = found.image.size
+        raise UsageError(f"images={path.parent}: {path.name} is {width}x{height}, "
+                         f"the suite's images are {size}x{size}")  # fmt: skip
+    return found
 
 
-def photographs(folder: Path, size: int, indices: Sequence[int]) -> NDArray[np.uint8]:
-    """[B, size, size, 3]: pictures of any size, the shorter side resized (bicubic), the middle.
+def photograph(path: Path, size: int) -> Decoded:
+    """A picture of any size, its shorter side resized (bicubic) to `size`, the middle.
 
-    Raises UsageError for one that is missing or unreadable.
+    Raises UsageError for one that is unreadable.
     """
     from PIL import Image, ImageOps
 
-    made = []
-    for index in indices:
-        path = image_file(folder, index)
-        try:
-            if path is None:
-                raise FileNotFoundError("is missing")
-            with Image.open(path) as image:
-                square = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
-        except Exception as error:  # Pillow raises many kinds for a damaged file
-            raise UsageError(f"images={folder}: picture {index:05d}: {brief(error, 120)}") from None
-        made.append(np.asarray(square))
-    return np.stack(made)
+    from hypersd.picture_reader import Decoded, read
+
+    try:
+        found = read(path)
+    except UsageError as error:
+        raise UsageError(f"images={path.parent}: {path.name} {error}") from None
+    square = ImageOps.fit(found.image, (size, size), Image.Resampling.BICUBIC)
+    return Decoded(square, found.notes)
 
 
-def verify(path: Path) -> None:
-    """Raise whatever Pillow raises for a damaged picture: a part of a PNG whose checksum is wrong
-    (it might be decoded all the same), or another file that does not decode."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        if image.format == "PNG":
-            image.verify()
-        else:
-            image.load()
+def by_note(pictures: Sequence[Decoded]) -> dict[str, list[int]]:
+    """What had to be done to pictures, and to which of them, by their places."""
+    found: dict[str, list[int]] = {}
+    for place, picture in enumerate(pictures):
+        for note in picture.notes:
+            found.setdefault(note, []).append(place)
+    return found
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a picture file by `verify`, or None."""
+    """What is wrong with a PNG by its checksums alone, or None: it is not decoded."""
+    from PIL import Image
+
     try:
-        verify(path)
+        with Image.open(path, formats=["PNG"]) as image:
+            image.verify()
     except Exception as error:  # Pillow raises many kinds for a damaged file
         return brief(error, 120)
     return None

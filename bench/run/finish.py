@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def summarise(
                 *(why for row in rows for why in row.failed),
             ],
             "out_of_memory": worker.halved,
+            "pictures": [line for o in outcomes for line in _converted(plan.keys, o)],
             "truncated_by_metric": truncated(metrics, plan.keys),
             "by_contestant": {o.planned.name: _counts(plan.keys, o) for o in outcomes},
         },
@@ -185,6 +187,17 @@ def _faults(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
     }
     found["black"] = [name for name in found["black"] if name not in found["not_finite"]]
     return found
+
+
+def _converted(keys: Sequence[Key], outcome: Outcome) -> Iterator[str]:
+    """What had to be done to the files of a folder of pictures, and to how many."""
+    planned, wanted, counts = outcome.planned, set(keys), Counter[str]()
+    for part, record in outcome.records:
+        for note, places in record.get("notes", {}).items():
+            counts[note] += sum(part[place] in wanted for place in places)
+    for note, count in sorted(counts.items()):
+        yield (f"{planned.name}, images={planned.row.settings.weights}: {count} of {len(keys)} "
+               f"pictures {note}")  # fmt: skip
 
 
 def _marked(outcome: Outcome, mark: str) -> Iterator[Key]:

@@ -117,6 +117,7 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
         planned, lacks = planner.row(row)
         missing += [clause for clause in lacks if clause not in missing]
         rows.append(planned)
+        notes += [f"{row.name}: {note}" for note in planned.notes]
     hashes.remember()
     wanted, fit = _fetched(suite, rows, metrics.to_fetch), Fit()
     if suite.published:

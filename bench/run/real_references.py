@@ -20,19 +20,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import UsageError, exit_code, nearest
+from bench.errors import UsageError, exit_code, listed, nearest
 from bench.metrics import Network, extractor, network_of
 from bench.metrics.references import ReferenceFeatures, path_of
-from bench.results.pictures import IMAGE_SUFFIXES
 from bench.statistics.metrics import METRICS
 from bench.suite import protocols
+from hypersd.picture_files import SUFFIXES, is_other_picture, is_picture
 
 
 def images(folder: Path) -> list[Path]:
-    """The pictures of a folder, by name. Raises UsageError for fewer than two."""
-    found = sorted(p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    """The pictures of a folder, by name; those of other formats are named on stdout.
+
+    Raises UsageError for fewer than two.
+    """
+    found = sorted(p for p in folder.glob("*") if is_picture(p))
     if len(found) < 2:
-        raise UsageError(f"{folder}: holds {len(found)} images ({', '.join(IMAGE_SUFFIXES)})")
+        raise UsageError(f"{folder}: holds {len(found)} images ({', '.join(SUFFIXES)})")
+    others = sorted(p.name for p in folder.glob("*") if is_other_picture(p))
+    if others:
+        print(f"{folder}: {len(others)} pictures in other formats are left out: {listed(others)}; "
+              f"valid: {', '.join(SUFFIXES)}")  # fmt: skip
     return found
 
 
@@ -61,14 +68,13 @@ def write(name: str, paths: Sequence[Path], network: Network, device: str) -> Pa
 
 
 def _pictures(paths: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
-    from PIL import Image
+    from hypersd.picture_reader import read
 
     for path in paths:
         try:
-            with Image.open(path) as image:
-                yield np.array(image.convert("RGB"), np.uint8)[None]
-        except OSError as error:
-            raise UsageError(f"{path}: not readable as an image ({error})") from None
+            yield np.array(read(path).image)[None]
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from None
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from bench.contestants import files, identity, schedulers
+from bench.contestants import identity, picture_folders, schedulers
 from bench.contestants.card import Card, trained_weights
 from bench.contestants.schedulers import Evaluations
 from bench.errors import UsageError
@@ -22,8 +22,9 @@ from bench.suite.contestant import ANCHORS, Row
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
 from hypersd import exports, recipe, sources
-from hypersd.hashes import Hashes
+from hypersd.hashes import Hashes, digest
 from hypersd.hub_client import NotFetched
+from hypersd.picture_files import VERSION
 
 SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row
 
@@ -45,8 +46,9 @@ class Slice:
 
     @property
     def key(self) -> str:
-        """The cache key of its images."""
-        return keys.slice_key(self.contestant, self.keys, self.size)
+        """The cache key of its images; of a folder's, also by what reads them."""
+        key = keys.slice_key(self.contestant, self.keys, self.size)
+        return key if self.is_cached else digest([key, VERSION])
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -58,7 +60,7 @@ class Planned:
 
     shipped: features that came with the project, one row for each scored key.
     training: the folder of a recipe's training; trained: its weights are there, as far as is known
-    before its base is fetched.
+    before its base is fetched.  notes: on files in its folder of pictures that are not used.
     """
 
     row: Row
@@ -67,6 +69,7 @@ class Planned:
     shipped: Arrays | None = None
     training: Path | None = None
     trained: bool = True
+    notes: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -126,8 +129,8 @@ class RowPlanner:
         try:
             name = identity.contestant(row, self.prompts, self.hashes)
             planned = Planned(row, name, self._slices(row, name))
-            self._check_images(row)
-            return self._left(planned), []
+            notes = self._check_images(row)
+            return replace(self._left(planned), notes=notes), []
         except NotFetched:
             whole = [replace(part, make=True, score=True) for part in planned.slices]
             known = row.settings.source != "recipe"
@@ -145,15 +148,19 @@ class RowPlanner:
     def _repeats(self, row: Row) -> list[tuple[Key, ...]]:
         return self.repeats if is_repeated(row) else []
 
-    def _check_images(self, row: Row) -> None:
-        """Refuse a folder of pictures that lacks some."""
+    def _check_images(self, row: Row) -> list[str]:
+        """Refuse a folder of pictures that lacks some, or has some of no prompt; notes on files in
+        it that are not used."""
         if row.settings.source not in (*ANCHORS, "images") or not row.settings.weights:
-            return
+            return []
         folder, indices = Path(row.settings.weights), sorted({key.index for key in self.keys})
+        found = picture_folders.complete(folder, indices)
+        are_all = self.suite.n is None and self.options.limit is None
+        notes = picture_folders.left_over(folder, found, indices, are_all=are_all)
         if row.settings.source == "images":
-            files.check_folder(folder, indices, self.suite.seeds, row.size(self.suite.size))
-        else:
-            files.check_complete(folder, indices)
+            size = row.size(self.suite.size)
+            picture_folders.check_pictures(found, indices, self.suite.seeds, size)
+        return notes
 
     def _left(self, planned: Planned) -> Planned:
         """What is left to do for one row."""

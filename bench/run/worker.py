@@ -182,6 +182,7 @@ class Worker:
             "broken": [s + i for s, p in zip(starts, parts, strict=True) for i in p.broken],
             "truncated": [s + i for s, p in zip(starts, parts, strict=True) for i in p.truncated],
             "black": np.flatnonzero(images.max(axis=(1, 2, 3)) <= DARKEST).tolist(),
+            "notes": _notes(starts, parts),
         }
         return images, record
 
@@ -255,6 +256,15 @@ def draw_batch(source: ImageSource, keys: Sequence[Key]) -> Batch:
 def _after(run: Callable[[int], None], count: int) -> bool:
     run(count)
     return True
+
+
+def _notes(starts: Sequence[int], parts: Sequence[Batch]) -> dict[str, list[int]]:
+    """What had to be done to picture files, and to which of a slice."""
+    found: dict[str, list[int]] = {}
+    for start, part in zip(starts, parts, strict=True):
+        for note, places in part.notes.items():
+            found.setdefault(note, []).extend(start + place for place in places)
+    return found
 
 
 def _usable(extractor: Extractor, found: NDArray[np.float32]) -> bool:

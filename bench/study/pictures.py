@@ -10,15 +10,14 @@ import io
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from bench.errors import UsageError
+from bench.errors import UsageError, brief
 from bench.study.material import FOLDER, Material
+from hypersd.picture_reader import read
 from hypersd.whole_files import folder_written_whole
 
 SPOILED = "~spoiled"  # the wrong side of an attention check
@@ -113,21 +112,16 @@ def _png(picture: Image.Image) -> bytes:
 
 
 def _read(path: Path) -> Image.Image:
-    with _opened(path) as image:
-        return image.convert("RGB")
+    try:
+        return read(path).image
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _dimensions(path: Path) -> tuple[int, int]:
     """Width and height, from the file's head alone."""
-    with _opened(path) as image:
-        return image.size
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            yield image
+            return image.size
     except Exception as error:  # Pillow raises many kinds for a damaged file
-        words = " ".join(str(error).split())[:120]
-        raise UsageError(f"{path}: is unreadable ({words})") from None
+        raise UsageError(f"{path}: is unreadable ({brief(error, 120)})") from None

@@ -169,7 +169,7 @@ def test_damage_is_skipped_counted_and_named(
     assert len(found) == 119
     assert json.loads((found.folder / "index.json").read_text())["damaged"] == 1
     log = found.folder / "damaged.log"
-    assert log.read_text().startswith("7.png\tUnidentifiedImageError")
+    assert log.read_text().startswith("7.png\tis unreadable (not a picture)")
     said = capsys.readouterr().out
     assert "1 of 120 pictures are damaged" in said and str(log) in said
 
@@ -207,3 +207,26 @@ def test_data_that_is_not_there_is_one_line(data: dict[str, object], says: str) 
 def test_pictures_have_the_size_the_base_draws(folder: Path, sd15: Base, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="valid: 64, what the base draws"):
         load_pictures({"folder": str(folder), "size": 512}, sd15, tmp_path)
+
+
+def test_pictures_are_turned_put_on_white_and_counted(
+    sd15: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_pictures(tmp_path / "set", 4)
+    exif = Image.Exif()
+    exif[0x112] = 6
+    wide = Image.new("RGB", (96, 80), (200, 30, 30))
+    wide.save(folder / "0.png", exif=exif)
+    Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(folder / "1.png")
+    wide.save(folder / "9.gif")
+    turned = prepare((folder / "0.png").read_bytes(), "x", 64)
+    assert turned.time_ids[:2] == (96, 80)
+    assert (prepare((folder / "1.png").read_bytes(), "x", 64).pixels == 255).all()
+    load_pictures({"folder": str(folder)}, sd15, tmp_path / "cache")
+    said = capsys.readouterr().out
+    for line in (
+        "1 of 4 pictures have transparent pixels: shown on white",
+        "1 of 4 pictures are turned as their EXIF says",
+        "1 pictures in other formats are left out: 9.gif",
+    ):
+        assert f"data.folder={folder}: {line}" in said
