@@ -10,7 +10,7 @@ from bench.results.summary import Comparison, Contestant, Equivalence, Sensitivi
 from bench.statistics import differences, power
 from bench.statistics import margins as margin_sizes
 from bench.statistics.differences import Difference
-from bench.statistics.intervals import FLIPS, holm
+from bench.statistics.intervals import holm
 from bench.statistics.margins import Margin
 from bench.statistics.result import Result
 
@@ -51,8 +51,7 @@ def compare(
     """
     family = [pair for pair in _family(scored) if pair.refusal is None]
     found = [differences.difference(*pair.results, seed=seed) for pair in family]
-    flips = max(FLIPS, 100 * len(family))
-    flipped = differences.flip_p([pair.results for pair in family], flips=flips, seed=seed)
+    flipped = differences.flip_p([pair.results for pair in family], seed=seed)
     p = [d.normal_p if f is None else f for d, f in zip(found, flipped, strict=True)]
     adjusted = holm(p)
     sizes = [_margin(pair, margins) for pair in family]

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.statistics.intervals import (
-    FLIPS,
     bootstrap_interval,
+    flips_for,
     normal_p,
     quantile_of_normal,
     sign_flip_p,
@@ -113,12 +113,11 @@ def difference(a: Result, b: Result, *, seed: int = 0) -> Difference:
     return _of_shares(x, y) if a.kind == "share" else _of_means(x, y, seed)
 
 
-def flip_p(
-    pairs: Sequence[tuple[Result, Result]], *, flips: int = FLIPS, seed: int = 0
-) -> list[float | None]:
+def flip_p(pairs: Sequence[tuple[Result, Result]], *, seed: int = 0) -> list[float | None]:
     """Two-sided p by sign flips of every pair that has scores, None for distances.
 
-    Pairs on the same prompts share the flips.
+    pairs: one family, adjusted together, which says how many flips there are.  Those on the same
+    prompts share the flips.
     """
     p: list[float | None] = [None] * len(pairs)
     columns: dict[bytes, list[tuple[int, Array]]] = {}
@@ -127,6 +126,7 @@ def flip_p(
         if scores is not None:
             ids, x, y = scores
             columns.setdefault(ids.tobytes(), []).append((number, x - y))
+    flips = flips_for(len(pairs))
     for same in columns.values():
         found = sign_flip_p(np.stack([d for _, d in same], axis=1), flips=flips, seed=seed)
         for (number, _), value in zip(same, found, strict=True):

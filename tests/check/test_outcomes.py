@@ -46,6 +46,18 @@ def test_worse_pictures_regress_and_say_on_what(
     assert "regress      lcm-1step clip: worse by" in said
 
 
+def test_a_regression_is_found_among_hundreds_of_rows(write_run: Write, check: Check) -> None:
+    """A p by flips that are too few stays above 0.05 once it is adjusted, however clear the loss."""
+    prompts, names = texts(60), [f"method{i}-1step" for i in range(180)]
+    made = Made(prompts, {name: drawn(prompts) for name in names}, shown=0)
+    base = write_run("base", made)
+    run = write_run("run", made, pictures={**made.pictures, names[0]: drawn(prompts, noise=1.0)})
+    assert check(run, base)[0] == 1
+    rows = json.loads((run / "check/check.json").read_text())["verdicts"]
+    regressed = {(row["contestant"], row["subject"]) for row in rows if row["outcome"] == "regress"}
+    assert regressed >= {(names[0], "clip"), (names[0], "faithful")}
+
+
 def test_captions_given_to_the_wrong_pictures_regress(
     made: Made, write_run: Write, check: Check, outcomes: Outcomes
 ) -> None:

@@ -114,6 +114,22 @@ def test_sign_flip_p_takes_columns_and_equal_contestants_have_p_one() -> None:
     assert both.tolist() == [float(intervals.sign_flip_p(x)), 1.0]
 
 
+@pytest.mark.parametrize("tests", [1, 50, 500, 5_000])
+def test_a_family_of_any_size_can_find_something(tests: int) -> None:
+    """With 9,999 flips for all, no adjusted p of 500 tests or more would be below 0.05."""
+    smallest = 1 / (1 + intervals.flips_for(tests))
+    assert intervals.holm([smallest, *[1.0] * (tests - 1)])[0] <= 0.05 / 10
+
+
+def test_flips_end_early_only_where_p_is_not_small() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(40, 4)) + np.array([0.0, 0.35, 0.6, 2.0])
+    theirs = [stats.ttest_1samp(column, 0.0).pvalue for column in x.T]
+    ours = intervals.sign_flip_p(x, flips=200_000)
+    assert ours[:3] == pytest.approx(theirs[:3], rel=0.35)
+    assert ours[3] == 1 / 200_001
+
+
 def test_holm_worked_example() -> None:
     """The four p values of Wikipedia's article on Holm-Bonferroni, in its order."""
     assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
