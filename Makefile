@@ -28,5 +28,5 @@ slow:
 # Read CONTRIBUTING.md first: shipped weights are replaced seldom, evaluators not at all.
 weights:
 	python -m hypersd.shapes.make
-	python -m bench.run.references real teacher
+	python -m bench.run.references
 	python bench.py suite=shapes_1step precomputed=false export=reports/precomputed

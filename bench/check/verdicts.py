@@ -14,7 +14,7 @@ metric got worse" holds only where each of them says so, so its error is at most
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -67,7 +67,7 @@ class Verdict:
     losses: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Measured:
     """A contestant on one metric, measured but not decided."""
 
@@ -78,6 +78,10 @@ class _Measured:
     higher: bool
     same: bool
     margin: float
+
+    @property
+    def refusal(self) -> str | None:
+        return differences.refusal(self.after, self.before)
 
     def difference(self) -> Difference:
         return differences.difference(self.after, self.before)
@@ -108,6 +112,13 @@ def metric_verdicts(run: RunFolder, base: RunFolder, sizes: Mapping[str, Margin]
     names = [c.name for c in base.summary.contestants]
     there = {c.name for c in run.summary.contestants}
     rows = [row for name in names if name in there for row in _rows(run, base, name, sizes, places)]
+    tested = [row for row in rows if row.refusal is None]
+    decided = dict(zip(tested, _tested(tested), strict=True))
+    return [decided[row] if row in decided else _untested(row) for row in rows]
+
+
+def _tested(rows: Sequence[_Measured]) -> list[Verdict]:
+    """The verdicts on rows that can be tested, adjusted together."""
     found = [row.difference() for row in rows]
     flipped = differences.flip_p([(row.after, row.before) for row in rows])
     p = [d.normal_p if f is None else f for d, f in zip(found, flipped, strict=True)]
@@ -116,6 +127,17 @@ def metric_verdicts(run: RunFolder, base: RunFolder, sizes: Mapping[str, Margin]
         _decided(row, d, p[i], float(adjusted[i]), len(rows))
         for i, (row, d) in enumerate(zip(rows, found, strict=True))
     ]
+
+
+def _untested(row: _Measured) -> Verdict:
+    """Of a metric that cannot be tested by prompt."""
+    made = Verdict(
+        row.contestant, row.metric, "skipped", f"cannot be tested: {row.refusal}", row.before.value,
+        row.after.value, row.after.value - row.before.value,
+    )  # fmt: skip
+    if row.same:
+        return replace(made, outcome="pass", why="the same pictures, but for rounding")
+    return made
 
 
 def _rows(

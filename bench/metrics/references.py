@@ -6,8 +6,9 @@ metadata names the images and the network's identity, so that a distance through
 refused. Statistics that others published (.npz with mu and sigma) serve a Frechet distance too;
 which network made them, nobody can check.
 
-Those of the world ship with its weights, as `reference/NAME.safetensors`; others lie in the data
-folder, as `references/NAME/NETWORK.safetensors`, or at any path.
+Those of the world ship with its weights, as `reference/NAME.safetensors`, a set for each split of
+prompts: splits share no combination of attributes, so a distance across them is mostly that of the
+splits. Others lie in the data folder, as `references/NAME/NETWORK.safetensors`, or at any path.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +31,9 @@ from bench.results import places
 from bench.statistics.result import Array
 from hypersd.whole_files import written_whole
 
-Of = Literal["real", "teacher"]
+Of = Literal["real", "teacher", "real_features"]
+TEST = "test"
+SPLITS = (TEST, "validation")  # of prompts that suites draw
 REAL = "coco2014_5k"  # the real images where a suite on published networks names none
 
 
@@ -120,11 +123,16 @@ def statistics(
 def features(metric: str, network: Network, settings: Mapping[str, str]) -> ReferenceFeatures:
     """The features of a metric's reference. Raises UsageError as `statistics`, and for a file of
     mean and covariance alone."""
-    found = _located(metric, network, settings, "real")
+    found = _located(metric, network, settings, "real_features")
     if isinstance(found, ReferenceFeatures):
         return found
     raise UsageError(f"metric {metric!r}: {found.name} is not readable as reference features, it "
                      "holds their mean and covariance alone")  # fmt: skip
+
+
+def of_split(of: str, split: str) -> str:
+    """What the world's reference of a split of prompts is called."""
+    return of if split == TEST else f"{of}_{split}"
 
 
 def path_of(network: Network, name: str) -> Path:
@@ -148,14 +156,17 @@ def _located(
     metric: str, network: Network, settings: Mapping[str, str], of: Of
 ) -> ReferenceStatistics | ReferenceFeatures:
     is_worlds = isinstance(network, ShapesNetwork)
-    name = settings.get("reference", of if is_worlds or of == "teacher" else REAL)
+    usual = of_split(of, settings.get("split", TEST)) if is_worlds else _published(of)
+    name = settings.get("reference", usual)
     given = "/" in name or Path(name).suffix in (".safetensors", ".npz")
     path = Path(name) if given else path_of(network, name)
-    how = (f"python -m bench.run.references {of}" if is_worlds
+    how = (f"python -m bench.run.references {usual}" if is_worlds
            else f"python -m bench.run.real_references {name} FOLDER_OF_IMAGES")  # fmt: skip
     if not path.is_file():
         raise UsageError(f"metric {metric!r}: no reference {path}; make it with: {how}")
     found = read(path)
+    if is_worlds and "split" in settings:
+        _refuse_other_split(metric, found.name, settings["split"], usual)
     if not found.extractor:
         return replace(found, extractor=network.identity)
     if found.extractor != network.identity:
@@ -164,6 +175,20 @@ def _located(
             f"here is {network.identity!r}; make it again with: {how}"
         )
     return found
+
+
+def _published(of: Of) -> str:
+    return of if of == "teacher" else REAL
+
+
+def _refuse_other_split(metric: str, name: str, split: str, usual: str) -> None:
+    """Raise UsageError where a reference of the world is of another split than the prompts."""
+    known = {of_split(of, other): other for of in get_args(Of) for other in SPLITS}
+    if known.get(name, split) != split:
+        raise UsageError(
+            f"metrics.{metric}.reference: {name!r} is of shapes/{known[name]}, the prompts are of "
+            f"shapes/{split}, and splits share no combinations; valid: {usual}, or none at all"
+        )
 
 
 def _own(path: Path) -> ReferenceStatistics | ReferenceFeatures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from bench.report.words import decimals, groups, listed, metric_words
@@ -65,13 +65,21 @@ def _lead(summary: Summary, members: Sequence[Contestant]) -> str:
     won: dict[str, list[str]] = {}
     for metric in metrics:
         won.setdefault(leader(summary, members, metric) or "", []).append(metric)
-    none = won.pop("", [])
+    tested = {row.metric for row in summary.comparisons if row.a in {c.name for c in members}}
+    none, untested = _split(won.pop("", []), tested)
     parts = [f"{name} is best on {_titles(found)}" for name, found in won.items()]
     if none:
         n = max(c.n for c in members)
         parts.append(f"no single best could be shown at N = {n:,} on {_titles(none)}")
+    if untested:
+        parts.append(f"no test by prompt on {_titles(untested)}")
     text = "; ".join(parts) + "."
     return text[0].upper() + text[1:] if not won else text
+
+
+def _split(metrics: Sequence[str], tested: Set[str]) -> tuple[list[str], list[str]]:
+    """(those that some comparison is on, the others)."""
+    return [m for m in metrics if m in tested], [m for m in metrics if m not in tested]
 
 
 def _against_teacher(

@@ -71,11 +71,12 @@ def summarise(
 
 
 def _scored(plan: Plan, outcome: Outcome, metrics: Sequence[Metric], folder: Path) -> Scored:
-    """A row with its metrics, whose scores and features for distances lie in the run folder."""
+    """A row with its metrics. Its scores lie in the run folder, and the features behind what has no
+    score of one image: distances, recall."""
     row = scored(plan, outcome, _contestant(plan, outcome), metrics)
     write_scores(folder, row.contestant.name, to_arrays(row.results))
     seen = {m.extractor for m in metrics
-            if m.name in row.results and row.results[m.name].kind == "distance"}  # fmt: skip
+            if m.name in row.results and row.results[m.name].per_prompt is None}  # fmt: skip
     distances = {name: outcome.features[name] for name in sorted(seen)}
     write_features(folder, row.contestant.name, distances, plan.keys)
     return row

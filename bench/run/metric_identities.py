@@ -14,7 +14,7 @@ from bench.metrics import Metric
 from bench.metrics.weights import NotHere
 from bench.results import hub
 from bench.statistics.metrics import spec
-from bench.suite.prompts import PromptSet
+from bench.suite.prompts import SETS, PromptSet
 from bench.suite.suite import Suite
 from hypersd.hashes import Hashes, digest
 
@@ -76,11 +76,15 @@ def _evaluators(wanted: Mapping[tuple[str, ...], Sequence[str]]) -> tuple[Evalua
 
 
 def metric_of(suite: Suite, name: str) -> Metric:
-    """A metric of a suite: on the world's networks, or on published ones with its settings.
+    """A metric of a suite: on the world's networks, or on published ones with its settings. The
+    world's references are those of the split that the prompts are of.
 
     Raises UsageError for missing weights or references, NotHere for what a run would fetch.
     """
     settings = suite.metric_settings.get(name, {})
+    maker, split = spec(name).world, SETS.get(suite.prompt_set)
+    if not suite.published and split is not None and maker is not None and "split" in maker.keys:
+        settings = {**settings, "split": split}
     found = metrics.metric(name, settings, published=suite.published)
     if spec(name).of_repeats and suite.repeats is not None:
         made: Metric = replace(cast(Any, found), over=suite.repeats.words)

@@ -1,7 +1,9 @@
-"""The Frechet references of the world, made with `python -m bench.run.references [real] [teacher]`.
+"""The references of the world: `python -m bench.run.references [NAME ...]` makes them.
 
-real: 10,000 test renders of scenes that no prompt list reaches.  teacher: the teacher's 25-step
-pictures of test prompts that no suite uses, with a seed of their own.
+real: statistics of 10,000 renders of test scenes that no prompt list reaches.  real_features: the
+features of 2,000 of them, for distances that statistics do not tell.  teacher: of the teacher's
+25-step pictures of 2,000 test prompts that no suite uses, with a seed of their own.
+`..._validation`: the same of validation scenes.
 """
 
 from __future__ import annotations
@@ -13,26 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from bench.errors import UsageError, exit_code, nearest
+from bench.metrics.references import SPLITS, ReferenceFeatures, of_split
 from hypersd.shapes.captions import caption
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
 
 START = 100_000  # the first scene; prompt lists begin at 0
-COUNTS = {"real": 10_000, "teacher": 2_000}
+COUNTS = {"real": 10_000, "real_features": 2_000, "teacher": 2_000}
+NAMES = {of_split(of, split): (of, split) for split in SPLITS for of in COUNTS}
 SEED = 1_000_003  # of the teacher's pictures; contestants are drawn with small seeds
 BATCH = 50
 
 Batch = tuple[NDArray[np.uint8], list[str]]
 
 
-def real(count: int) -> Iterator[Batch]:
+def real(split: str, count: int) -> Iterator[Batch]:
     """Renders and their captions, batch by batch."""
     for start in range(START, START + count, BATCH):
-        scenes = [sample_scene("test", i) for i in range(start, start + BATCH)]
+        scenes = [sample_scene(split, i) for i in range(start, start + BATCH)]
         yield np.stack([render(s) for s in scenes]), [caption(s) for s in scenes]
 
 
-def teacher(count: int) -> Iterator[Batch]:
+def teacher(split: str, count: int) -> Iterator[Batch]:
     """The teacher's pictures at 25 steps, batch by batch."""
     from bench.contestants import pipelines
     from bench.contestants.sampler import Sampler
@@ -43,25 +48,36 @@ def teacher(count: int) -> Iterator[Batch]:
     pipeline = pipelines.base(weights_path("base"), pipelines.device_of("cpu"))
     sampler = Sampler(pipeline, LIKE["teacher"], steps=25, size=64)
     for start in range(START, START + count, BATCH):
-        prompts = [caption(sample_scene("test", i)) for i in range(start, start + BATCH)]
+        prompts = [caption(sample_scene(split, i)) for i in range(start, start + BATCH)]
         keys = [Key(start + i, prompt, SEED) for i, prompt in enumerate(prompts)]
         yield sampler(keys).images, prompts
 
 
-def main(names: list[str]) -> None:
-    """Write `reference/<name>.safetensors` among the shipped weights."""
-    from bench.metrics import extractor
-    from bench.metrics.references import ReferenceStatistics, path_of
+def make(name: str) -> str:
+    """Write `reference/<name>.safetensors` among the shipped weights; its path.
 
+    Raises UsageError for an unknown name.
+    """
+    from bench.metrics import extractor
+    from bench.metrics.references import path_of
+
+    if name not in NAMES:
+        raise UsageError(f"no reference {name!r}; {nearest(name, NAMES)}")
+    of, split = NAMES[name]
     seen_by = extractor("shapes_features", "cpu")
-    for name in names or list(COUNTS):
-        batches = {"real": real, "teacher": teacher}[name](COUNTS[name])
-        shown = track(batches, f"reference {name}", total=COUNTS[name] // BATCH)
-        features = np.concatenate([seen_by(*batch) for batch in shown])
-        path = path_of(seen_by.network, name)
-        ReferenceStatistics.of(features, name=name, extractor=seen_by.identity).save(path)
-        print(path)
+    batches = (teacher if of == "teacher" else real)(split, COUNTS[of])
+    shown = track(batches, f"reference {name}", total=COUNTS[of] // BATCH)
+    features = np.concatenate([seen_by(*batch) for batch in shown])
+    kept = ReferenceFeatures(name, seen_by.identity, features)
+    path = path_of(seen_by.network, name)
+    (kept if of == "real_features" else kept.statistics).save(path)
+    return str(path)
+
+
+def main(names: list[str]) -> int:
+    """Make the named ones, or all; 0 when done, 2 for what the user must change."""
+    return exit_code(lambda: print(*map(make, names or NAMES), sep="\n"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

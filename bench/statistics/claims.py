@@ -32,7 +32,7 @@ from bench.statistics.method_difference import (
     hierarchical_bootstrap,
     method_difference,
 )
-from bench.statistics.result import Array, Result
+from bench.statistics.result import UNTESTED, Array, Result
 from hypersd.validation import Count, Text
 
 WORDS = {"better": "is better than", "not_worse": "is not worse than",
@@ -141,6 +141,8 @@ def _tested(
     results = [m.results[claim.metric] for m in (*a, *b)]
     if any(not np.array_equal(r.prompts, results[0].prompts) for r in results):
         return _Tested(replace(made, why="the contestants were scored on other prompts"))
+    if any(r.by_prompt is None for r in results):
+        return _Tested(replace(made, why=f"{claim.metric} cannot be tested: {UNTESTED}"))
     x, y = _scores(results[: len(a)]), _scores(results[len(a) :])
     d, bootstrap = method_difference(x, y), hierarchical_bootstrap(x, y)
     size = margins.size(margins.of(claim.metric, sizes), float(y.mean()))
@@ -162,9 +164,12 @@ def _tested(
 
 def _scores(results: Sequence[Result]) -> Array:
     """[S, G]: scores by training and prompt; a distance as its value plus influences."""
-    rows = [r.per_prompt if r.per_prompt is not None else r.influence for r in results]
     lifts = [0.0 if r.per_prompt is not None else r.value for r in results]
-    return np.stack([lift + row for lift, row in zip(lifts, rows, strict=True) if row is not None])
+    return np.stack([
+        lift + r.by_prompt
+        for lift, r in zip(lifts, results, strict=True)
+        if r.by_prompt is not None
+    ])  # fmt: skip
 
 
 def _p(relation: str, d: MethodDifference, margin: float, higher: bool) -> float:

@@ -33,7 +33,7 @@ from bench.statistics.intervals import (
     standard_error,
     wilson_interval,
 )
-from bench.statistics.result import Array, Ids, Result
+from bench.statistics.result import UNTESTED, Array, Ids, Result
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,12 @@ def refusal(a: Result, b: Result) -> str | None:
     if a.per_prompt is not None and b.per_prompt is not None:
         common = len(np.intersect1d(a.prompts, b.prompts))
         return None if common > 1 else f"only {common} prompts in common"
+    if a.by_prompt is None or b.by_prompt is None:
+        return UNTESTED
     if a.n != b.n:
         return f"a distance of {a.n:,} images and one of {b.n:,} cannot be compared"
     if a.influence is None or b.influence is None:
-        return "it has neither scores nor influences of single prompts"
+        return "one has scores of single prompts, the other has not"
     if not np.array_equal(a.prompts, b.prompts):
         return "distances are of other prompts"
     return None

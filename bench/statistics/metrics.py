@@ -65,9 +65,13 @@ def _to_reference(make: str, published: str, *keys: str) -> Maker:
     return Maker(f"{_M}.{make}", f"{_N}.{published}", ("reference", *keys))
 
 
+def _to_world(make: str, *keys: str) -> Maker:
+    return _to_reference(make, "world:ShapesFeatures", "split", *keys)
+
+
 def _frechet(make: str) -> _Makers:
     return {
-        "world": _to_reference(f"frechet:{make}", "world:ShapesFeatures"),
+        "world": _to_world(f"frechet:{make}"),
         "published": _to_reference(f"frechet:{make}", "inception:Inception"),
     }
 
@@ -100,6 +104,7 @@ METRICS: dict[str, MetricSpec] = {
     "kid": MetricSpec(
         "KID",
         "How far is the set of images from real images, at any number of them? In thousandths.",
+        world=_to_world("mmd:kid"),
         published=_to_reference("mmd:kid", "inception:Inception"),
     ),
     "cmmd": MetricSpec(
@@ -115,11 +120,13 @@ METRICS: dict[str, MetricSpec] = {
     "precision": MetricSpec(
         "Precision",
         "What share of the images could be real ones?",
+        world=_to_world("manifold:precision", "k"),
         published=_to_reference("manifold:precision", "inception:Inception", "k"),
     ),
     "recall": MetricSpec(
         "Recall",
         "What share of real images could be among these?",
+        world=_to_world("manifold:recall", "k"),
         published=_to_reference("manifold:recall", "inception:Inception", "k"),
     ),
     "hps": MetricSpec(

@@ -18,6 +18,7 @@ from bench.statistics.intervals import (
     wilson_interval,
 )
 
+UNTESTED = "it has neither scores nor influences of single prompts"
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
 
@@ -48,9 +49,14 @@ class Result:
     at_infinity: float | None = None
 
     @property
+    def by_prompt(self) -> Array | None:
+        """[G] scores, else influences; None where no test by prompt is possible."""
+        return self.per_prompt if self.per_prompt is not None else self.influence
+
+    @property
     def error(self) -> float | None:
         """Standard error of `value` over prompts; None of a single prompt."""
-        spread = self.per_prompt if self.per_prompt is not None else self.influence
+        spread = self.by_prompt
         return None if spread is None or len(spread) < 2 else standard_error(spread)
 
 
@@ -96,11 +102,12 @@ def from_arrays(values: Mapping[str, MetricValue], arrays: Arrays) -> dict[str, 
 def results_of(folder: RunFolder, name: str) -> dict[str, Result]:
     """Every metric of a contestant of a run folder, for tests by prompt.
 
-    Raises UsageError where scores and influences are missing or damaged.
+    Raises UsageError where scores and influences of a metric that had them are missing or damaged.
     """
-    found = from_arrays(folder.summary.contestant(name).metrics, folder.scores(name))
-    for metric in folder.summary.contestant(name).metrics:
+    values = folder.summary.contestant(name).metrics
+    found = from_arrays(values, folder.scores(name))
+    for metric, value in values.items():
         result = found.get(metric)
-        if result is None or (result.per_prompt is None and result.influence is None):
+        if result is None or (result.by_prompt is None and value.error is not None):
             raise folder.incomplete(f"scores/{name}.safetensors lacks {metric}")
     return found

@@ -47,7 +47,7 @@ def test_worse_pictures_regress_and_say_on_what(
 
 
 def test_a_regression_is_found_among_hundreds_of_rows(write_run: Write, check: Check) -> None:
-    """A p by flips that are too few stays above 0.05 once it is adjusted, however clear the loss."""
+    """Of too few flips the smallest p is above 0.05 once it is adjusted, however clear the loss."""
     prompts, names = texts(60), [f"method{i}-1step" for i in range(180)]
     made = Made(prompts, {name: drawn(prompts) for name in names}, shown=0)
     base = write_run("base", made)

@@ -93,6 +93,14 @@ def test_precision_and_recall_are_torch_fidelitys() -> None:
         assert found.low < found.value < found.high
 
 
+def test_recalls_influence_is_what_the_share_loses_without_an_image() -> None:
+    x, y = drawn(40, 3, 6), ReferenceFeatures("real", "network/1", drawn(60, 3, 7))
+    found = Recall(y, "network").evaluate(x, [], range(40))
+    without = [Recall(y, "network").evaluate(np.delete(x, i, 0), [], range(39)) for i in range(40)]
+    lost = 39 * (found.value - np.array([one.value for one in without]))
+    assert found.influence == pytest.approx(lost - lost.mean())
+
+
 def test_diversity_is_the_mean_of_all_pairs() -> None:
     x = drawn(12, 8, 5) + 0.1
     clusters = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]

@@ -20,8 +20,10 @@ from bench.metrics.cosine import CosineScore
 from bench.metrics.faithful import Faithful
 from bench.metrics.frechet import FrechetDistance
 from bench.metrics.networks import base, world
-from bench.metrics.references import ReferenceStatistics
+from bench.metrics.references import ReferenceFeatures, ReferenceStatistics
+from bench.run import metric_identities
 from bench.statistics.metrics import METRICS
+from bench.suite import suite
 
 
 class Colours:
@@ -157,17 +159,18 @@ def test_every_metric_has_what_the_contract_says(
 ) -> None:
     del installed
     network = metrics.extractor("shapes_features").identity
-    ref = ReferenceStatistics.of(
-        np.random.default_rng(0).normal(size=(9, 3)), name="r", extractor=network
-    )
+    drawn = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    ref = ReferenceFeatures("r", network, drawn)
     identities = set()
     ref.save(tmp_path / "ref.safetensors")
     names = [name for name, row in METRICS.items() if row.world]
     for name in names:
-        settings = {"reference": str(tmp_path / "ref.safetensors")} if "fid" in name else {}
+        maker = METRICS[name].world
+        referred = maker is not None and "reference" in maker.keys
+        settings = {"reference": str(tmp_path / "ref.safetensors")} if referred else {}
         metric = metrics.metric(name, settings)
         assert metric.name == name
-        assert metric.higher_is_better == (not name.startswith(("fid", "perceptual")))
+        assert metric.higher_is_better == (not name.startswith(("fid", "kid", "perceptual")))
         assert all(metric.trained_on(method) == "no" for method in ("lcm", "tcd", "tscd"))
         assert metrics.extractor(metric.extractor).identity in metric.identity
         identities.add(metric.identity)
@@ -194,6 +197,27 @@ def test_unknown_names_get_the_nearest() -> None:
         metrics.metric("asthetic")
     with pytest.raises(UsageError, match="did you mean 'shapes_clip'"):
         metrics.extractor("shape_clip")
+
+
+@pytest.mark.parametrize("name", ["fid", "fid_teacher", "kid", "recall"])
+def test_a_distance_is_to_pictures_of_the_split_that_the_prompts_are_of(name: str) -> None:
+    """Splits share no combination of attributes: real renders of one are far from the other's."""
+    made = {}
+    for split in ("test", "validation"):
+        values = {"title": "t", "version": 1, "steps": [1], "metrics": [name], "contestants": {
+            "real": {}}, "prompts": {"set": f"shapes/{split}"}}  # fmt: skip
+        made[split] = metric_identities.metric_of(suite.read("s", values), name)
+    assert "_validation:" in made["validation"].identity
+    assert made["test"].identity == metrics.metric(name).identity
+    reference = metrics.metric(name).identity.split("reference=")[1].split(":")[0]
+    settings = {
+        "metrics": {name: {"reference": reference}},
+        "prompts": {"set": "shapes/validation"},
+    }
+    with pytest.raises(
+        UsageError, match=r"is of shapes/test, the prompts are of shapes/validation"
+    ):
+        metric_identities.metric_of(suite.read("s", {**values, **settings}), name)
 
 
 def test_a_reference_of_another_network_is_refused(
@@ -224,7 +248,7 @@ from pathlib import Path
 from hypersd.shapes import weights
 weights.FOLDER = Path(sys.argv[1])
 from bench import cli, metrics
-from bench.metrics.references import ReferenceStatistics
+from bench.metrics.references import ReferenceFeatures, ReferenceStatistics
 import numpy as np
 network = metrics.extractor("shapes_features").identity
 for name in ("real", "teacher"):

@@ -64,11 +64,16 @@ def test_what_is_lost_and_what_is_open_is_said_too() -> None:
 
 
 def test_nothing_shown_is_called_that() -> None:
-    made = findings(small(compared("tcd-1step", "tscd-1step", "clip", -0.1, 0.051)))
+    on_clip = compared("tcd-1step", "tscd-1step", "clip", -0.1, 0.051)
+    made = findings(small(on_clip, compared("tcd-1step", "tscd-1step", "fid", -0.1, 0.4)))
     assert made[0].sentences == [
-        "Between tcd-1step and tscd-1step no difference could be shown at N = 1,000 on CLIP."
+        "Between tcd-1step and tscd-1step no difference could be shown at N = 1,000 on CLIP "
+        "and FID."
     ]
     assert made[0].lead == "No single best could be shown at N = 1,000 on CLIP and FID."
+    assert findings(small(on_clip))[0].lead == (
+        "No single best could be shown at N = 1,000 on CLIP; no test by prompt on FID."
+    )
 
 
 def test_a_leader_has_beaten_every_other_one() -> None:

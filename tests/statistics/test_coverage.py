@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bench.metrics.frechet import at_infinity, frechet
+from bench.metrics.manifold import recall_influence
 from bench.metrics.references import ReferenceStatistics
 from bench.statistics import differences
 from bench.statistics.intervals import bootstrap_interval, standard_error, wilson_interval
@@ -173,6 +174,24 @@ def infinite_runs(
     return float(held.mean()), float(values.mean() - truth)
 
 
+def recall_runs(d: int, n: int, m: int, shrink: float, runs: int) -> tuple[float, float]:
+    """Coverage of the expected recall of n new images, the reference of m held fixed: by the
+    influence, and by an interval over reference images."""
+    reference = gaussian(np.random.default_rng(1), m, d)
+    rng, found = np.random.default_rng([n, d, m]), []
+    for _ in range(runs):
+        value, influence = recall_influence(shrink * gaussian(rng, n, d), reference, 3)
+        found.append((value, standard_error(influence)))
+    values, errors = np.array(found).T
+    over_reference = np.sqrt(values * (1 - values) / m)
+    return covered(values, errors), covered(values, over_reference)
+
+
+def test_recall_covers_new_sets_of_images() -> None:
+    ours, over_reference = recall_runs(8, 150, 300, 0.8, 200)
+    assert ours >= 0.95 > 0.92 > over_reference
+
+
 def test_differences_of_shares_cover_where_few_prompts_differ() -> None:
     """Where fewer than ten prompts differ it is too wide; a bootstrap would be far too narrow."""
     assert share_pairs(0.01, 0.005, 300, 400) >= 0.92
@@ -230,6 +249,17 @@ def test_coverage_of_the_hierarchical_bootstrap_as_documented() -> None:
     }
     print(figures)
     assert figures[0.0] >= 0.93 and figures[0.5] < 0.85
+
+
+@pytest.mark.slow
+def test_coverage_of_recall_as_documented() -> None:
+    """Too wide, but not too narrow, as an interval over reference images alone is."""
+    shapes = ((8, 500, 1_000, 0.8), (64, 500, 1_000, 0.8), (64, 1_000, 2_000, 0.9),
+              (16, 1_000, 1_000, 0.6))  # fmt: skip
+    figures = {shape: recall_runs(*shape, 300) for shape in shapes}
+    print(figures)
+    assert all(ours >= 0.95 for ours, _ in figures.values())
+    assert min(theirs for _, theirs in figures.values()) < 0.85
 
 
 @pytest.mark.slow
