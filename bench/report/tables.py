@@ -162,12 +162,21 @@ def trainings_csv(summary: Summary) -> str:
 
 
 def claims_markdown(summary: Summary) -> str:
-    """A pipe table: every claim, its verdict, its difference with interval, its trainings."""
-    lines = ["| claim | verdict | difference | trainings |", "|---|---|---|---:|"]
+    """A pipe table: every claim, its verdict, its difference with interval, its trainings, and how
+    many would decide it, alone and adjusted."""
+    lines = ["| claim | verdict | difference | trainings | would take |", "|---|---|---|---:|---:|"]
     for claim in summary.claims:
         cells = [claim.text, claim.words, view.claim_numbers(summary, claim) or claim.why]
-        lines.append(f"| {' | '.join(map(_pipe, cells))} | {claim.training_seeds} |")
+        ends = f"{claim.training_seeds} | {_would_take(claim)}"
+        lines.append(f"| {' | '.join(map(_pipe, cells))} | {ends} |")
     return "\n".join([*lines, ""])
+
+
+def _would_take(claim: Claim) -> str:
+    if claim.verdict != "not shown":
+        return ""
+    counts = (claim.trainings_needed, claim.trainings_needed_adjusted)
+    return " / ".join("\u2013" if count is None else f"{count:,}" for count in counts)
 
 
 def claims_csv(summary: Summary) -> str:

@@ -124,13 +124,18 @@ def sensitivities(summary: Summary) -> list[tuple[str, str]]:
 
 
 def claim_numbers(summary: Summary, claim: Claim) -> str:
-    """A claim's difference, interval and p, where they are known; else ""."""
+    """A claim's difference, interval and the p of its verdict, where they are known; else ""."""
     if claim.delta is None or claim.low is None or claim.high is None:
         return ""
     places = decimals(summary, claim.metric) + 1 if claim.metric else 3
     delta, low, high = (number(v, places) for v in (claim.delta, claim.low, claim.high))
     text = f"difference {delta} [{low}, {high}]"
-    return text if claim.p_adjusted is None else f"{text}, adjusted p {claim.p_adjusted:.3g}"
+    shown = {
+        "the opposite is shown": claim.p_opposite_adjusted,
+        "equivalent": claim.p_equivalent_adjusted,
+    }
+    p = shown.get(claim.verdict, claim.p_adjusted)
+    return text if p is None else f"{text}, adjusted p {p:.3g}"
 
 
 def equivalence_words(summary: Summary) -> list[str]:

@@ -23,7 +23,9 @@ ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 
 TrainedOn = Literal["network", "labels", "no"]
 Kind = Literal["mean", "share", "distance"]
-Verdict = Literal["holds", "does not hold", "undecided"]
+Verdict = Literal[
+    "holds", "the opposite is shown", "equivalent", "not shown", "undecided", "does not hold"
+]
 
 
 @dataclass(frozen=True)
@@ -181,11 +183,16 @@ class Comparison:
 class Claim:
     """A statement about methods, over training seeds.
 
+    verdict: "does not hold" is of results before the opposite was adjusted; none is made any more.
     training_seeds: of the side that has fewer.  delta = a - b, averaged over training seeds; low
     and high: its 95 % interval over new training seeds and new prompts.  p: of the claim,
-    p_adjusted: by Holm over all claims that could be decided.  bootstrap_low and bootstrap_high:
-    the interval of a hierarchical bootstrap over both, for comparison.  The rest is what the suite
-    says of it.
+    p_adjusted: by Holm over all claims that could be decided; so are p_opposite_adjusted and, of
+    "better", p_equivalent_adjusted (two one-sided tests against the margin).  bootstrap_low and
+    bootstrap_high: the interval of a hierarchical bootstrap over both, for comparison.
+    trainings_needed: of either side, with which a claim that is "not shown" would be decided with
+    80 % probability, alone and at Holm's strictest step, were the true difference the measured
+    one; None for any other verdict, and where no number would do.  The rest is what the suite says
+    of it.
     """
 
     text: str
@@ -205,6 +212,10 @@ class Claim:
     margin: float | None = None
     bootstrap_low: float | None = None
     bootstrap_high: float | None = None
+    p_opposite_adjusted: float | None = None
+    p_equivalent_adjusted: float | None = None
+    trainings_needed: int | None = None
+    trainings_needed_adjusted: int | None = None
 
     @property
     def words(self) -> str:

@@ -7,7 +7,14 @@ Without `steps` a claim is made at each step count that both have.
     not_worse    a loss of the margin is ruled out (one-sided)
     equivalent   a difference of the margin is ruled out, either way (two one-sided tests)
 
-p values of all claims of a run are adjusted together (Holm). A claim about a method needs three
+    holds                   the claim's own test
+    the opposite is shown   of "better": worse; of "not_worse": worse by more than the margin; of
+                            "equivalent": apart by more than the margin
+    equivalent              of "better", where neither is shown: within the margin, either way
+    not shown               none of these; how many trainings would decide is said
+
+Each of the three kinds of tests is adjusted over all claims of the run that can be decided (Holm),
+so the chance of any false verdict of a kind is below 5 %. A claim about a method needs three
 trainings of it. With fewer the verdict is "undecided" and the figures speak of these weights; only
 what is not trained for the comparison (the teacher) may stand as one.
 """
@@ -22,23 +29,19 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from bench.results.summary import LEAST_SEEDS, Claim, Verdict
+from bench.results.summary import LEAST_SEEDS, Claim
 from bench.statistics import margins
+from bench.statistics.claim_tests import Tested, needed_words, too_few, verdict, why
 from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import holm
 from bench.statistics.margins import Margin
-from bench.statistics.method_difference import (
-    MethodDifference,
-    hierarchical_bootstrap,
-    method_difference,
-)
+from bench.statistics.method_difference import hierarchical_bootstrap, method_difference
 from bench.statistics.result import UNTESTED, Array, Result
 from hypersd.validation import Count, Text
 
 WORDS = {"better": "is better than", "not_worse": "is not worse than",
          "equivalent": "is equivalent to"}  # fmt: skip
 FIXED = ("teacher", "real")  # one of a kind: not a draw from many trainings
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,20 @@ def claim_verdicts(
     every = [i for i, one in enumerate(tested) if one.difference is not None]
     decidable = [i for i in every if made[i].training_seeds >= LEAST_SEEDS]
     for family in (every, decidable):
-        adjusted = holm([tested[i].claim.p or 0.0 for i in family])
+        adjusted = _adjusted([tested[i].p_values() for i in family])
         for i, p in zip(family, adjusted, strict=True):
-            made[i] = _decided(tested[i], float(p))
+            made[i] = _decided(tested[i], p, len(decidable))
     return made
+
+
+def _adjusted(p_values: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """The p values of every claim by kind, those of one kind adjusted together."""
+    found: list[dict[str, float]] = [{} for _ in p_values]
+    for kind in ("claim", "opposite", "equivalent"):
+        having = [i for i, p in enumerate(p_values) if kind in p]
+        for i, p in zip(having, holm([p_values[i][kind] for i in having]), strict=True):
+            found[i][kind] = float(p)
+    return found
 
 
 def _step_counts(claim: Stated, scored: Sequence[Scored]) -> list[int | None]:
@@ -102,26 +115,9 @@ def _members(name: str, steps: int | None, metric: str, scored: Sequence[Scored]
     return list(found.values())
 
 
-@dataclass(frozen=True)
-class _Tested:
-    """A claim with its figures, not yet decided; difference: None where it cannot be tested."""
-
-    claim: Claim
-    difference: MethodDifference | None = None
-    margin: float = 0.0
-    higher: bool = True
-
-    @property
-    def gains(self) -> tuple[float, float]:
-        """The interval of a's advantage."""
-        assert self.difference is not None
-        low, high = self.difference.low, self.difference.high
-        return (low, high) if self.higher else (-high, -low)
-
-
 def _tested(
     claim: Stated, steps: int | None, scored: Sequence[Scored], sizes: Mapping[str, Margin] | None
-) -> _Tested:
+) -> Tested:
     a, b = (_members(name, steps, claim.metric, scored) for name in (claim.a, claim.b))
     at = f" at {steps} step{'s' * (steps != 1)}" if steps is not None else ""
     made = Claim(
@@ -137,12 +133,12 @@ def _tested(
     )
     for name, members in ((claim.a, a), (claim.b, b)):
         if not members:
-            return _Tested(replace(made, why=f"{name}{at} was not scored on {claim.metric}"))
+            return Tested(replace(made, why=f"{name}{at} was not scored on {claim.metric}"))
     results = [m.results[claim.metric] for m in (*a, *b)]
     if any(not np.array_equal(r.prompts, results[0].prompts) for r in results):
-        return _Tested(replace(made, why="the contestants were scored on other prompts"))
+        return Tested(replace(made, why="the contestants were scored on other prompts"))
     if any(r.by_prompt is None for r in results):
-        return _Tested(replace(made, why=f"{claim.metric} cannot be tested: {UNTESTED}"))
+        return Tested(replace(made, why=f"{claim.metric} cannot be tested: {UNTESTED}"))
     x, y = _scores(results[: len(a)]), _scores(results[len(a) :])
     d, bootstrap = method_difference(x, y), hierarchical_bootstrap(x, y)
     size = margins.size(margins.of(claim.metric, sizes), float(y.mean()))
@@ -154,12 +150,12 @@ def _tested(
         delta=d.delta,
         low=d.low,
         high=d.high,
-        p=_p(claim.relation, d, size, higher),
         margin=size,
         bootstrap_low=bootstrap[0],
         bootstrap_high=bootstrap[1],
     )
-    return _Tested(made, d, size, higher)
+    tested = Tested(made, d, size, higher)
+    return replace(tested, claim=replace(made, p=tested.p_values()["claim"]))
 
 
 def _scores(results: Sequence[Result]) -> Array:
@@ -172,45 +168,25 @@ def _scores(results: Sequence[Result]) -> Array:
     ])  # fmt: skip
 
 
-def _p(relation: str, d: MethodDifference, margin: float, higher: bool) -> float:
-    """p of the claim: of "better" two-sided, of the others one-sided (the larger of two)."""
-    if relation == "better":
-        return min(1.0, 2 * (d.p_above(0.0) if higher else d.p_below(0.0)))
-    not_worse = d.p_above(-margin) if higher else d.p_below(margin)
-    if relation == "not_worse":
-        return not_worse
-    return max(not_worse, d.p_below(margin) if higher else d.p_above(-margin))
-
-
-def _decided(tested: _Tested, adjusted: float) -> Claim:
-    """The verdict: holds, does not hold (the opposite is shown), or undecided."""
-    claim, count = replace(tested.claim, p_adjusted=adjusted), tested.claim.training_seeds
-    if count < LEAST_SEEDS:
-        named = "one training" if count == 1 else f"{count} trainings"
-        why = f"{named}; a claim about a method needs at least {LEAST_SEEDS} of either side"
-        return replace(claim, why=why)
-    verdict: Verdict = "undecided"
-    if adjusted < ALPHA:
-        verdict = "holds"
-    elif _refuted(tested):
-        verdict = "does not hold"
-    return replace(claim, verdict=verdict, why=_why(tested, adjusted))
-
-
-def _refuted(tested: _Tested) -> bool:
-    """Whether the 95 % interval lies wholly where the claim is false."""
-    low, high = tested.gains
-    if tested.claim.relation == "better":
-        return high < 0
-    return high < -tested.margin or (tested.claim.relation == "equivalent" and low > tested.margin)
-
-
-def _why(tested: _Tested, adjusted: float) -> str:
-    d = tested.difference
-    assert d is not None
-    seeds = " and ".join(str(n) for n in d.seeds)
-    against = "" if tested.claim.relation == "better" else f", margin {tested.margin:.3g}"
-    return (
-        f"difference {d.delta:.3g} [{d.low:.3g}, {d.high:.3g}]{against}, adjusted p "
-        f"{adjusted:.2g}, over {seeds} trainings and the prompts"
+def _decided(tested: Tested, adjusted: Mapping[str, float], tests: int) -> Claim:
+    """A claim with its verdict. tests: claims that are adjusted together."""
+    claim = replace(
+        tested.claim,
+        p_adjusted=adjusted["claim"],
+        p_opposite_adjusted=adjusted["opposite"],
+        p_equivalent_adjusted=adjusted.get("equivalent"),
+    )
+    if claim.training_seeds < LEAST_SEEDS:
+        return replace(claim, why=too_few(claim.training_seeds))
+    found = verdict(adjusted)
+    words = why(tested, adjusted, found, tests)
+    if found != "not shown":
+        return replace(claim, verdict=found, why=words)
+    alone, of_all = tested.needed(1), tested.needed(tests)
+    return replace(
+        claim,
+        verdict=found,
+        why=f"{words}; {needed_words(tested, alone, of_all, tests)}",
+        trainings_needed=alone,
+        trainings_needed_adjusted=of_all,
     )

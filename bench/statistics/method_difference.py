@@ -44,6 +44,7 @@ class MethodDifference:
 
     low, high: 95 % interval over new trainings (of sides that have several) and new prompts.
     trainings, prompts: (variance, degrees of freedom) of either part.  seeds: trainings of a and b.
+    one_training: variance of the mean of a single training of a and of b, 0 for a side with one.
     """
 
     delta: float
@@ -52,6 +53,7 @@ class MethodDifference:
     trainings: tuple[float, float]
     prompts: tuple[float, float]
     seeds: tuple[int, int]
+    one_training: tuple[float, float] = (0.0, 0.0)
 
     def p_above(self, bound: float) -> float:
         """One-sided p of "the true difference is `bound` or less"."""
@@ -69,14 +71,19 @@ class MethodDifference:
             return 1.0 - self._tail(-distance) if distance < 0 else 0.5
 
         def beyond(log_p: float) -> float:
-            return _reach(math.exp(log_p), self.trainings, self.prompts) - distance
+            return reach(math.exp(log_p), self.trainings, self.prompts) - distance
 
-        if beyond(LEAST_LOG_P) <= 0:
+        high, low = math.log(0.5), 2 * math.log(0.5)
+        while beyond(low) <= 0:
+            if low <= LEAST_LOG_P:
+                return 0.0
+            high, low = low, 2 * low
+        if not math.isfinite(beyond(low)):  # so far out scipy's quantiles end
             return 0.0
-        return math.exp(brentq(beyond, LEAST_LOG_P, math.log(0.5), xtol=1e-15, maxiter=500))
+        return math.exp(brentq(beyond, low, high, xtol=1e-15, maxiter=500))
 
 
-def _reach(tail: float, *parts: tuple[float, float]) -> float:
+def reach(tail: float, *parts: tuple[float, float]) -> float:
     """How far an interval with `tail` outside on either side goes: t quantiles added in squares."""
     from scipy.special import stdtrit
 
@@ -96,12 +103,13 @@ def method_difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> Met
     (v_a, residual_a), (v_b, residual_b) = _of_training(x), _of_training(y)
     difference = x.mean(axis=0) - y.mean(axis=0)
     v_g = max(0.0, float(difference.var(ddof=1)) / count - residual_a - residual_b)
-    trainings = (v_a + v_b, _welch((v_a, len(x) - 1), (v_b, len(y) - 1)))
+    trainings = (v_a + v_b, welch((v_a, len(x) - 1), (v_b, len(y) - 1)))
     prompts = (v_g, float(count - 1))
-    delta, reach = float(difference.mean()), _reach((1 - level) / 2, trainings, prompts)
+    delta, far = float(difference.mean()), reach((1 - level) / 2, trainings, prompts)
     return MethodDifference(
-        delta, delta - reach, delta + reach, trainings, prompts, (len(x), len(y))
-    )
+        delta, delta - far, delta + far, trainings, prompts, (len(x), len(y)),
+        (v_a * len(x), v_b * len(y)),
+    )  # fmt: skip
 
 
 def hierarchical_bootstrap(
@@ -135,7 +143,7 @@ def _of_training(y: Array) -> tuple[float, float]:
     return float(means.var(ddof=1)) / seeds, spread / (seeds * prompts)
 
 
-def _welch(*parts: tuple[float, int]) -> float:
+def welch(*parts: tuple[float, float]) -> float:
     """Degrees of freedom of a sum of variances, each with its own."""
     kept = [(v, f) for v, f in parts if v > 0 and f > 0]
     return sum(v for v, _ in kept) ** 2 / sum(v**2 / f for v, f in kept) if kept else 1.0

@@ -160,11 +160,11 @@ def test_a_failed_render_leaves_the_old_page(summary: Summary, tmp_path: Path) -
 
 def test_claims_stand_with_verdict_and_numbers(summary: Summary, tmp_path: Path) -> None:
     claim = Claim(
-        "TSCD beats TCD", "does not hold", "too small", 3, metric="clip", delta=0.25, low=-0.5,
-        high=1.0, p_adjusted=0.31,
+        "TSCD beats TCD", "the opposite is shown", "worse", 3, metric="clip", delta=0.25, low=-0.5,
+        high=1.0, p_adjusted=1.0, p_opposite_adjusted=0.31,
     )  # fmt: skip
     page = html.page(replace(summary, claims=[claim]), tmp_path)
-    assert '<span class="verdict does-not-hold">does not hold</span>' in page
+    assert '<span class="verdict the-opposite-is-shown">the opposite is shown</span>' in page
     assert "difference 0.250 [\u22120.500, 1.000], adjusted p 0.31" in page
     assert "Claims</h3>" not in html.page(summary, tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,13 @@ from bench.results.summary import Claim, Contestant, MetricValue
 from bench.statistics.claims import Stated, claim_verdicts
 from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import bootstrap_interval
-from bench.statistics.method_difference import hierarchical_bootstrap, method_difference
+from bench.statistics.method_difference import (
+    MethodDifference,
+    hierarchical_bootstrap,
+    method_difference,
+)
 from bench.statistics.result import mean_result
+from bench.statistics.trainings_needed import power
 from bench.suite import suite
 from hypersd import validation
 
@@ -52,6 +58,15 @@ def test_two_trainings_against_one_have_a_p_however_far_apart() -> None:
     assert 2 * d.p_above(0.0) == pytest.approx(2 * stats.t.sf(100.05 / 0.05, df=1), rel=1e-6)
 
 
+def test_p_is_had_whatever_the_degrees_of_freedom() -> None:
+    """scipy's quantiles are infinite far out where these are no whole number."""
+    for freedom in (1.0, 1.05, 2.3, 2.8, 3.1, 7.7):
+        d = MethodDifference(2.0, 1.0, 3.0, (0.01, freedom), (0.0, 9.0), (3, 3))
+        assert d.p_above(0.0) == pytest.approx(stats.t.sf(20.0, freedom), rel=1e-6)
+        far = replace(d, delta=1e60)
+        assert 0.0 <= far.p_above(0.0) < 1e-40
+
+
 def test_other_prompts_are_refused() -> None:
     with pytest.raises(ValueError, match="same prompts"):
         method_difference(np.zeros((3, 5)), np.zeros((3, 6)))
@@ -85,6 +100,7 @@ def field() -> list[Scored]:
         *trainings("a", 4, [1.0, 1.1, 0.9]),
         *trainings("b", 4, [0.0, 0.1, -0.1]),
         *trainings("c", 4, [1.05, 0.9, 1.1]),
+        *trainings("wide", 4, [1.6, 0.2, 1.5]),
         *trainings("few", 4, [5.0, 5.1]),
         scored("teacher-25step", "teacher", 25, 1.0),
     ]
@@ -94,12 +110,15 @@ def field() -> list[Scored]:
     ("a", "relation", "b", "verdict"),
     [
         ("a", "better", "b", "holds"),
-        ("b", "better", "a", "does not hold"),
-        ("a", "better", "c", "undecided"),
+        ("b", "better", "a", "the opposite is shown"),
+        ("a", "better", "c", "equivalent"),
+        ("a", "better", "wide", "not shown"),
         ("a", "equivalent", "c", "holds"),
-        ("a", "equivalent", "b", "does not hold"),
+        ("a", "equivalent", "b", "the opposite is shown"),
+        ("a", "equivalent", "wide", "not shown"),
         ("a", "not_worse", "teacher", "holds"),
-        ("b", "not_worse", "teacher", "does not hold"),
+        ("b", "not_worse", "teacher", "the opposite is shown"),
+        ("wide", "not_worse", "a", "not shown"),
         ("few", "better", "b", "undecided"),
     ],
 )
@@ -133,6 +152,84 @@ def test_claims_of_one_training_cost_the_others_nothing() -> None:
     few, both = claim_verdicts(made, field())
     assert both.p_adjusted == alone.p_adjusted == alone.p
     assert few.p is not None and few.p_adjusted is not None and few.p_adjusted >= few.p
+
+
+def null_suite(rng: np.random.Generator, claims: int) -> list[Claim]:
+    """Verdicts of a suite whose methods are all the same: three trainings each, spread by 0.3."""
+    made = []
+    for method in range(claims + 1):
+        for training in range(3):
+            scores = 0.3 * rng.normal() + rng.normal(size=30)
+            one = mean_result(scores, range(30))
+            value = MetricValue(one.value, one.low, one.high, 30, "clip/1", True, "no")
+            name = f"m{method}-{training}"
+            row = Contestant(name, f"m{method}", 1, 1, name, 30, [0], "x", metrics={"clip": value})
+            made.append(Scored(row, {"clip": one}))
+    said = ({"a": f"m{i + 1}", "is": "better", "than": f"m{i}", "metric": "clip"}
+            for i in range(claims))  # fmt: skip
+    return claim_verdicts(stated(*said), made, {"clip": 0.01})
+
+
+def false_verdicts(suites: int, claims: int = 17) -> dict[str, float]:
+    """Share of suites of true nulls with at least one verdict of a kind; "an interval beside 0" is
+    how the opposite was judged before."""
+    rng, found = np.random.default_rng(17), []
+    for _ in range(suites):
+        made = null_suite(rng, claims)
+        said = {claim.verdict for claim in made}
+        beside = any(claim.high is not None and claim.high < 0 for claim in made)
+        found.append(["holds" in said, "the opposite is shown" in said, beside])
+    names = ("holds", "the opposite is shown", "an interval beside 0")
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def test_the_opposite_is_adjusted_as_the_claim_is() -> None:
+    found = false_verdicts(40)
+    assert found["an interval beside 0"] > 0.15
+    assert found["holds"] <= 0.1 and found["the opposite is shown"] <= 0.1
+
+
+@pytest.mark.slow
+def test_false_verdicts_as_documented() -> None:
+    found = false_verdicts(400)
+    print(found)
+    assert found["an interval beside 0"] > 0.25
+    assert found["holds"] <= 0.05 and found["the opposite is shown"] <= 0.05
+
+
+def test_an_open_claim_says_how_many_trainings_would_decide_it() -> None:
+    found = judged(field(), a="wide", **{"is": "better", "than": "b"})
+    assert found.verdict == "not shown"
+    assert found.trainings_needed is not None and 3 < found.trainings_needed <= 30
+    assert f"about {found.trainings_needed} trainings of either side would" in found.why
+    assert judged(field(), a="a", **{"is": "better", "than": "b"}).trainings_needed is None
+
+
+def test_many_trainings_mean_that_equivalence_is_the_question() -> None:
+    found = judged(field(), margin=1.0, a="wide", **{"is": "better", "than": "a"})
+    assert found.trainings_needed is None or found.trainings_needed > 30
+    assert "test equivalence within 1 instead, which would take about" in found.why
+
+
+def test_as_one_of_many_claims_more_trainings_are_needed() -> None:
+    made = stated(*({"a": a, "is": "better", "than": "b", "metric": "clip"} for a in "ac"),
+                  {"a": "wide", "is": "better", "than": "b", "metric": "clip"})  # fmt: skip
+    found = claim_verdicts(made, field())[-1]
+    assert found.trainings_needed is not None and found.trainings_needed_adjusted is not None
+    assert found.trainings_needed_adjusted > found.trainings_needed
+    assert f"{found.trainings_needed_adjusted} as one of 3 claims" in found.why
+
+
+@pytest.mark.parametrize(("trainings", "found"), [(3, 0.67), (5, 0.98)])
+def test_power_of_so_many_trainings_is_that_of_simulated_ones(trainings: int, found: float) -> None:
+    """Of a difference of three between-training deviations."""
+    rng, shown = np.random.default_rng(trainings), []
+    for _ in range(300):
+        x, y = rng.normal(size=(2, trainings, 1)) + np.zeros(4)
+        shown.append(method_difference(x + 3.0, y).low > 0)
+    d = MethodDifference(3.0, 0.0, 6.0, (2 / 3, 4.0), (0.0, 3.0), (3, 3), (1.0, 1.0))
+    assert np.mean(shown) == pytest.approx(found, abs=0.08)
+    assert power(d, trainings, 3.0, 0.025) == pytest.approx(found, abs=0.05)
 
 
 def test_the_hierarchical_bootstrap_draws_trainings_and_prompts() -> None:
