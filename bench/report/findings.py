@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from bench.report.words import decimals, groups, listed, metric_words
-from bench.results.summary import Comparison, Contestant, Summary
+from bench.results.summary import Comparison, Contestant, Family, Summary
 from bench.statistics.printed import number
 
 ALPHA = 0.05
+ANY: tuple[Family, ...] = ("primary", "exploratory")
+EXPLORATORY = "Exploratory: "
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Findings:
 
 
 def findings(summary: Summary) -> list[Findings]:
-    """For each step count: who is best on what, then every pair, then each against the teacher."""
+    """For each step count: who is best on what, then every pair, then each against the teacher.
+    What the suite does not ask for comes last and is marked."""
     made = []
     for heading, members in groups(summary):
         names = {c.name for c in members}
@@ -33,8 +36,14 @@ def findings(summary: Summary) -> list[Findings]:
     return made
 
 
-def leader(summary: Summary, members: Sequence[Contestant], metric: str) -> str | None:
-    """The contestant shown to be better on `metric` than every other one of `members`.
+def leader(
+    summary: Summary,
+    members: Sequence[Contestant],
+    metric: str,
+    families: Sequence[Family] = ("primary",),
+) -> str | None:
+    """The contestant shown to be better on `metric` than every other one of `members`, by
+    comparisons of these families.
 
     None where there is no other, or where some difference may be chance (adjusted p >= 0.05).
     """
@@ -46,7 +55,7 @@ def leader(summary: Summary, members: Sequence[Contestant], metric: str) -> str 
     beaten = {
         loser
         for row in summary.comparisons
-        if row.metric == metric and row.p_adjusted < ALPHA
+        if row.metric == metric and row.family in families and row.p_adjusted < ALPHA
         for winner, loser in [_order(row, sign)]
         if winner == best.name
     }
@@ -62,19 +71,27 @@ def _lead(summary: Summary, members: Sequence[Contestant]) -> str:
     metrics = [m for m in summary.metric_names() if sum(m in c.metrics for c in members) > 1]
     if not metrics:
         return ""
-    won: dict[str, list[str]] = {}
-    for metric in metrics:
-        won.setdefault(leader(summary, members, metric) or "", []).append(metric)
+    found = {m: leader(summary, members, m) for m in metrics}
+    also = {m: leader(summary, members, m, ANY) for m, name in found.items() if name is None}
+    parts = [f"{name} is best on {_titles(of)}" for name, of in _by_leader(found)]
+    parts += [f"by exploratory comparisons {name} is best on {_titles(of)}"
+              for name, of in _by_leader(also)]  # fmt: skip
     tested = {row.metric for row in summary.comparisons if row.a in {c.name for c in members}}
-    none, untested = _split(won.pop("", []), tested)
-    parts = [f"{name} is best on {_titles(found)}" for name, found in won.items()]
+    none, untested = _split([m for m, name in also.items() if name is None], tested)
     if none:
         n = max(c.n for c in members)
         parts.append(f"no single best could be shown at N = {n:,} on {_titles(none)}")
     if untested:
         parts.append(f"no test by prompt on {_titles(untested)}")
     text = "; ".join(parts) + "."
-    return text[0].upper() + text[1:] if not won else text
+    named = parts[0].startswith(tuple(name for name in found.values() if name))
+    return text if named else text[0].upper() + text[1:]
+
+
+def _by_leader(found: Mapping[str, str | None]) -> list[tuple[str, list[str]]]:
+    """(contestant, the metrics that it leads), from leaders by metric."""
+    names = dict.fromkeys(name for name in found.values() if name is not None)
+    return [(name, [m for m, one in found.items() if one == name]) for name in names]
 
 
 def _split(metrics: Sequence[str], tested: Set[str]) -> tuple[list[str], list[str]]:
@@ -96,7 +113,9 @@ def _against_teacher(
         if {r.a for r in worse if r.metric == m} == {c.name for c in members}
     ]  # fmt: skip
     whom = "All are" if len(members) > 1 else f"{members[0].name} is"
-    return f"{whom} worse than {teachers[0]} on {_titles(metrics)}." if metrics else ""
+    is_asked = all(r.family == "primary" for r in worse if r.metric in metrics)
+    mark = "" if is_asked else EXPLORATORY
+    return f"{mark}{whom} worse than {teachers[0]} on {_titles(metrics)}." if metrics else ""
 
 
 def _titles(metrics: Sequence[str]) -> str:
@@ -104,6 +123,15 @@ def _titles(metrics: Sequence[str]) -> str:
 
 
 def _sentences(summary: Summary, rows: Sequence[Comparison]) -> list[str]:
+    asked = [r for r in rows if r.family == "primary"]
+    rest = [r for r in rows if r.family == "exploratory"]
+    return [
+        *_of_pairs(summary, asked),
+        *(f"{EXPLORATORY}{sentence}" for sentence in _of_pairs(summary, rest)),
+    ]
+
+
+def _of_pairs(summary: Summary, rows: Sequence[Comparison]) -> list[str]:
     pairs = list(dict.fromkeys((r.a, r.b) for r in rows))
     return [_sentence(summary, a, b, [r for r in rows if (r.a, r.b) == (a, b)]) for a, b in pairs]
 

@@ -111,6 +111,7 @@ def _view(summary: Summary, files: RunFiles, drawn: Charts) -> dict[str, Any]:
         "findings": findings(summary),
         "equivalent": view.equivalence_words(summary),
         "sensitivities": view.sensitivities(summary),
+        "family_words": view.family_words(summary),
         "groups": view.table(summary),
         "marks": view.marks(summary),
         "charts": drawn,

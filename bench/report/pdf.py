@@ -86,6 +86,7 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
             for f in made
         ],
         "family": len(summary.comparisons),
+        "adjusted": view.family_words(summary),
         "equivalent": view.equivalence_words(summary)[:SENTENCES_MOST],
         "sensitivities": view.sensitivities(summary),
         "claims": [

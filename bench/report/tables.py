@@ -23,7 +23,8 @@ LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
          "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}",
          "\u2212": "$-$", "\u2013": "--", "\u2020": r"\dag", "\u2021": r"\ddag"}  # fmt: skip
 COMPARISON = ("a", "b", "metric", "delta", "low", "high", "p", "p_adjusted", "win_rate", "n",
-              "detectable", "prompts_needed")  # fmt: skip
+              "detectable", "prompts_needed", "family", "detectable_adjusted",
+              "prompts_needed_adjusted")  # fmt: skip
 CLAIM = tuple(field.name for field in fields(Claim))
 TRAINING = tuple(field.name for field in fields(Training))
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.report.findings import leader
+from bench.report.findings import EXPLORATORY, leader
 from bench.report.runfiles import RunFiles
 from bench.report.words import decimals, groups, metric_words
-from bench.results.summary import Claim, Contestant, MetricValue, Summary
+from bench.results.summary import Claim, Contestant, MetricValue, Sensitivity, Summary
 from bench.statistics.printed import number
 
 ATTRIBUTES = "faithful"
@@ -107,20 +107,29 @@ def attributes(summary: Summary) -> tuple[list[str], list[tuple[Contestant, list
 
 
 def sensitivities(summary: Summary) -> list[tuple[str, str]]:
-    """(metric, sentence): how small a difference could have been found, and what it would take."""
-    found = []
-    for metric, known in summary.sensitivity.items():
-        places = decimals(summary, metric) + 1
-        text = (
-            f"a true difference of {number(known.detectable, places)} would have been found with "
-            f"80 % probability at {known.prompts:,} prompts"
-        )
-        if known.margin is not None:
-            text += f"; the smallest that matters is {known.margin:.3g}"
-            if known.prompts_needed is not None:
-                text += f", which would take {known.prompts_needed:,} prompts"
-        found.append((metric_words(metric).title, text))
-    return found
+    """(metric, sentence): how small a difference could have been found, and what it would take, as
+    one of the tests that are adjusted together; alone in results that do not say of how many."""
+    return [
+        (metric_words(metric).title, _could_find(known, decimals(summary, metric) + 1))
+        for metric, known in summary.sensitivity.items()
+    ]
+
+
+def _could_find(known: Sensitivity, places: int) -> str:
+    found, needed, among = known.detectable, known.prompts_needed, ""
+    if known.detectable_adjusted is not None and known.tests > 1:
+        found, needed = known.detectable_adjusted, known.prompts_needed_adjusted
+        alone = number(known.detectable, places)
+        among = f" as one of {known.tests:,} comparisons ({alone} as the only one)"
+    text = (
+        f"a true difference of {number(found, places)} would have been found with 80 % "
+        f"probability at {known.prompts:,} prompts{among}"
+    )
+    if known.margin is not None:
+        text += f"; the smallest that matters is {known.margin:.3g}"
+        if needed is not None:
+            text += f", which would take {needed:,} prompts"
+    return text
 
 
 def claim_numbers(summary: Summary, claim: Claim) -> str:
@@ -145,8 +154,8 @@ def equivalence_words(summary: Summary) -> list[str]:
         test = row.equivalence
         if test is not None and test.p_equivalent_adjusted < 0.05:
             found.append(
-                f"{row.a} and {row.b} are equivalent on {metric_words(row.metric).title}: they "
-                f"differ by less than {test.margin:.3g}."
+                f"{EXPLORATORY * (row.family == 'exploratory')}{row.a} and {row.b} are equivalent "
+                f"on {metric_words(row.metric).title}: they differ by less than {test.margin:.3g}."
             )
     return found
 
@@ -185,3 +194,15 @@ def ledger_counts(summary: Summary, files: RunFiles) -> list[tuple[str, list[str
         known = {**of, "missing": max(0, of.get("pictures", 0) - there)}
         found.append((name, [f"{known.get(column, 0):,}" for column in COUNTED]))
     return found
+
+
+def family_words(summary: Summary) -> str:
+    """How many comparisons are adjusted together, and how, for the note below the findings."""
+    rest = sum(row.family == "exploratory" for row in summary.comparisons)
+    primary = len(summary.comparisons) - rest
+    if not rest:
+        return f"after Holm\u2019s correction over all {primary:,} comparisons of this run"
+    return (
+        f"after Holm\u2019s correction over the {primary:,} comparisons that the suite asks for; "
+        f"the other {rest:,} are exploratory, with a false discovery rate of 5 %"
+    )

@@ -23,6 +23,7 @@ ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 
 TrainedOn = Literal["network", "labels", "no"]
 Kind = Literal["mean", "share", "distance"]
+Family = Literal["primary", "exploratory"]
 Verdict = Literal[
     "holds", "the opposite is shown", "equivalent", "not shown", "undecided", "does not hold"
 ]
@@ -130,7 +131,8 @@ class Equivalence:
     margin: in the metric's unit.  p_a_not_worse: of "a is worse by the margin or more", so a small
     p shows that a is not worse (non-inferiority); p_b_not_worse: the same of b.  p_equivalent, the
     larger of the two: shows that the difference is within the margin (TOST, Schuirmann 1987).
-    adjusted: by Holm over all one-sided tests of the summary.
+    adjusted: by Holm over all one-sided tests of the summary's primary comparisons, of others the
+    false discovery rate.
     """
 
     margin: float
@@ -146,14 +148,17 @@ class Equivalence:
 class Comparison:
     """a against b on the same prompts; delta = a - b, low and high its 95 % interval.
 
-    p: of one comparison; p_adjusted: by Holm over all comparisons of the summary.
+    family: "primary" where the suite asks for it, or asks for none in particular.  p: of one
+    comparison; p_adjusted: by Holm over all primary ones of the summary, of exploratory ones the
+    false discovery rate (Benjamini and Hochberg).
     win_rate: share of prompts on which a is better, ties half; None without per-prompt scores;
     win_low, win_high: its 95 % interval; wins, ties, losses: the prompts it is made of.
     prompts: that both have.  error: standard error of delta.  detectable: the true difference that
     a test at these prompts finds with 80 % probability (5 %, this comparison alone);
-    detectable_adjusted: the same by the strictest step of Holm.  equivalence: None without margin.
-    prompts_needed: prompts at which a difference as large as the margin is found with 80 %
-    probability (this comparison alone); None without a margin.
+    detectable_adjusted: the same at the strictest level of its family.  equivalence: None without
+    margin.  prompts_needed: prompts at which a difference as large as the margin is found with 80 %
+    probability (this comparison alone); None without a margin; prompts_needed_adjusted: the same at
+    the strictest level of its family.
     """
 
     a: str
@@ -177,6 +182,8 @@ class Comparison:
     detectable_adjusted: float | None = None
     equivalence: Equivalence | None = None
     prompts_needed: int | None = None
+    family: Family = "primary"
+    prompts_needed_adjusted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,12 +235,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What the comparisons of one metric could have found at their number of prompts.
+    """What the comparisons of one metric could have found at their number of prompts: the primary
+    ones, where it has any.
 
     detectable: the true difference that the typical (median) comparison finds with 80 %
-    probability; worst: that of the least sensitive.  margin: the smallest difference that matters
-    in the typical comparison.  prompts_needed: at which that one would find a difference as large
-    as the margin; None without a margin.
+    probability, alone; worst: that of the least sensitive.  margin: the smallest difference that
+    matters in the typical comparison.  prompts_needed: at which that one would find a difference as
+    large as the margin; None without a margin.  detectable_adjusted, prompts_needed_adjusted: the
+    same as one of `tests` that are adjusted together, at their strictest level.
     """
 
     prompts: int
@@ -241,6 +250,9 @@ class Sensitivity:
     worst: float
     margin: float | None = None
     prompts_needed: int | None = None
+    detectable_adjusted: float | None = None
+    prompts_needed_adjusted: int | None = None
+    tests: int = 0
 
 
 @dataclass(frozen=True)

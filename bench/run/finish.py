@@ -35,7 +35,7 @@ def summarise(
     began = time.perf_counter()
     metrics = [metric_of(plan.suite, name) for name in plan.metrics]
     rows = [_scored(plan, outcome, metrics, folder) for outcome in outcomes]
-    comparisons = compare(rows, plan.suite.margins)
+    comparisons = compare(rows, plan.suite.margins, plan.suite.primary)
     others = extra_trainings.find(plan, rows, metrics)
     seconds = {"train": train_seconds, **worker.seconds}
     seconds["score"] += time.perf_counter() - began

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from bench.results.summary import Comparison, Contestant, Equivalence, Sensitivity
-from bench.statistics import differences, power
+from bench.results.summary import Comparison, Contestant, Equivalence, Family, Sensitivity
+from bench.statistics import differences, families, power
 from bench.statistics import margins as margin_sizes
 from bench.statistics.differences import Difference
-from bench.statistics.intervals import holm
+from bench.statistics.families import Primary
 from bench.statistics.margins import Margin
 from bench.statistics.result import Result
 
@@ -40,27 +40,35 @@ def pairs(contestants: Iterable[Contestant]) -> list[tuple[str, str]]:
 
 
 def compare(
-    scored: Sequence[Scored], margins: Mapping[str, Margin] | None = None, *, seed: int = 0
+    scored: Sequence[Scored],
+    margins: Mapping[str, Margin] | None = None,
+    primary: Sequence[Primary] = (),
+    *,
+    seed: int = 0,
 ) -> list[Comparison]:
-    """Every pair of `pairs` on every metric both have, paired by prompt, Holm over all of them.
+    """Every pair of `pairs` on every metric both have, paired by prompt, adjusted by family.
 
     Scores: p of the mean difference by sign flips, on the prompts both have.  Frechet distance: p
     from the difference of the influences.  Intervals: see `bench.statistics.differences`.  Against
     a margin (the suite's, else the default; a percentage is of b's value): two one-sided tests,
-    with a Holm of their own.  Pairs that `refused` names are left out.
+    adjusted among themselves.  primary: what the suite asks; none: everything.  Pairs that
+    `refused` names are left out.
     """
-    family = [pair for pair in _family(scored) if pair.refusal is None]
-    found = [differences.difference(*pair.results, seed=seed) for pair in family]
-    flipped = differences.flip_p([pair.results for pair in family], seed=seed)
+    rows = [pair for pair in _pairs(scored) if pair.refusal is None]
+    found = [differences.difference(*pair.results, seed=seed) for pair in rows]
+    flipped = differences.flip_p([pair.results for pair in rows], seed=seed)
     p = [d.normal_p if f is None else f for d, f in zip(found, flipped, strict=True)]
-    adjusted = holm(p)
-    sizes = [_margin(pair, margins) for pair in family]
+    names = [families.family(primary, r.a.contestant, r.b.contestant, r.metric) for r in rows]
+    adjusted = families.adjusted(p, names)
+    sizes = [_margin(pair, margins) for pair in rows]
     tests = equivalences(
-        [(d, size, pair.higher) for d, size, pair in zip(found, sizes, family, strict=True)]
+        [(d, size, pair.higher) for d, size, pair in zip(found, sizes, rows, strict=True)], names
     )
     return [
-        _comparison(pair, d, p[i], float(adjusted[i]), sizes[i], tests[i], len(family))
-        for i, (pair, d) in enumerate(zip(family, found, strict=True))
+        _comparison(
+            pair, d, p[i], float(adjusted[i]), sizes[i], tests[i], names[i], names.count(names[i])
+        )
+        for i, (pair, d) in enumerate(zip(rows, found, strict=True))
     ]
 
 
@@ -68,17 +76,20 @@ def refused(scored: Sequence[Scored]) -> list[str]:
     """The pairs that cannot be compared on a metric both have, and why: for the ledger."""
     return [
         f"{pair.a.contestant.name} and {pair.b.contestant.name} on {pair.metric}: {pair.refusal}"
-        for pair in _family(scored)
+        for pair in _pairs(scored)
         if pair.refusal is not None
     ]
 
 
 def sensitivity(comparisons: Sequence[Comparison]) -> dict[str, Sensitivity]:
-    """What the comparisons of each metric could have found, alone, at their number of prompts."""
+    """What the comparisons of each metric could have found at their number of prompts, alone and as
+    one of those that are adjusted together; of primary ones where the metric has any."""
     found = {}
     for metric in dict.fromkeys(row.metric for row in comparisons):
-        rows = [(row.detectable, row) for row in comparisons
-                if row.metric == metric and row.detectable is not None]  # fmt: skip
+        of_metric = [row for row in comparisons if row.metric == metric]
+        family = "primary" if any(r.family == "primary" for r in of_metric) else "exploratory"
+        rows = [(row.detectable, row) for row in of_metric
+                if row.family == family and row.detectable is not None]  # fmt: skip
         if rows:
             rows.sort(key=lambda pair: pair[0])
             detectable, typical = rows[(len(rows) - 1) // 2]
@@ -88,6 +99,9 @@ def sensitivity(comparisons: Sequence[Comparison]) -> dict[str, Sensitivity]:
                 worst=rows[-1][0],
                 margin=None if typical.equivalence is None else typical.equivalence.margin,
                 prompts_needed=typical.prompts_needed,
+                detectable_adjusted=typical.detectable_adjusted,
+                prompts_needed_adjusted=typical.prompts_needed_adjusted,
+                tests=sum(row.family == family for row in comparisons),
             )
     return found
 
@@ -113,7 +127,7 @@ class _Pair:
         return self.a.contestant.metrics[self.metric].higher_is_better
 
 
-def _family(scored: Sequence[Scored]) -> list[_Pair]:
+def _pairs(scored: Sequence[Scored]) -> list[_Pair]:
     by_name = {s.contestant.name: s for s in scored}
     return [
         _Pair(by_name[a], by_name[b], name)
@@ -127,8 +141,10 @@ def _margin(pair: _Pair, margins: Mapping[str, Margin] | None) -> float:
     return margin_sizes.size(margin_sizes.of(pair.metric, margins), pair.results[1].value)
 
 
-def equivalences(tests: Sequence[tuple[Difference, float, bool]]) -> list[Equivalence | None]:
-    """Two one-sided tests of each (difference, margin, higher is better), Holm over all of them.
+def equivalences(
+    tests: Sequence[tuple[Difference, float, bool]], names: Sequence[Family]
+) -> list[Equivalence | None]:
+    """Two one-sided tests of each (difference, margin, higher is better), adjusted within families.
 
     None where the margin is 0 (a percentage of nothing).
     """
@@ -137,7 +153,7 @@ def equivalences(tests: Sequence[tuple[Difference, float, bool]]) -> list[Equiva
     for d, margin, higher in (tests[i] for i in kept):
         not_below, not_above = d.p_above(-margin), d.p_below(margin)
         p += [not_below, not_above] if higher else [not_above, not_below]
-    adjusted = [float(value) for value in holm(p)]
+    adjusted = families.adjusted(p, [names[i] for i in kept for _ in range(2)]).tolist()
     found: list[Equivalence | None] = [None] * len(tests)
     for k, i in enumerate(kept):
         (a, b), (a_adjusted, b_adjusted) = p[2 * k : 2 * k + 2], adjusted[2 * k : 2 * k + 2]
@@ -154,6 +170,7 @@ def _comparison(
     adjusted: float,
     margin: float,
     equivalence: Equivalence | None,
+    family: Family,
     tests: int,
 ) -> Comparison:
     a, b = pair.results
@@ -182,4 +199,6 @@ def _comparison(
         detectable_adjusted=power.detectable(d.error, tests=tests),
         equivalence=equivalence,
         prompts_needed=power.prompts_for(d.error, d.prompts, margin),
+        family=family,
+        prompts_needed_adjusted=power.prompts_for(d.error, d.prompts, margin, tests=tests),
     )

@@ -6,6 +6,11 @@ A suite may make claims about methods (`bench.statistics.claims` says what they 
       - {a: tcd, is: better, than: lcm, metric: fid, steps: 4}
       - {a: tscd, is: not_worse, than: teacher, metric: faithful}
 
+and say which comparisons it is made for (`bench.statistics.families`):
+
+    primary:
+      - {of: hyper_sd, metrics: [fid, clip]}
+
 Several trainings of a method are several contestants `method: tcd`, trained with other seeds.
 """
 
@@ -22,6 +27,7 @@ from pydantic import AfterValidator, Field
 
 from bench.errors import UsageError, nearest
 from bench.statistics.claims import Stated
+from bench.statistics.families import Primary
 from bench.statistics.margins import LIMITS, Margin
 from bench.statistics.metrics import METRICS
 from bench.suite import contestant, per_step, protocols
@@ -97,7 +103,8 @@ class Suite:
     prompt_set, n: which prompts (n is None: all of a file).  seeds: every prompt is drawn once
     per seed.  size: height and width of the images in pixels.  margins: the smallest difference
     that matters, per metric; limits: how much slower or larger (in memory) a contestant may get.
-    claims: about methods, for the run to judge.  published: it stands on a base of its own, not
+    claims: about methods, for the run to judge.  primary: the comparisons that it asks for; none:
+    all of them.  published: it stands on a base of its own, not
     on the world's.  absent: contestants that have nothing at these numbers of steps.
     metric_settings: of published evaluators, by metric, where they differ from the usual.
     preset: the published protocol it takes what it does not say itself from.
@@ -117,6 +124,7 @@ class Suite:
     size: int = 64
     limits: dict[str, Margin | None] = field(default_factory=dict)
     claims: tuple[Stated, ...] = ()
+    primary: tuple[Primary, ...] = ()
     published: bool = False
     absent: tuple[str, ...] = ()
     metric_settings: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -155,6 +163,7 @@ class GivenSuite:
         default_factory=dict
     )
     claims: tuple[Stated, ...] = ()
+    primary: tuple[Primary, ...] = ()
     size: Pixels = 64
     base: Text | None = None
     precision: Precision = "fp32"
@@ -215,6 +224,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
         size=given.size,
         limits=dict(given.limits),
         claims=given.claims,
+        primary=given.primary,
         published=given.base is not None,
         absent=tuple(key for key in named if key not in {one.key for one in found}),
         metric_settings=metric_settings,
@@ -269,7 +279,7 @@ def with_random_weights(suite: Suite) -> Suite:
     drawn = tuple(replace(c, source="random", weights="") if c.steps else c
                   for c in suite.contestants)  # fmt: skip
     title = f"{suite.title} ({RANDOM})"
-    return replace(suite, title=title, contestants=drawn, metrics=(), claims=())
+    return replace(suite, title=title, contestants=drawn, metrics=(), claims=(), primary=())
 
 
 def with_compiled_networks(suite: Suite) -> Suite:
