@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile")
-CHECK = ("baseline", "update", "pictures")
+CHECK = ("baseline", "update", "pictures", "check")
 STUDY = ("port", "host", "token", "votes", "simulate")
 WORDS = ("task", *RUN, *CHECK, *STUDY)  # keys beside those of a suite and of paths
 GOES_WITH = {
@@ -69,6 +69,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
 With task=check, and the suite's own words or run=DIR:
   baseline=NAME|DIR   reports/baselines/NAME; a folder (any run, too) where it holds a slash
   update=true         write the baseline out of the run
+  check=weights|training  judge these weights, or what made them: over new training seeds too;
+                      by default what changed (weights that were trained again are a training)
   pictures=URL        where check/pictures will be published, for $GITHUB_STEP_SUMMARY
 
 With task=study run=DIR:

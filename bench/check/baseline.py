@@ -1,7 +1,8 @@
 """Baselines: where they lie, and how one is written out of a finished run.
 
 `baseline=NAME` is `reports/baselines/NAME`; with a slash it is a folder. `update=true` copies what
-a check reads, and no more: result.json, run.json, prompts.jsonl, scores, features, thumbnails.
+a check reads, and no more: result.json, run.json, prompts.jsonl, scores, features, thumbnails, and
+in baseline.json how far the trainings differ that are kept.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from bench.check.measured import BASELINE
 from bench.errors import UsageError, nearest
 from bench.results.run_folder import RunFolder
 from bench.statistics.result import results_of
 from hypersd.whole_files import folder_written_whole
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "baselines"
-MARK = "baseline.json"  # says that a folder is a baseline, so that only such a one is replaced
+SPREAD = FOLDER.parent / "trainings" / "spread.json"  # of `bench.run.training_spread`
+MARK = BASELINE  # says that a folder is a baseline, so that only such a one is replaced
 THUMBNAILS = 100  # of each contestant
 SIDE = 128
 
@@ -81,9 +85,18 @@ def _fill(run: RunFolder, target: Path) -> None:
         "suite": run.summary.suite,
         "protocol": run.summary.protocol,
         "commit": run.summary.environment.get("commit", ""),
+        "trainings": _spread(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     (target / MARK).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _spread() -> Any:
+    """How far kept trainings differ; None where none are, or the file is damaged."""
+    try:
+        return json.loads(SPREAD.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _thumbnails(run: RunFolder, name: str, folder: Path) -> None:

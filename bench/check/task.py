@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.check import baseline, junit, limits, markdown, protocol, verdicts, worst_prompts
 from bench.check.markdown import Page
+from bench.check.measured import Gate, same_pictures
 from bench.check.verdicts import Verdict, metric_verdicts
 from bench.errors import UsageError
 from bench.results.run_folder import RunFolder
@@ -34,12 +35,14 @@ class CheckOptions:
     """What a run is compared with.
 
     baseline: a name, or a folder where it holds a slash.  update: write it.  pictures: the address
-    at which the check's pictures will be published.
+    at which the check's pictures will be published.  check: whether the weights are judged or the
+    training that made them; None: by what changed.
     """
 
     baseline: Text
     update: bool = False
     pictures: Text | None = None
+    check: Gate | None = None
 
 
 def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> int:
@@ -52,7 +55,7 @@ def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> in
     bounds = run.resolved if bounds is None else bounds
     target = baseline.locate(options.baseline, new=options.update)
     if options.update:
-        return _update(run, target, bounds)
+        return _update(run, target, bounds, options.check)
     base = RunFolder(target, "baseline").checked()
     different = protocol.differences(run, base)
     if different:
@@ -60,13 +63,16 @@ def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> in
             f"baseline={options.baseline}: of another protocol ({'; '.join(different)}); compare "
             "with one of this protocol, or write it anew with update=true"
         )
-    page, out = judged(run, base, options.baseline, bounds), run.path / "check"
+    page = judged(run, base, options.baseline, bounds, options.check)
+    out = run.path / "check"
     _write(page, out, options.pictures)
     _say(page, out)
     return CODES[page.outcome]
 
 
-def judged(run: RunFolder, base: RunFolder, name: str, bounds: Bounds) -> Page:
+def judged(
+    run: RunFolder, base: RunFolder, name: str, bounds: Bounds, gate: Gate | None = None
+) -> Page:
     """Every verdict on `run`, what changed, and the worst prompts, whose pictures are copied into
     the run's check/pictures.
 
@@ -77,7 +83,7 @@ def judged(run: RunFolder, base: RunFolder, name: str, bounds: Bounds) -> Page:
         known = ", ".join(c.name for c in base.summary.contestants)
         raise UsageError(f"baseline={name}: has no contestant of this run; it has {known}")
     rows = [
-        *metric_verdicts(run, base, bounds.get("margins") or {}),
+        *metric_verdicts(run, base, bounds.get("margins") or {}, gate),
         *limits.limit_verdicts(run, base, bounds.get("limits") or {}),
     ]
     changed = {
@@ -102,7 +108,7 @@ def _unexplained(run: RunFolder, base: RunFolder, name: str) -> list[str]:
     mine, theirs = run.features(name), base.features(name)
     if not (mine.keys() & theirs.keys()) - {"index", "seed"}:
         return []
-    if verdicts.same_pictures(mine, theirs, protocol.aligned(run, base)):
+    if same_pictures(mine, theirs, protocol.aligned(run, base)):
         return []
     return ["no setting and no weight, but its pictures are others (a library? the machine?)"]
 
@@ -113,7 +119,7 @@ def overall(rows: Sequence[Verdict]) -> str:
     return next((o for o in ("regress", "inconclusive") if o in held), "pass")
 
 
-def _update(run: RunFolder, target: Path, bounds: Bounds) -> int:
+def _update(run: RunFolder, target: Path, bounds: Bounds, gate: Gate | None) -> int:
     """Write the baseline; says first how the run compares with the one that it replaces."""
     if (target / "result.json").is_file():
         try:
@@ -122,7 +128,7 @@ def _update(run: RunFolder, target: Path, bounds: Bounds) -> int:
             if different:
                 print(f"the old baseline is of another protocol: {'; '.join(different)}")
             else:
-                _say(judged(run, base, target.name, bounds), None)
+                _say(judged(run, base, target.name, bounds, gate), None)
         except UsageError as error:
             print(f"the old baseline cannot be compared: {error}")
     baseline.write(run, target)
@@ -172,6 +178,8 @@ def _say(page: Page, out: Path | None) -> None:
     width = max(60, shutil.get_terminal_size((110, 24)).columns)
     for name, clauses in page.changed.items():
         print(f"changed  {name}: {'; '.join(clauses)}")
+    for name in dict.fromkeys(row.contestant for row in page.verdicts if row.gate == "training"):
+        print(f"training {name}: judged over new training seeds (check=weights: as it is)")
     for name in page.added:
         print(f"new      {name}: not in the baseline, not judged")
     for row in page.verdicts:

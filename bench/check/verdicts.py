@@ -4,8 +4,9 @@
                    than the smallest difference that matters (the margin)
     pass           a loss as large as the margin is ruled out (one-sided test, 5 %); or the
                    pictures are the same but for rounding
-    inconclusive   neither: `needed` prompts would decide with 80 % probability, were the true
-                   difference what it looks like
+    inconclusive   neither: `needed` prompts (or `trainings_needed` of either side, where trainings
+                   are compared) would decide with 80 % probability, were the true difference what
+                   it looks like
 
 Holm keeps the chance of any false alarm below 5 %. The tests for a pass need no adjustment: "no
 metric got worse" holds only where each of them says so, so its error is at most that of one test
@@ -18,22 +19,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
-
-from bench.check import protocol
-from bench.results.entries import Arrays
+from bench.check.measured import UNKNOWN, Gate, Measured, measured
 from bench.results.run_folder import RunFolder
 from bench.statistics import differences, power
-from bench.statistics import margins as margin_sizes
 from bench.statistics.differences import Difference
 from bench.statistics.intervals import holm
 from bench.statistics.margins import Margin
-from bench.statistics.result import Array, Ids, Result, results_of
+from bench.statistics.method_difference import MethodDifference
+from bench.statistics.trainings_needed import trainings_needed
 
 Outcome = Literal["pass", "regress", "inconclusive", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = ("pass", "regress", "inconclusive", "skipped")
 ALPHA = 0.05
-SAME = 0.02  # share of the features' spread by which rounding may move a picture's features
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,9 @@ class Verdict:
     the smallest loss that matters.  p: two-sided, p_adjusted by Holm over the check; p_pass: of "a
     loss of the margin or more".  needed: prompts that would decide.  why: the verdict in words.
     losses: by prompt id of the baseline, how much worse each prompt got (a share of the whole for
-    distances).
+    distances).  gate: whether the "weights" are judged, over new prompts, or the "training", over
+    new trainings too; trainings: how many of run and baseline it rests on, trainings_needed: of
+    either side, that would decide.
     """
 
     contestant: str
@@ -65,161 +64,105 @@ class Verdict:
     prompts: int | None = None
     needed: int | None = None
     losses: Mapping[int, float] = field(default_factory=dict, repr=False, compare=False)
+    gate: Gate = "weights"
+    trainings: tuple[int, int] | None = None
+    trainings_needed: int | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Measured:
-    """A contestant on one metric, measured but not decided."""
-
-    contestant: str
-    metric: str
-    after: Result
-    before: Result
-    higher: bool
-    same: bool
-    margin: float
-
-    @property
-    def refusal(self) -> str | None:
-        return differences.refusal(self.after, self.before)
-
-    def difference(self) -> Difference:
-        return differences.difference(self.after, self.before)
-
-    def losses(self) -> dict[int, float]:
-        """How much worse each prompt got."""
-        ids, x, y = _by_prompt(self.after, self.before)
-        worse = y - x if self.higher else x - y
-        return {int(i): float(v) for i, v in zip(ids, worse, strict=True)}
-
-
-def _by_prompt(after: Result, before: Result) -> tuple[Ids, Array, Array]:
-    scores = differences.shared(after, before)
-    if scores is not None:
-        return scores
-    assert after.influence is not None
-    assert before.influence is not None
-    return after.prompts, after.influence, before.influence
-
-
-def metric_verdicts(run: RunFolder, base: RunFolder, sizes: Mapping[str, Margin]) -> list[Verdict]:
+def metric_verdicts(
+    run: RunFolder, base: RunFolder, sizes: Mapping[str, Margin], gate: Gate | None = None
+) -> list[Verdict]:
     """Every contestant that both have, on every metric; the run's protocol is the baseline's.
 
-    sizes: the suite's margins; a percentage is of the baseline's value.  Raises UsageError where
-    a folder lacks scores.
+    sizes: the suite's margins; a percentage is of the baseline's value (of a distance, of that at
+    infinity).  gate: what is judged; None: by what changed.  Raises UsageError where a folder lacks
+    scores.
     """
-    places = protocol.aligned(run, base)
-    names = [c.name for c in base.summary.contestants]
-    there = {c.name for c in run.summary.contestants}
-    rows = [row for name in names if name in there for row in _rows(run, base, name, sizes, places)]
-    tested = [row for row in rows if row.refusal is None]
+    rows = measured(run, base, sizes, gate)
+    tested = [row for row in rows if row.difference is not None]
     decided = dict(zip(tested, _tested(tested), strict=True))
     return [decided[row] if row in decided else _untested(row) for row in rows]
 
 
-def _tested(rows: Sequence[_Measured]) -> list[Verdict]:
+def _tested(rows: Sequence[Measured]) -> list[Verdict]:
     """The verdicts on rows that can be tested, adjusted together."""
-    found = [row.difference() for row in rows]
     flipped = differences.flip_p([(row.after, row.before) for row in rows])
-    p = [d.normal_p if f is None else f for d, f in zip(found, flipped, strict=True)]
+    p = [two_sided(row.difference, f) for row, f in zip(rows, flipped, strict=True)]
     adjusted = holm(p)
     return [
-        _decided(row, d, p[i], float(adjusted[i]), len(rows))
-        for i, (row, d) in enumerate(zip(rows, found, strict=True))
+        replace(decided(row, p[i], float(adjusted[i]), len(rows)), losses=row.losses())
+        for i, row in enumerate(rows)
     ]
 
 
-def _untested(row: _Measured) -> Verdict:
-    """Of a metric that cannot be tested by prompt."""
+def two_sided(d: Difference | MethodDifference | None, flipped: float | None) -> float:
+    """p of "no difference": of weights by sign flips (normal for distances), of trainings by t."""
+    if isinstance(d, MethodDifference):
+        return min(1.0, 2 * min(d.p_above(0.0), d.p_below(0.0)))
+    assert d is not None
+    return d.normal_p if flipped is None else flipped
+
+
+def _untested(row: Measured) -> Verdict:
+    """Of a metric that cannot be tested by prompt, or a training of which too little is known."""
     made = Verdict(
-        row.contestant, row.metric, "skipped", f"cannot be tested: {row.refusal}", row.before.value,
-        row.after.value, row.after.value - row.before.value,
+        row.contestant, row.metric, "inconclusive", UNKNOWN, row.before.value, row.after.value,
+        row.after.value - row.before.value, margin=row.margin, gate=row.gate,
     )  # fmt: skip
     if row.same:
         return replace(made, outcome="pass", why="the same pictures, but for rounding")
+    if row.refusal is not None:
+        return replace(made, outcome="skipped", why=f"cannot be tested: {row.refusal}")
     return made
 
 
-def _rows(
-    run: RunFolder,
-    base: RunFolder,
-    name: str,
-    sizes: Mapping[str, Margin],
-    places: Mapping[int, int],
-) -> list[_Measured]:
-    after, before = renumbered(results_of(run, name), places), results_of(base, name)
-    same = same_pictures(run.features(name), base.features(name), places)
-    values = run.summary.contestant(name).metrics
-    return [
-        _Measured(
-            name, metric, after[metric], before[metric], values[metric].higher_is_better, same,
-            margin_sizes.size(margin_sizes.of(metric, sizes), before[metric].value),
-        )
-        for metric in before
-    ]  # fmt: skip
-
-
-def renumbered(results: Mapping[str, Result], places: Mapping[int, int]) -> dict[str, Result]:
-    """Results with the prompt ids of another folder, ascending again."""
-    found = {}
-    for metric, result in results.items():
-        ids = np.array([places[int(index)] for index in result.prompts], np.int64)
-        order = np.argsort(ids)
-        scores, influence = (
-            None if values is None else values[order]
-            for values in (result.per_prompt, result.influence)
-        )
-        found[metric] = replace(result, prompts=ids[order], per_prompt=scores, influence=influence)
-    return found
-
-
-def same_pictures(run: Arrays, base: Arrays, places: Mapping[int, int]) -> bool:
-    """Whether every picture's features moved by less than 2 % of their spread, as by rounding.
-
-    run, base: features by extractor, `index` and `seed`.  places: prompt index of run -> of base.
-    """
-    extractors = (run.keys() & base.keys()) - {"index", "seed"}
-    if not extractors or len(run["index"]) != len(base["index"]):
-        return False
-    mine = {(places.get(int(i), -1), int(s)): k for k, (i, s) in _numbered(run)}
-    theirs = [mine.get((int(i), int(s)), -1) for _, (i, s) in _numbered(base)]
-    if -1 in theirs:
-        return False
-    for name in extractors:
-        x, y = np.asarray(run[name], np.float64)[theirs], np.asarray(base[name], np.float64)
-        if x.shape != y.shape:
-            return False
-        spread = np.sqrt(((y - y.mean(axis=0)) ** 2).sum(axis=1).mean())
-        if not (np.linalg.norm(x - y, axis=1) <= SAME * spread).all():
-            return False
-    return True
-
-
-def _numbered(arrays: Arrays) -> list[tuple[int, tuple[int, int]]]:
-    return list(enumerate(zip(arrays["index"], arrays["seed"], strict=True)))
-
-
-def _decided(row: _Measured, d: Difference, p: float, adjusted: float, tests: int) -> Verdict:
-    sign = -1.0 if row.higher else 1.0
-    loss, margin = sign * d.delta, row.margin
+def decided(row: Measured, p: float, adjusted: float, tests: int) -> Verdict:
+    """The verdict on a row. p: two-sided; adjusted: over so many tests."""
+    d, margin = row.difference, row.margin
+    assert d is not None
+    loss = -d.delta if row.higher else d.delta
     p_pass = d.p_above(-margin) if row.higher else d.p_below(margin)
+    of_training = isinstance(d, MethodDifference)
     made = Verdict(
         row.contestant, row.metric, "inconclusive", "", row.before.value, row.after.value,
-        d.delta, d.low, d.high, loss, margin, p, adjusted, p_pass, d.prompts, None, row.losses(),
+        d.delta, d.low, d.high, loss, margin, p, adjusted, p_pass, len(row.before.prompts),
+        gate=row.gate, trainings=d.seeds if isinstance(d, MethodDifference) else None,
     )  # fmt: skip
     if loss > margin and adjusted < ALPHA:
-        why = f"worse by {loss:.3g}, which is more than {margin:.3g} and no chance"
+        chance = "chance, of prompts or of the training's seed" if of_training else "chance"
+        why = f"worse by {loss:.3g}, which is more than {margin:.3g} and no {chance}"
         return replace(made, outcome="regress", why=why)
     if p_pass < ALPHA and loss < margin:
         return replace(made, outcome="pass", why=_passed(loss, margin, adjusted))
     if row.same:
         return replace(made, outcome="pass", why="the same pictures, but for rounding")
+    if isinstance(d, MethodDifference):
+        return _open_training(made, d, tests)
+    return _open_weights(made, d, tests)
+
+
+def _open_weights(made: Verdict, d: Difference, tests: int) -> Verdict:
+    loss, margin = made.loss or 0.0, made.margin or 0.0
     if loss > margin:
         needed = power.prompts_for(d.error, d.prompts, loss, tests=tests)
     else:
         needed = power.prompts_to_rule_out(d.error, d.prompts, margin - loss)
     needed = None if needed is None else max(needed, d.prompts + 1)
-    return replace(made, needed=needed, why=_undecided(loss, margin, d.prompts, needed))
+    with_what = f"{d.prompts:,} prompts"
+    would = None if needed is None else f"about {needed:,} would decide"
+    return replace(made, needed=needed, why=_undecided(loss, margin, with_what, would, "prompts"))
+
+
+def _open_training(made: Verdict, d: MethodDifference, tests: int) -> Verdict:
+    loss, margin = made.loss or 0.0, made.margin or 0.0
+    distance, tail = (loss, ALPHA / (2 * tests)) if loss > margin else (margin - loss, ALPHA)
+    needed = trainings_needed(d, [distance], tail)
+    needed = None if needed is None else max(needed, min(d.seeds) + 1)
+    seeds = " and ".join(f"{n}" for n in d.seeds)
+    with_what = f"{seeds} trainings (run and baseline)"
+    would = None if needed is None else f"about {needed:,} of either side would decide"
+    why = _undecided(loss, margin, with_what, would, "trainings at these prompts")
+    return replace(made, trainings_needed=needed, why=why)
 
 
 def _passed(loss: float, margin: float, adjusted: float) -> str:
@@ -231,9 +174,9 @@ def _passed(loss: float, margin: float, adjusted: float) -> str:
     return f"a loss of {margin:.3g} is ruled out"
 
 
-def _undecided(loss: float, margin: float, prompts: int, needed: int | None) -> str:
-    looks = f"looks {'worse' if loss > 0 else 'better'} by {abs(loss):.3g}, but {prompts:,} prompts"
+def _undecided(loss: float, margin: float, with_what: str, would: str | None, of: str) -> str:
+    looks = f"looks {'worse' if loss > 0 else 'better'} by {abs(loss):.3g}, but {with_what}"
     can = f"{looks} can neither rule out a loss of {margin:.3g} nor show one"
-    if needed is None:
-        return f"{can}; the loss is about as large as that, and no number of prompts would decide"
-    return f"{can}; about {needed:,} would decide"
+    if would is None:
+        return f"{can}; the loss is about as large as that, and no number of {of} would decide"
+    return f"{can}; {would}"

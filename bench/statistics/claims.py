@@ -36,7 +36,7 @@ from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import holm
 from bench.statistics.margins import Margin
 from bench.statistics.method_difference import hierarchical_bootstrap, method_difference
-from bench.statistics.result import UNTESTED, Array, Result
+from bench.statistics.result import UNTESTED, by_training
 from hypersd.validation import Count, Text
 
 WORDS = {"better": "is better than", "not_worse": "is not worse than",
@@ -139,9 +139,10 @@ def _tested(
         return Tested(replace(made, why="the contestants were scored on other prompts"))
     if any(r.by_prompt is None for r in results):
         return Tested(replace(made, why=f"{claim.metric} cannot be tested: {UNTESTED}"))
-    x, y = _scores(results[: len(a)]), _scores(results[len(a) :])
+    x, y = by_training(results[: len(a)]), by_training(results[len(a) :])
     d, bootstrap = method_difference(x, y), hierarchical_bootstrap(x, y)
-    size = margins.size(margins.of(claim.metric, sizes), float(y.mean()))
+    margin = margins.of(claim.metric, sizes)
+    size = float(np.mean([margins.of_result(margin, result) for result in results[len(a) :]]))
     higher = a[0].contestant.metrics[claim.metric].higher_is_better
     seeds = [n for n, name in zip(d.seeds, (claim.a, claim.b), strict=True) if name not in FIXED]
     made = replace(
@@ -156,16 +157,6 @@ def _tested(
     )
     tested = Tested(made, d, size, higher)
     return replace(tested, claim=replace(made, p=tested.p_values()["claim"]))
-
-
-def _scores(results: Sequence[Result]) -> Array:
-    """[S, G]: scores by training and prompt; a distance as its value plus influences."""
-    lifts = [0.0 if r.per_prompt is not None else r.value for r in results]
-    return np.stack([
-        lift + r.by_prompt
-        for lift, r in zip(lifts, results, strict=True)
-        if r.by_prompt is not None
-    ])  # fmt: skip
 
 
 def _decided(tested: Tested, adjusted: Mapping[str, float], tests: int) -> Claim:

@@ -50,7 +50,8 @@ def compare(
 
     Scores: p of the mean difference by sign flips, on the prompts both have.  Frechet distance: p
     from the difference of the influences.  Intervals: see `bench.statistics.differences`.  Against
-    a margin (the suite's, else the default; a percentage is of b's value): two one-sided tests,
+    a margin (the suite's, else the default; a percentage is of b's value, of a distance at
+    infinity): two one-sided tests,
     adjusted among themselves.  primary: what the suite asks; none: everything.  Pairs that
     `refused` names are left out.
     """
@@ -138,7 +139,7 @@ def _pairs(scored: Sequence[Scored]) -> list[_Pair]:
 
 
 def _margin(pair: _Pair, margins: Mapping[str, Margin] | None) -> float:
-    return margin_sizes.size(margin_sizes.of(pair.metric, margins), pair.results[1].value)
+    return margin_sizes.of_result(margin_sizes.of(pair.metric, margins), pair.results[1])
 
 
 def equivalences(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.statistics.metrics import spec
+from bench.statistics.result import Result
 
 Margin = float | str  # a number, or a percentage as "5%"
 
@@ -21,6 +22,13 @@ LIMITS: dict[str, Margin | None] = {"seconds": "50%", "memory": "25%"}
 def of(metric: str, margins: Mapping[str, Margin] | None = None) -> Margin:
     """The margin of a metric: the suite's, else the default."""
     return (margins or {}).get(metric, spec(metric).margin)
+
+
+def of_result(margin: Margin, result: Result) -> float:
+    """A margin in the metric's unit, a percentage being of the value that is compared with; of a
+    distance, of that at infinity: of a few hundred images a value is mostly bias, which both sides
+    have alike."""
+    return size(margin, result.value if result.at_infinity is None else result.at_infinity)
 
 
 def size(margin: Margin, value: float) -> float:

@@ -74,6 +74,17 @@ def share_result(scores: Array, clusters: Sequence[int]) -> Result:
     return Result(float(means.mean()), low, high, len(scores), ids, means, kind="share")
 
 
+def by_training(results: Sequence[Result]) -> Array:
+    """[S, G]: scores of one prompt set by training and prompt; a distance as its value plus
+    influences. Raises ValueError where a result has neither, or another number of prompts."""
+    rows = []
+    for result in results:
+        if result.by_prompt is None:
+            raise ValueError(UNTESTED)
+        rows.append(result.by_prompt + (result.value if result.per_prompt is None else 0.0))
+    return np.stack(rows)
+
+
 def to_arrays(results: Mapping[str, Result]) -> Arrays:
     """`<metric>`: scores, or `<metric>.influence`; `<metric>.prompts`: whose they are. [G] each."""
     arrays: Arrays = {}

@@ -17,12 +17,13 @@ from bench.metrics.frechet import FrechetDistance
 from bench.metrics.references import ReferenceStatistics
 from bench.results import summary
 from bench.results.keys import Key
-from bench.results.summary import Contestant, SecondsPerImage, Summary
+from bench.results.summary import Contestant, SecondsPerImage, Summary, Training
 from bench.run.folder import write_features, write_scores
 from bench.run.scoring import MeasuredContestant, score
 from bench.statistics.result import Result, mean_result, share_result, to_arrays
 
 D = 8
+TRAINING = Training(24_000, 96_000, 24_000, 500.0, "2 cores")
 ENVIRONMENT = {
     "command": "python bench.py", "commit": "43c29be", "device": "cpu", "hardware": "2 cores",
     "threads": 2, "precision": "fp32", "batch": 50, "versions": {"torch": "2.11.0"},
@@ -97,7 +98,8 @@ def drawn(prompts: Sequence[str], *, noise: float = 0.25, seed: int = 0) -> np.n
 
 @dataclass
 class Made:
-    """What a run is made of. pictures: features by contestant, a row per prompt."""
+    """What a run is made of. pictures: features by contestant, a row per prompt; what stands before
+    the first "_" or "-" of its name is its method.  trained: contestants come out of trainings."""
 
     prompts: list[str]
     pictures: dict[str, np.ndarray]
@@ -111,6 +113,7 @@ class Made:
     parts: dict[str, Any] = field(default_factory=dict)
     limit: int | None = None
     shown: int = 12
+    trained: bool = False
 
 
 def write(folder: Path, made: Made) -> Path:
@@ -121,8 +124,9 @@ def write(folder: Path, made: Made) -> Path:
     for name, features in made.pictures.items():
         speed = SecondsPerImage(50, made.seconds, 1.1 * made.seconds, 0.0, made.seconds, 0.0)
         row = Contestant(
-            name, name.split("-")[0], 1, 1, made.identities.get(name, f"id of {name}"), len(keys),
-            [0], "Apache-2.0", speed, made.memory,
+            name, name.split("-")[0].split("_")[0], 1, 1,
+            made.identities.get(name, f"id of {name}"), len(keys), [0], "Apache-2.0", speed,
+            made.memory, TRAINING if made.trained else None,
         )  # fmt: skip
         entry = MeasuredContestant(row, {"net": features}, made.prompts, range(len(keys)))
         done.append(score(entry, JUDGES))
