@@ -133,8 +133,20 @@ def test_other_prompts_are_paired_where_they_meet_and_frechet_is_left_out() -> N
 def test_what_could_have_been_found_is_of_one_comparison() -> None:
     """More prompts are needed exactly where the threshold lies above what matters; with a margin
     of the comparison's own value a mixture of two comparisons would contradict itself."""
-    rows = compare(field(), {"fid": "20%", "clip": 0.05})
+    rows = compare(field(), {"fid": 0.2, "clip": 0.05})
     for metric, known in sensitivity(rows).items():
         assert known.margin is not None and known.prompts_needed is not None, metric
         assert (known.prompts_needed > known.prompts) == (known.detectable > known.margin), metric
         assert known.worst >= known.detectable
+
+
+def test_a_percentage_of_a_distance_is_of_its_value_at_infinity() -> None:
+    """Of a few images a distance is mostly bias, which both sides have alike."""
+    rows, known = compare(field(), {"fid": "10%", "clip": "10%"}), field()
+    fid = find(rows, "lcm-1step", "tcd-1step", "fid").equivalence
+    clip = find(rows, "lcm-1step", "tcd-1step", "clip").equivalence
+    b = known[2].results
+    assert fid is not None and clip is not None and b["fid"].at_infinity is not None
+    assert fid.margin == pytest.approx(0.1 * b["fid"].at_infinity)
+    assert b["fid"].at_infinity < b["fid"].value
+    assert clip.margin == pytest.approx(0.1 * b["clip"].value)
