@@ -69,7 +69,8 @@ def _markdown_cell(cell: view.Cell | None) -> str:
     if cell is None:
         return "\u2013"
     value = f"**{cell.value}**" if cell.best else cell.value
-    return f"{value}{cell.mark} [{_between(cell)}]"
+    of_trainings = f" ({cell.trainings})" if cell.trainings else ""
+    return f"{value}{cell.mark} [{_between(cell)}]{of_trainings}"
 
 
 def _between(cell: view.Cell) -> str:
@@ -100,6 +101,7 @@ def _latex_row(row: view.TableRow) -> str:
         (rf"\textbf{{{_escaped(c.value)}}}" if c.best else _escaped(c.value))
         + (f"${_escaped(c.mark)}$" if c.mark else "")
         + rf" {{\scriptsize [{_escaped(_between(c))}]}}"
+        + (rf" {{\scriptsize ({_escaped(c.trainings)})}}" if c.trainings else "")
         for c in row.cells
     ]  # fmt: skip
     words = [_escaped(row.contestant.name), *cells, row.milliseconds or "--"]
@@ -119,10 +121,17 @@ def _titles(summary: Summary, up: str = "\u2191", down: str = "\u2193") -> list[
 
 def _caption(summary: Summary) -> str:
     n = max((c.n for c in summary.contestants), default=0)
+    several = (
+        " Of several trainings the mean, its interval over new trainings and prompts, and the "
+        "range; bold is of the first one's weights."
+        if summary.over_trainings
+        else ""
+    )
     cut = f" Quick run, cut to {summary.limit} prompts." if summary.limit is not None else ""
     return (
         f"{summary.title or summary.suite}: N = {n:,}, 95 % intervals, bold where paired tests "
-        f"show the best of its step count (Holm, p < 0.05). Protocol {summary.protocol[:12]}.{cut}"
+        f"show the best of its step count (Holm, p < 0.05).{several} "
+        f"Protocol {summary.protocol[:12]}.{cut}"
     )
 
 
@@ -130,18 +139,27 @@ def results_csv(summary: Summary) -> str:
     """One line per contestant and metric, numbers in full."""
     return csv_text(
         ("contestant", "method", "steps", "metric", "value", "low", "high", "n",
-         "higher_is_better", "trained_on", "ms_per_image", "precomputed", "identity"),
-        (_results_line(r.contestant, m) for _, rows in view.table(summary) for r in rows
+         "higher_is_better", "trained_on", "ms_per_image", "precomputed", "identity",
+         "trainings", "mean_of_trainings", "mean_low", "mean_high", "lowest", "highest"),
+        (_results_line(summary, r.contestant, m) for _, rows in view.table(summary) for r in rows
          for m in r.contestant.metrics),
     )  # fmt: skip
 
 
-def _results_line(contestant: Contestant, metric: str) -> list[object]:
+def _results_line(summary: Summary, contestant: Contestant, metric: str) -> list[object]:
     value, speed = contestant.metrics[metric], contestant.seconds_per_image
     milliseconds = "" if speed is None else 1000 * speed.median
     return [contestant.name, contestant.method, contestant.steps, metric, value.value, value.low,
             value.high, value.n, value.higher_is_better, value.trained_on, milliseconds,
-            contestant.precomputed, value.identity]  # fmt: skip
+            contestant.precomputed, value.identity,
+            *_over_trainings(summary, contestant.name, metric)]  # fmt: skip
+
+
+def _over_trainings(summary: Summary, name: str, metric: str) -> list[object]:
+    over = summary.over_trainings.get(name, {}).get(metric)
+    if over is None:
+        return [1, None, None, None, None, None]
+    return [len(over.values), over.mean, over.low, over.high, min(over.values), max(over.values)]
 
 
 def comparisons_csv(summary: Summary) -> str:

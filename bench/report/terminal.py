@@ -88,11 +88,13 @@ def _cell(
 ) -> Text:
     if metric not in contestant.metrics:
         return Text("-")
-    value = contestant.metrics[metric]
-    places = decimals(summary, metric)
-    text = Text(number(value.value, places), style="bold" if best == contestant.name else "")
+    value, places = contestant.metrics[metric], decimals(summary, metric)
+    over = summary.over_trainings.get(contestant.name, {}).get(metric)
+    shown = value.value if over is None else over.mean
+    low, high = (value.low, value.high) if over is None else (over.low, over.high)
+    text = Text(number(shown, places), style="bold" if best == contestant.name else "")
     if between is not None:
-        half = f"{(value.high - value.low) / 2:.{places}f}".removeprefix("0")
+        half = f"{(high - low) / 2:.{places}f}".removeprefix("0")
         text.append(f"{between}±{half}", style="not bold dim")
     return text
 

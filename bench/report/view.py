@@ -9,7 +9,14 @@ from typing import Any
 from bench.report.findings import EXPLORATORY, leader
 from bench.report.runfiles import RunFiles
 from bench.report.words import decimals, groups, metric_words
-from bench.results.summary import Claim, Contestant, MetricValue, Sensitivity, Summary
+from bench.results.summary import (
+    Claim,
+    Contestant,
+    MetricValue,
+    OverTrainings,
+    Sensitivity,
+    Summary,
+)
 from bench.statistics.printed import number
 
 ATTRIBUTES = "faithful"
@@ -29,13 +36,17 @@ COUNTED = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the table; mark is a dagger where the metric's network or labels were used."""
+    """One number of the table; mark is a dagger where the metric's network or labels were used.
+
+    trainings: of how many trainings it is the mean, and from where to where they go; else empty.
+    """
 
     value: str
     interval: str
     best: bool
     mark: str
     raw: float
+    trainings: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,13 +82,24 @@ def _cell(summary: Summary, contestant: Contestant, metric: str, best: str | Non
     if metric not in contestant.metrics:
         return None
     value, places = contestant.metrics[metric], decimals(summary, metric)
+    over = summary.over_trainings.get(contestant.name, {}).get(metric)
+    raw, low, high = (
+        (value.value, value.low, value.high) if over is None else (over.mean, over.low, over.high)
+    )
     return Cell(
-        number(value.value, places),
-        f"{number(value.low, places)} \u2013 {number(value.high, places)}",
+        number(raw, places),
+        f"{number(low, places)} \u2013 {number(high, places)}",
         best == contestant.name,
         MARKS[value.trained_on],
-        value.value,
+        raw,
+        "" if over is None else trainings_words(over, places),
     )
+
+
+def trainings_words(over: OverTrainings, places: int) -> str:
+    """ "3 trainings, 28.5 to 47.9": where the trainings of a row go."""
+    lowest, highest = (number(value, places) for value in (min(over.values), max(over.values)))
+    return f"{len(over.values)} trainings, {lowest} to {highest}"
 
 
 def any_value(summary: Summary, metric: str) -> MetricValue:

@@ -234,6 +234,17 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class OverTrainings:
+    """A row's metric over several trainings of its method: their mean, and its 95 % interval over
+    new trainings and new prompts. values: of each, the row's own weights first."""
+
+    mean: float
+    low: float
+    high: float
+    values: list[float]
+
+
+@dataclass(frozen=True)
 class Sensitivity:
     """What the comparisons of one metric could have found at their number of prompts: the primary
     ones, where it has any.
@@ -260,7 +271,8 @@ class Summary:
     """One run. limit: prompts it was cut to, or None for a whole run; title: for people.
 
     sensitivity: by metric; empty where nothing was compared.  conditions: base, prompts, n, size
-    and what else of the protocol a published table can be held against.
+    and what else of the protocol a published table can be held against.  over_trainings: by row and
+    metric, of rows with at least three trainings.
     """
 
     suite: str
@@ -276,6 +288,7 @@ class Summary:
     limit: int | None = None
     sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
+    over_trainings: dict[str, dict[str, OverTrainings]] = field(default_factory=dict)
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of a name. Raises KeyError."""

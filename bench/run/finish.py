@@ -23,6 +23,7 @@ from bench.run.scoring import scored
 from bench.run.worker import Record, Worker
 from bench.statistics.claims import claim_verdicts
 from bench.statistics.comparisons import Scored, compare, refused, sensitivity
+from bench.statistics.over_trainings import over_trainings
 from bench.statistics.result import to_arrays
 
 NAMED = 20  # prompts named one by one
@@ -67,6 +68,7 @@ def summarise(
         limit=plan.options.limit,
         sensitivity=sensitivity(comparisons),
         conditions=_conditions(plan),
+        over_trainings=over_trainings(rows, others.trainings),
     )
 
 
