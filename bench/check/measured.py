@@ -113,7 +113,7 @@ def _rows(
     run, base, name = sides.run, sides.base, sides.name
     after, before = renumbered(results_of(run, name), sides.places), results_of(base, name)
     same = same_pictures(run.features(name), base.features(name), sides.places)
-    gate = chosen or _question(sides)
+    gate = _question(sides, chosen)
     trainings = sides.trainings() if gate == "training" else ([], [])
     found = []
     for metric in before:
@@ -133,11 +133,13 @@ def _rows(
     return found
 
 
-def _question(sides: _Sides) -> Gate:
-    """Of the training where other weights are there, and both came out of one."""
+def _question(sides: _Sides, chosen: Gate | None) -> Gate:
+    """What is asked of a contestant: of what came out of no training, its weights; else what is
+    chosen, or the training where its weights are others."""
+    if sides.now.training is None or sides.then.training is None:
+        return "weights"
     is_other = _weights(sides.run, sides.name) != _weights(sides.base, sides.name)
-    is_trained = sides.now.training is not None and sides.then.training is not None
-    return "training" if is_other and is_trained else "weights"
+    return chosen or ("training" if is_other else "weights")
 
 
 def _weights(folder: RunFolder, name: str) -> Any:

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from bench.errors import UsageError
-from bench.results.summary import Claim, Contestant, MetricValue
+from bench.report import tables, view
+from bench.results.summary import Claim, Contestant, MetricValue, Summary
 from bench.statistics.claims import Stated, claim_verdicts
 from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import bootstrap_interval
@@ -19,6 +20,7 @@ from bench.statistics.method_difference import (
     hierarchical_bootstrap,
     method_difference,
 )
+from bench.statistics.over_trainings import over_trainings
 from bench.statistics.result import mean_result
 from bench.statistics.trainings_needed import power
 from bench.suite import suite
@@ -230,6 +232,25 @@ def test_power_of_so_many_trainings_is_that_of_simulated_ones(trainings: int, fo
     d = MethodDifference(3.0, 0.0, 6.0, (2 / 3, 4.0), (0.0, 3.0), (3, 3), (1.0, 1.0))
     assert np.mean(shown) == pytest.approx(found, abs=0.08)
     assert power(d, trainings, 3.0, 0.025) == pytest.approx(found, abs=0.05)
+
+
+def test_a_row_with_several_trainings_has_their_mean_interval_and_range() -> None:
+    """Lightning's FID in one step was 28.5, 47.9 and 38.7, and printed as 28.5 +- 1.5."""
+    one, *others = trainings("a", 4, [28.5, 47.9, 38.7])
+    alone = scored("b-4step", "b", 4, 1.0)
+    made = over_trainings([one, alone], others)
+    assert set(made) == {"a0-4step"}
+    found = made[one.contestant.name]["clip"]
+    assert found.mean == pytest.approx(38.4, abs=0.2)
+    assert (min(found.values), max(found.values)) == pytest.approx((28.5, 47.9), abs=0.2)
+    theirs = stats.t.interval(0.95, 2, np.mean(found.values), stats.sem(found.values))
+    assert (found.low, found.high) == pytest.approx(theirs, rel=0.05)
+    assert over_trainings([one, alone], others[:1]) == {}
+    summary = Summary("s", "p", {}, {}, [one.contestant, alone.contestant], over_trainings=made)
+    cells = [row.cells[0] for _, rows in view.table(summary) for row in rows]
+    assert cells[0] is not None and cells[0].trainings.startswith("3 trainings, 28")
+    assert cells[1] is not None and cells[1].trainings == ""
+    assert "(3 trainings, 28" in tables.markdown(summary)
 
 
 def test_the_hierarchical_bootstrap_draws_trainings_and_prompts() -> None:
