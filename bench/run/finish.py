@@ -54,6 +54,12 @@ def summarise(
             "left_out": plan.notes,
             "prompts": plan.prompts.notes,
             "not_as_planned": counted.not_as_planned(plan, outcomes, seconds),
+            "doubtful_intervals": [
+                f"{row.contestant.name}: {metric}: {result.doubt}"
+                for row in rows
+                for metric, result in row.results.items()
+                if result.doubt
+            ],
             "not_compared": [*refused(rows), *others.refused],
             "not_scored": [
                 *(why for outcome in outcomes for why in outcome.not_scored),

@@ -107,9 +107,11 @@ def why(tested: Tested, adjusted: Mapping[str, float], found: Verdict, tests: in
     shown = {"the opposite is shown": "opposite", "equivalent": "equivalent"}.get(found, "claim")
     if found == "equivalent":
         against = f", margin {tested.margin:.3g}"
+    is_small = found != "equivalent" and adjusted.get("equivalent", 1.0) < ALPHA
+    small = f", and less than {tested.margin:.3g}, the smallest that matters" if is_small else ""
     return (
         f"difference {d.delta:.3g} [{d.low:.3g}, {d.high:.3g}]{against}, adjusted p "
-        f"{adjusted[shown]:.2g} of {tests}, over {seeds} trainings and the prompts"
+        f"{adjusted[shown]:.2g} of {tests}, over {seeds} trainings and the prompts{small}"
     )
 
 

@@ -33,7 +33,8 @@ class Result:
     scores: what each prompt adds to the deviation of `value`, centred at 0 and scaled so that
     their mean's standard error is that of `value`.  parts: a breakdown, if the metric has one.
     kind: "mean" of scores, "share" of right and wrong, or "distance".  at_infinity: where a
-    distance would tend to with ever more images.
+    distance would tend to with ever more images.  doubt: why the interval may not hold, for the
+    ledger; empty where nothing speaks against it.
     """
 
     value: float
@@ -47,6 +48,7 @@ class Result:
     parts: dict[str, float] = field(default_factory=dict)
     kind: Kind = "mean"
     at_infinity: float | None = None
+    doubt: str = ""
 
     @property
     def by_prompt(self) -> Array | None:

@@ -9,7 +9,13 @@ import pytest
 from scipy import linalg
 
 from bench.errors import UsageError
-from bench.metrics.frechet import FrechetDistance, _root_trace, distance, frechet
+from bench.metrics.frechet import (
+    FrechetDistance,
+    InfiniteFrechetDistance,
+    _root_trace,
+    distance,
+    frechet,
+)
 from bench.metrics.references import ReferenceStatistics, read
 
 
@@ -128,3 +134,16 @@ def test_seeds_of_a_prompt_widen_the_interval() -> None:
     as_new = metric.evaluate(np.r_[x, x], [""] * 400, list(range(400)))
     assert twice.high - twice.value == pytest.approx(once.high - once.value, rel=0.02)
     assert as_new.high - as_new.value == pytest.approx((once.high - once.value) / 2**0.5, rel=0.02)
+
+
+def test_an_interval_that_may_not_hold_says_so() -> None:
+    """Too few images to extrapolate from, or one prompt that makes the standard error."""
+    rng = np.random.default_rng(0)
+    ref = ReferenceStatistics.of(rng.normal(size=(2_000, 8)), name="real", extractor="n")
+    plain, infinite = FrechetDistance(ref, "n"), InfiniteFrechetDistance(ref, "n", "fid_inf")
+    few, many = rng.normal(size=(15, 8)), rng.normal(size=(400, 8))
+    assert "15 images in 8 dimensions" in infinite.evaluate(few, [], range(15)).doubt
+    assert infinite.evaluate(many, [], range(400)).doubt == ""
+    assert plain.evaluate(many, [], range(400)).doubt == ""
+    many[0] *= 20
+    assert "one prompt makes" in plain.evaluate(many, [], range(400)).doubt

@@ -207,6 +207,12 @@ def test_an_open_claim_says_how_many_trainings_would_decide_it() -> None:
     assert judged(field(), a="a", **{"is": "better", "than": "b"}).trainings_needed is None
 
 
+def test_a_difference_that_is_shown_and_does_not_matter_is_called_so() -> None:
+    found = judged(field(), margin=3.0, a="a", **{"is": "better", "than": "b"})
+    assert found.verdict == "holds" and "less than 3, the smallest that matters" in found.why
+    assert "the smallest" not in judged(field(), a="a", **{"is": "better", "than": "b"}).why
+
+
 def test_many_trainings_mean_that_equivalence_is_the_question() -> None:
     found = judged(field(), margin=1.0, a="wide", **{"is": "better", "than": "a"})
     assert found.trainings_needed is None or found.trainings_needed > 30
