@@ -5,7 +5,7 @@ x: N images' features, y: M reference ones, k a kernel.
     MMD^2 = mean_{i != j} k(x_i, x_j) - 2 mean_{i, j} k(x_i, y_j) + mean_{i != j} k(y_i, y_j)
 
 Unbiased at every N, so that it may be slightly negative and values of different N have the same
-expectation; with one image a prompt, that is, since images of one prompt are more alike than others.
+expectation; with one image a prompt, since images of one prompt are more alike than others.
 Its influence, the reference held fixed (a U-statistic's first projection):
 
     IF(x_i) = 2 (mean_{j != i} k(x_i, x_j) - mean_j k(x_i, y_j)), centred,

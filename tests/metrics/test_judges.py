@@ -111,8 +111,8 @@ def test_a_wrong_setting_is_one_line() -> None:
         metrics.metric("hps", {"version": "v3"}, published=True)
     with pytest.raises(UsageError, match=r"no metric 'faithful' on published networks"):
         metrics.metric("faithful", {}, published=True)
-    with pytest.raises(UsageError, match=r"no metric 'kid' on the world's networks"):
-        metrics.metric("kid")
+    with pytest.raises(UsageError, match=r"no metric 'cmmd' on the world's networks"):
+        metrics.metric("cmmd")
 
 
 NEEDS = {
