@@ -12,6 +12,7 @@ from hypersd.lora import reader
 from hypersd.lora.forms import TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from hypersd.lora.names import flat
 from hypersd.lora.reader import Layer
+from hypersd.whole_files import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,8 @@ def convert(folder: Path) -> Path:
     with refused_as(f"LoRA {folder}"):
         layers = reader.read(reader.find(folder))
     state = {key: value for layer in layers for key, value in _state(layer).items()}
-    save_file(state, folder / NAME)
+    with written_whole(folder / NAME) as beside:
+        save_file(state, beside)
     return folder / NAME
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from hypersd.errors import FileError, UsageError, exit_code, refused_as
 from hypersd.lora import reader
 from hypersd.lora.reader import Layer
+from hypersd.whole_files import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +43,8 @@ def merge(parts: Sequence[tuple[Path, float]], out: Path) -> Path:
         down, up = _sum([(layers[module], weight) for _, layers, weight in read])
         merged |= {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
     out.mkdir(parents=True, exist_ok=True)
-    save_file(merged, out / WEIGHT_NAME)
+    with written_whole(out / WEIGHT_NAME) as beside:
+        save_file(merged, beside)
     return out / WEIGHT_NAME
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.errors import UsageError
 from bench.metrics import networks
 from bench.metrics.base import Features
 from bench.metrics.networks.base import Network, loaded
@@ -45,7 +46,8 @@ class NetworkExtractor:
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
         """[B, D] fp32 of uint8 images [B, H, W, 3] and their B prompts.
 
-        Raises ValueError for another type or shape.
+        Raises ValueError for another type or shape, UsageError where the network that was loaded is
+        not that of `identity`.
         """
         import torch
 
@@ -53,7 +55,7 @@ class NetworkExtractor:
         if len(prompts) != len(batch):
             raise ValueError(f"{len(batch)} images but {len(prompts)} prompts")
         with torch.inference_mode():
-            out = loaded(self.network, self.device)(batch, list(prompts))
+            out = self._loaded()(batch, list(prompts))
         features: Features = torch.as_tensor(out).float().cpu().numpy()
         return features
 
@@ -64,9 +66,19 @@ class NetworkExtractor:
 
         one, other = self._batch(images), self._batch(others)
         with torch.inference_mode():
-            found = loaded(self.network, self.device).between(one, other)
+            found = self._loaded().between(one, other)
         features: Features = found.float().cpu().numpy()
         return features
+
+    def _loaded(self) -> Any:
+        named, found = self.identity, loaded(self.network, self.device)
+        if self._identity_when_loaded != named:
+            raise UsageError(changed(self.name))
+        return found
+
+    @cached_property
+    def _identity_when_loaded(self) -> str:
+        return self.network.identity
 
     def _batch(self, images: Any) -> Tensor:
         import torch
@@ -76,6 +88,11 @@ class NetworkExtractor:
         if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[-1] != 3:
             raise ValueError(f"need uint8 [B, H, W, 3], got {batch.dtype} {tuple(batch.shape)}")
         return batch.to(self.device)
+
+
+def changed(name: str) -> str:
+    """What is said of an evaluator whose files are not those that a run was planned with."""
+    return f"{name}: its files have changed since the run began; start it again"
 
 
 def extractor(name: str, device: str = "cpu") -> NetworkExtractor:

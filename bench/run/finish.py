@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.errors import UsageError
 from bench.metrics.base import Metric
+from bench.metrics.extractor import changed
 from bench.results.keys import Key
 from bench.results.pictures import image_files
 from bench.results.summary import Contestant, SecondsPerImage, Summary, TriedBatch
@@ -34,7 +36,7 @@ def summarise(
 ) -> Summary:
     """The result of a run; scores and features of its rows are written into its folder."""
     began = time.perf_counter()
-    metrics = [metric_of(plan.suite, name) for name in plan.metrics]
+    metrics = [_as_planned(plan, name) for name in plan.metrics]
     rows = [_scored(plan, outcome, metrics, folder) for outcome in outcomes]
     comparisons = compare(rows, plan.suite.margins, plan.suite.primary)
     others = extra_trainings.find(plan, rows, metrics)
@@ -76,6 +78,14 @@ def summarise(
         conditions=_conditions(plan),
         over_trainings=over_trainings(rows, others.trainings),
     )
+
+
+def _as_planned(plan: Plan, name: str) -> Metric:
+    """A metric. Raises UsageError where its files, a reference's too, are others by now."""
+    found = metric_of(plan.suite, name)
+    if found.identity != plan.metrics[name]:
+        raise UsageError(changed(f"metric {name!r}"))
+    return found
 
 
 def _scored(plan: Plan, outcome: Outcome, metrics: Sequence[Metric], folder: Path) -> Scored:

@@ -23,6 +23,8 @@ from bench import metrics
 from bench.contestants import identity, source
 from bench.contestants.pipelines import device_of
 from bench.contestants.sampler import Batch, Sampler
+from bench.errors import UsageError
+from bench.metrics.extractor import changed
 from bench.results import summary
 from bench.results.entries import Arrays
 from bench.results.hub import HUB
@@ -61,12 +63,16 @@ class Outcome:
 def worker(plan: Plan) -> Worker:
     """What all rows of a run share: cache, device, batch, networks of the metrics."""
     device = device_of(plan.options.device, processes.here().local)
+    extractors = {name: metrics.extractor(name, str(device)) for name in plan.extractors}
+    for name, one in extractors.items():
+        if one.identity != plan.extractors[name]:
+            raise UsageError(changed(name))
     made = Worker(
         cache=Cache(plan.options.cache),
         size=plan.suite.size,
         batch=plan.options.batch or pictures_at_once(device.type, plan.suite.size),
         device=device,
-        extractors={name: metrics.extractor(name, str(device)) for name in plan.extractors},
+        extractors=extractors,
     )
     made.teacher = partial(_teachers, plan, made)
     return made

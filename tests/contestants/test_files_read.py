@@ -165,3 +165,17 @@ def test_what_lies_beside_a_networks_weights_is_in_its_identity(kind: str, tmp_p
         with changed(tmp_path / "clip" / other):
             found.append(network(name))
     assert len(set(found)) == len(found)
+
+
+def test_a_network_that_changes_between_plan_and_score_scores_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(weights.FOLDER / "features", tmp_path / "features")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    monkeypatch.setattr("bench.metrics.networks.base._LOADED", {})
+    one, images = metrics.extractor("shapes_features"), np.zeros((1, 64, 64, 3), np.uint8)
+    before = one.identity
+    with changed(tmp_path / "features/model.safetensors"):
+        assert metrics.extractor("shapes_features").identity != before
+        with pytest.raises(UsageError, match="shapes_features: its files have changed"):
+            one(images, ["a"])

@@ -89,8 +89,8 @@ def test_latents_that_are_not_finite(
 
     denoise = Sampler._denoise
 
-    def broken(self: Sampler, told: Any, generators: Any, clock: Any) -> torch.Tensor:
-        latents = denoise(self, told, generators, clock)
+    def broken(self: Sampler, *given: Any) -> torch.Tensor:
+        latents = denoise(self, *given)
         if not drawn:
             latents[3] = torch.nan
         drawn.append(len(latents))
