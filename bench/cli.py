@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.errors import UsageError, nearest
+from bench.errors import UNEXPECTED, UsageError, nearest, unexpected
 from bench.run import processes
 from hypersd import validation
 
@@ -85,7 +85,8 @@ Every key of a suite can be set: prompts.n=500  steps=[1,4]  seeds=[0,1]  prompt
   contestants.tcd.eta=0.5  ~contestants.lcm  +contestants.mine.lora=my.safetensors
 
 exit codes: 0 done; 1 check: regressed; 2 usage, or something is missing; 3 check: inconclusive;
-  4 done, but some images or scores failed
+  4 done, but some images or scores failed; 70 an error that nobody foresaw, its trace in a file;
+  130 stopped
 """
 
 
@@ -103,6 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (UsageError, OSError) as error:  # OSError: a full disk, a folder that is gone
         print(f"error: {_whose()}{' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Exception as error:
+        print(f"error: {_whose()}{unexpected(error)}", file=sys.stderr)
+        return UNEXPECTED
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130

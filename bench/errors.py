@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from hypersd.errors import UsageError, brief, exit_code, listed, nearest
+from hypersd.errors import (
+    UNEXPECTED,
+    UsageError,
+    brief,
+    exit_code,
+    listed,
+    nearest,
+    unexpected,
+)
 
-__all__ = ["UsageError", "brief", "exit_code", "listed", "nearest"]
+__all__ = ["UNEXPECTED", "UsageError", "brief", "exit_code", "listed", "nearest", "unexpected"]

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
+import tempfile
+import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+
+UNEXPECTED = 70  # exit code, EX_SOFTWARE of sysexits.h
+LOGS = Path("runs/errors")
 
 
 class UsageError(Exception):
@@ -47,10 +55,30 @@ def listed(some: Sequence[str], most: int = 5) -> str:
     return ", ".join(some[:most]) + more
 
 
+def unexpected(error: Exception) -> str:
+    """A line on an error that nobody foresaw. It names a file with the trace: in LOGS, or where
+    that cannot be written in the system's folder for temporary files."""
+    said = f"unexpected {type(error).__name__}: {brief(error)}"
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    text = f"{' '.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}"
+    for folder in (LOGS, Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        except OSError:
+            continue
+        return f"{said}; the trace is in {folder / name}"
+    return said
+
+
 def exit_code(command: Callable[[], int | None]) -> int:
-    """What a command gives, 0 for None; 2 where it raises UsageError, said in a line on stderr."""
+    """What a command gives, 0 for None; 2 where it raises UsageError, said in a line on stderr, and
+    UNEXPECTED where it raises anything else."""
     try:
         return command() or 0
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        print(f"error: {unexpected(error)}", file=sys.stderr)
+        return UNEXPECTED

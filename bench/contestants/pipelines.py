@@ -198,6 +198,8 @@ def _loaded(path: Path, load: Any) -> Any:
             return load()
     except FileError as error:
         raise UsageError(f"{path}: cannot be loaded ({error})") from None
+    except torch.OutOfMemoryError:  # no fault of the file
+        raise
     except Exception as error:  # libraries raise many kinds for a bad file
         words = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"{path}: cannot be loaded ({words[:160]})") from None

@@ -37,8 +37,21 @@ def load(
 ) -> Source:
     """What gives a row's images.
 
-    weights: those that a recipe gave.  Raises UsageError for files that cannot be loaded.
+    weights: those that a recipe gave.  Raises UsageError for files that cannot be loaded, and where
+    memory does not hold the networks.
     """
+    try:
+        return _load(row, prompts, size, weights, device)
+    except (torch.OutOfMemoryError, MemoryError):
+        raise UsageError(
+            f"contestants.{row.settings.key}: out of memory on {device}: it cannot hold the "
+            "networks; try precision=fp16, a smaller base=, or device=cpu"
+        ) from None
+
+
+def _load(
+    row: Row, prompts: PromptSet, size: int, weights: Path | None, device: torch.device
+) -> Source:
     settings = row.settings
     if settings.source in ANCHORS:
         return _anchor(settings, prompts, size, device)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError, brief, nearest
 from bench.suite import suite
 
 # Taken as they stand: paths inside a suite, and words that may look like numbers.
@@ -73,10 +73,10 @@ def compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     chosen = _load(suite.locate(name)) if name is not None else {}
-    if isinstance(chosen.get("metrics"), list) and any(
-        override.lstrip("+").startswith("metrics.") for override in overrides
-    ):  # `metrics.clip.model=...` sets something of a metric that the suite just names
-        chosen["metrics"] = {str(metric): {} for metric in chosen["metrics"]}
+    if any(override.lstrip("+").startswith("metrics.") for override in overrides):
+        # `metrics.clip.model=...` sets something of a metric that a list just names
+        overrides = _lifted_metrics(chosen, overrides)
+        chosen["metrics"] = _by_name(chosen.get("metrics"))
     store = ConfigStore.instance()
     order = ["_self_", {"suite": "chosen"}]
     store.store("bench", {"defaults": order})
@@ -90,13 +90,31 @@ def compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
             composed = merge("bench", signed)
         values = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
-        words = _reason(error).split(" See http")[0].split(" 1. To use")[0]
+        words = brief(error).split(" See http")[0].split(" 1. To use")[0]
         raise UsageError(
             f"cannot read {' '.join(overrides)!r}: {words} (lists need brackets, values with any "
             "of = , ( need quotes)"
         ) from None
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def _lifted_metrics(chosen: dict[str, Any], overrides: list[str]) -> list[str]:
+    """The overrides but for the lists of metrics among them, the last of which is the suite's."""
+    kept = []
+    for override in overrides:
+        name, _, value = override.lstrip("+").partition("=")
+        if name == "metrics" and value.startswith("["):
+            names = [word.strip(" '\"") for word in value.strip("[] ").split(",")]
+            chosen["metrics"] = [word for word in names if word]
+        else:
+            kept.append(override)
+    return kept
+
+
+def _by_name(metrics: Any) -> Any:
+    """Metrics with what is set of each; a list just names them."""
+    return {str(name): {} for name in metrics} if isinstance(metrics, list) else metrics
 
 
 def _added(overrides: list[str]) -> set[str]:
@@ -129,8 +147,6 @@ def _sign(override: str, contestants: set[str]) -> str:
 
 def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A suite's mapping; over that of the suite which it `extends`, where it does."""
-    from omegaconf import OmegaConf
-
     from hypersd.plain_yaml import load
 
     values = load(path, f"suite={path}")
@@ -145,10 +161,37 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UsageError(f"suite={path}: extends itself")
     if not isinstance(name, str):
         raise UsageError(f"suite={path}: extends={name}: must be a text")
-    below = _load(suite.locate(name), (*above, path))
+    return _over(_load(suite.locate(name), (*above, path)), given, f"suite={path}")
+
+
+def _over(below: dict[str, Any], given: dict[str, Any], where: str) -> dict[str, Any]:
+    """A suite over the one that it extends. Metrics may be named by both and set by either: a list
+    says which there are, a mapping adds to them.
+
+    Raises UsageError where what is a mapping in one is none in the other.
+    """
+    from omegaconf import OmegaConf
+
+    metrics = given.get("metrics")
+    if isinstance(metrics, dict):
+        below = {**below, "metrics": _by_name(below.get("metrics"))}
+    elif isinstance(metrics, list) and isinstance(below.get("metrics"), dict):
+        kept = {name: value for name, value in below["metrics"].items() if name in metrics}
+        below, given = {**below, "metrics": kept}, {**given, "metrics": _by_name(metrics)}
+    _same_kinds(below, given, where, "")
     merged = OmegaConf.to_container(OmegaConf.merge(below, given), resolve=False)
     assert isinstance(merged, dict)
     return {str(key): value for key, value in merged.items()}
+
+
+def _same_kinds(below: dict[str, Any], given: dict[str, Any], where: str, above: str) -> None:
+    for key in [key for key in given if None not in (given[key], below.get(key))]:
+        mine, theirs = given[key], below[key]
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            _same_kinds(theirs, mine, where, f"{above}{key}.")
+        elif isinstance(mine, dict) or isinstance(theirs, dict):
+            kind = "no mapping" if isinstance(mine, dict) else "a mapping"
+            raise UsageError(f"{where}: {above}{key} is {kind} in the suite that it extends")
 
 
 def _text_keys(values: Any) -> Any:
@@ -156,9 +199,3 @@ def _text_keys(values: Any) -> Any:
     if isinstance(values, dict):
         return {str(key): _text_keys(value) for key, value in values.items()}
     return values
-
-
-def _reason(error: Exception) -> str:
-    """An error of a library in one line."""
-    words = " ".join(str(error).split())
-    return words if len(words) <= 200 else words[:197] + "..."

@@ -69,6 +69,8 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
                 folder, dtype=dtype, variant=variant(folder, wanted), use_safetensors=True,
                 local_files_only=True, **family.loaded_with,
             )  # fmt: skip
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # the loaders of six parts raise many kinds
         raise UsageError(f"{folder}: cannot be loaded ({brief(error, 160)})") from None
     if pipe.unet.config.time_cond_proj_dim is not None:
