@@ -31,11 +31,16 @@ from hypersd.picture_files import SUFFIXES, is_other_picture, is_picture
 def images(folder: Path) -> list[Path]:
     """The pictures of a folder, by name; those of other formats are named on stdout.
 
-    Raises UsageError for fewer than two.
+    Raises UsageError for fewer than two, and for two of one name but for the suffix.
     """
     found = sorted(p for p in folder.glob("*") if is_picture(p))
     if len(found) < 2:
         raise UsageError(f"{folder}: holds {len(found)} images ({', '.join(SUFFIXES)})")
+    first: dict[str, Path] = {}
+    twins = [f"{first[path.stem].name} and {path.name}" for path in found
+             if first.setdefault(path.stem, path) is not path]  # fmt: skip
+    if twins:
+        raise UsageError(f"{folder}: holds pictures twice: {listed(twins)}; valid: one of them")
     others = sorted(p.name for p in folder.glob("*") if is_other_picture(p))
     if others:
         print(f"{folder}: {len(others)} pictures in other formats are left out: {listed(others)}; "

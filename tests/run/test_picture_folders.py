@@ -13,7 +13,9 @@ from PIL import Image
 
 from bench import metrics
 from bench.contestants.source import Folder
+from bench.errors import UsageError
 from bench.results.keys import Key
+from bench.run import real_references
 from hypersd.shapes.captions import caption
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
@@ -106,6 +108,18 @@ def test_what_was_done_to_pictures_is_in_the_ledger(bench: Bench, world: Path) -
         ]
     shown = np.asarray(Image.open(world / "run/images/theirs/00003.png"))
     assert (shown == round((99 * 99 + 255 * 156) / 255)).all()
+
+
+def test_references_are_of_each_picture_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("b.JPG", "a.png", "c.gif", "notes.txt"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG")
+    assert [path.name for path in real_references.images(tmp_path)] == ["a.png", "b.JPG"]
+    assert "1 pictures in other formats are left out: c.gif" in capsys.readouterr().out
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
+    with pytest.raises(UsageError, match=r"holds pictures twice: b\.JPG and b\.png"):
+        real_references.images(tmp_path)
 
 
 @pytest.mark.parametrize("suffix", [".PNG", ".JPG", ".jpeg", ".WEBP"])
