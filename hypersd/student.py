@@ -159,7 +159,7 @@ class Student:
         """Make an adapter, whose alpha is its rank, of layers of any alpha and at most its rank."""
         wrapped = {key: module for key, module in self.unet.named_modules()
                    if isinstance(module, BaseTunerLayer)}  # fmt: skip
-        pairs = merging.targets(layers, {UNET: wrapped})
+        pairs = merging.targets(layers, {UNET: wrapped}, "the UNet's layers that are trained")
         for layer, module in pairs:
             rank = len(module.lora_A[name].weight)
             if layer.magnitude is not None or layer.rank > rank:

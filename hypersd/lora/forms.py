@@ -73,7 +73,8 @@ def layers(keys: Iterable[str]) -> list[LayerKeys]:
     """
     keys = list(keys)
     found: dict[tuple[str, str, bool], LayerKeys] = {}
-    refuse_other_forms(keys)
+    _refuse_unprintable(keys)
+    _refuse_other_forms(keys)
     strangers = []
     for key in keys:
         match = _KEY.fullmatch(key)
@@ -92,7 +93,13 @@ def layers(keys: Iterable[str]) -> list[LayerKeys]:
     return list(found.values())
 
 
-def refuse_other_forms(keys: list[str]) -> None:
+def _refuse_unprintable(keys: list[str]) -> None:
+    hidden = [ascii(key) for key in keys if not key.isprintable()]
+    if hidden:
+        raise FileError(f"{len(hidden)} keys cannot be printed: {listed(hidden)}; valid: {VALID}")
+
+
+def _refuse_other_forms(keys: list[str]) -> None:
     """Raises FileError that names the form of keys that are no LoRA's, though near to one."""
     for form, pattern in _OTHER_FORMS.items():
         those = [key for key in keys if re.search(pattern, key)]

@@ -13,12 +13,6 @@ from hypersd.lora.names import flat, written
 from hypersd.lora.reader import Layer
 
 
-def difference(layer: Layer, scale: float = 1.0) -> Tensor:
-    """scale * (the layer's own scale) * BA, [outputs, inputs, ...], fp32."""
-    product = layer.up.float().flatten(1) @ layer.down.float().flatten(1)
-    return (scale * layer.scale * product).view(len(layer.up), *layer.down.shape[1:])
-
-
 def merged(weight: Tensor, layer: Layer, scale: float = 1.0) -> Tensor:
     """A weight with a layer's part in it, times `scale`: like the weight, at least fp32.
 
@@ -26,7 +20,9 @@ def merged(weight: Tensor, layer: Layer, scale: float = 1.0) -> Tensor:
     ComfyUI scale the whole difference instead. At scale 1 they agree.
     Source: Liu et al. 2024 (DoRA, arXiv 2402.09353), Eq. 5.
     """
-    total = weight + difference(layer, scale).to(weight.device).view(weight.shape)
+    weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    up, down = (factor.to(weight).flatten(1) for factor in (layer.up, layer.down))
+    total = torch.addmm(weight.flatten(1), up, down, alpha=scale * layer.scale).view(weight.shape)
     if layer.magnitude is None:
         return total
     others = [axis for axis in range(total.ndim) if axis != layer.axis]
@@ -48,7 +44,7 @@ def merge(
     modules = {name: plain(own) for name, own in networks.items() if own is not None}
     for layer, module in targets(layers, modules):
         result = merged(module.weight, layer, scale)
-        if not result.isfinite().all():
+        if not result.sum().isfinite():
             raise FileError(f"the weight of {layer.module} is not finite with it")
         changed = changed or not torch.equal(result, module.weight.to(result))
         module.weight.copy_(result)
@@ -65,16 +61,19 @@ def plain(network: nn.Module) -> dict[str, Any]:
 
 
 def targets(
-    layers: Iterable[Layer], networks: Mapping[str, Mapping[str, Any]]
+    layers: Iterable[Layer],
+    networks: Mapping[str, Mapping[str, Any]],
+    place: str = "this base's networks",
 ) -> list[tuple[Layer, Any]]:
     """Each layer and the module that it is for, of each network's modules with a `weight`.
 
-    Raises FileError where one is not there, is meant twice, or has another shape.
+    Raises FileError where one is not there (`place`: where that is), is meant twice, or has another
+    shape.
     """
     layers = list(layers)
     names = {network: written(modules) for network, modules in networks.items()}
     where = [names.get(layer.network, {}).get(flat(layer.module)) for layer in layers]
-    _refuse_strangers(layers, where)
+    _refuse_strangers(layers, where, place)
     found: dict[tuple[str, str], tuple[Layer, Any]] = {}
     for layer, name in zip(layers, where, strict=True):
         assert name is not None
@@ -86,12 +85,12 @@ def targets(
     return list(found.values())
 
 
-def _refuse_strangers(layers: list[Layer], where: list[str | None]) -> None:
+def _refuse_strangers(layers: list[Layer], where: list[str | None], place: str) -> None:
     strangers = [f"{layer.network}: {layer.module}"
                  for layer, name in zip(layers, where, strict=True) if name is None]  # fmt: skip
     if strangers:
-        raise FileError(f"{len(strangers)} of {len(layers)} layers are not in this base: "
-                        f"{listed(strangers)}; valid: a LoRA of this base's networks")  # fmt: skip
+        raise FileError(f"{len(strangers)} of {len(layers)} layers are not in {place}: "
+                        f"{listed(strangers)}; valid: a LoRA of these")  # fmt: skip
 
 
 def _check_shape(layer: Layer, weight: torch.Size) -> None:

@@ -17,6 +17,7 @@ from hypersd.lora.forms import NETWORKS, UNET, WRAPPED
 CONFIG_NAME = "adapter_config.json"
 METADATA_KEY = "lora_adapter_metadata"  # diffusers.loaders.lora_base.LORAADAPTER_METADATA_KEY
 ADAPTER = "adapter_model"  # PEFT's name of the weights beside CONFIG_NAME
+_LARGE = 1e9  # more than any rank or alpha
 _AS_IT_IS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Initialisations that leave the base as it is: PiSSA, OLoRA, CorDA and LoftQ change its weights,
 so that A and B alone are not the difference."""
@@ -124,7 +125,7 @@ def _check(own: Mapping[str, Any], where: str) -> None:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) < _LARGE  # False for a NaN, too
 
 
 def _matching(pattern: Mapping[str, float] | None, module: str, usual: float) -> float:

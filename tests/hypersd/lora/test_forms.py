@@ -41,6 +41,11 @@ def test_another_form_is_refused_by_its_name(form: str) -> None:
         forms.layers(keys)
 
 
+def test_a_name_that_would_break_a_line_is_refused() -> None:
+    with pytest.raises(FileError, match=r"^1 keys cannot be printed: 'unet\.x\\n\.alpha'; valid"):
+        forms.layers(["unet.x\n.alpha"])
+
+
 def test_one_layer_in_two_ways_is_refused() -> None:
     both = ["unet.x.to_q.lora_A.weight", "unet.x.processor.to_q_lora.down.weight"]
     with pytest.raises(FileError, match="are of one layer"):
@@ -85,6 +90,7 @@ def peft(folder: Path, config: Any, rank: int = 4) -> Path:
         ({"peft_type": "LOHA"}, "peft_type is LOHA; valid: LORA"),
         ({"r": 4, "init_lora_weights": "pissa"}, "init_lora_weights=pissa changed the base"),
         ({"r": 4, "lora_alpha": "x"}, "lora_alpha=x; valid: as PEFT writes it"),
+        ({"r": 4, "lora_alpha": 10**400}, "lora_alpha=10+; valid: as PEFT writes it"),
         ({"r": 4, "use_dora": True}, "no magnitude, its configuration says use_dora=True"),
         ({"r": 4, "use_qalora": True}, "use_qalora=True is not merged here"),
     ],

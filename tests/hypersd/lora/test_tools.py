@@ -124,6 +124,13 @@ def test_what_an_adapter_cannot_be_is_refused(
     student = Student(unet, Schedule.from_config(SCALED_LINEAR), rank=4)
     with pytest.raises(UsageError, match=says):
         student.load("student", folder)
+    outer = {f"unet.conv_in.lora_{half}.weight": torch.ones(shape)
+             for half, shape in (("A", (1, 4, 3, 3)), ("B", (16, 1, 1, 1)))}  # fmt: skip
+    save_file(outer, tmp_path / "outer.safetensors")
+    with pytest.raises(
+        UsageError, match="not in the UNet's layers that are trained: unet: conv_in"
+    ):
+        student.load("student", tmp_path / "outer.safetensors")
     unet = copy.deepcopy(networks["unet"])
     whole = Student(unet, Schedule.from_config(SCALED_LINEAR), adapters=(), full=("student",))
     whole.load("student", folder)  # a whole copy can
