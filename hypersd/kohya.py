@@ -22,19 +22,20 @@ PREFIX = {UNET: "lora_unet_", TEXT_ENCODER: "lora_te1_", TEXT_ENCODER_2: "lora_t
 
 
 def convert(folder: Path) -> Path:
-    """Write the folder's LoRA or DoRA once more, in kohya's keys, each layer with an alpha that
+    """Write a LoRA or DoRA once more, beside it, in kohya's keys, each layer with an alpha that
     keeps its strength; returns the file.
 
-    Raises UsageError where the folder has no LoRA that can be read.
+    folder: or the LoRA's file.  Raises UsageError where there is none that can be read.
     """
     from safetensors.torch import save_file
 
     with refused_as(f"LoRA {folder}"):
-        layers = reader.read(reader.find(folder))
+        path = reader.find(folder)
+        layers = reader.read(path)
     state = {key: value for layer in layers for key, value in _state(layer).items()}
-    with written_whole(folder / NAME) as beside:
+    with written_whole(path.with_name(NAME)) as beside:
         save_file(state, beside)
-    return folder / NAME
+    return path.with_name(NAME)
 
 
 def _state(layer: Layer) -> dict[str, Tensor]:
