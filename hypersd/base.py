@@ -22,7 +22,7 @@ from hypersd import bases
 from hypersd.bases import Family
 from hypersd.conditions import Text, moved
 from hypersd.errors import UsageError
-from hypersd.hub import local_pipeline
+from hypersd.hub import local_pipeline, wanted_variant
 from hypersd.inputs import SHIPPED
 from hypersd.pictures import to_uint8, to_unit
 from hypersd.reference import SCHEME
@@ -107,12 +107,6 @@ def base_folder(name: str, precision: str = "fp32") -> Path:
     return folder
 
 
-def wanted_variant(precision: str) -> str | None:
-    """Which of a repository's files are taken. Of "bf16" the half precision ones, where it has
-    such: half as many bytes, and fp16 keeps three bits more of a weight than bf16 does."""
-    return None if precision == "fp32" else "fp16"
-
-
 def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
     """Load a base, UNet and text encoders in "fp32" or "bf16"; the VAE always in fp32, SDXL's
     overflows in half precision.
@@ -129,6 +123,9 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
         )
     except UsageError as error:
         raise UsageError(f"base {name!r}: {error}") from None
+    if pipe.unet.config.time_cond_proj_dim is not None:
+        raise UsageError(f"base {name!r}: its UNet takes guidance as an input; valid: one that "
+                         "does not, as a teacher")  # fmt: skip
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.to(device, torch.float32 if part is pipe.vae else dtype)

@@ -214,6 +214,12 @@ def _hub() -> Hub:
     return _HUB.get() or Hub(default_lock())
 
 
+def wanted_variant(precision: str) -> str | None:
+    """Which of a pipeline's files are taken. Of "bf16" the half precision ones, where there are
+    such: half as many bytes, and fp16 keeps three bits more of a weight than bf16 does."""
+    return None if precision == "fp32" else "fp16"
+
+
 def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
     """What a Stable Diffusion pipeline is loaded from: configurations, vocabularies and one set
     of safetensors per part, those of the variant ("fp16") where the part has them; without a

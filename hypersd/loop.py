@@ -40,6 +40,7 @@ from hypersd.processes import (
     start,
     total_counts,
 )
+from hypersd.quiet import heard
 from hypersd.recipe import Recipe
 from hypersd.task import STUDENT, Task
 from hypersd.whole_files import claimed
@@ -91,7 +92,10 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
         accelerator = start(device, out / "events", recipe.trackers)
         with claimed(out) if accelerator.is_main_process else nullcontext():
             torch.manual_seed(recipe.seed)
-            task = build(recipe, accelerator.device)
+            with heard() as words:
+                task = build(recipe, accelerator.device)
+            for line in words:
+                accelerator.print(f"warning: {line}", flush=True)
             run = _Run(recipe, task, out, accelerator)
             run.resume(resume)
             run.go()

@@ -21,11 +21,10 @@ from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from hypersd import unet_files, unet_inputs
 from hypersd.conditions import Text, keywords
 from hypersd.critic import encode_all
 from hypersd.errors import FileError, UsageError, nearest, refused_as
@@ -213,10 +212,14 @@ class Student:
 
 
 def _load_whole(unet: Any, folder: Path) -> None:
-    try:
-        unet.load_state_dict(load_file(folder / UNET_NAME))
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise UsageError(f"weights in {folder}: {str(error).splitlines()[0]}") from None
+    """Its own weights from a folder of diffusers, whose configuration must want the same."""
+    config = folder / "config.json"
+    if config.is_file():
+        given = unet_inputs.all_of(unet.config)
+        unet_inputs.refuse_others(config, unet_inputs.read(config), given)
+    with refused_as(f"weights in {folder}"):
+        held = unet_files.weights_for(unet, folder / UNET_NAME, "the base's configuration")
+    unet.load_state_dict(held)
 
 
 def add_adapter_to(unet: Any, folder: Path, weight: float = 1.0) -> None:

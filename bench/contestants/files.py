@@ -5,13 +5,14 @@ It needs no torch and fetches nothing: what is not here yet is `NotFetched`.
 
 from __future__ import annotations
 
-import json
+import re
 from pathlib import Path, PurePosixPath
 
 from bench.errors import UsageError
 from bench.results.hub import HUB
 from bench.suite.contestant import ContestantSettings
 from hypersd.errors import refused_as
+from hypersd.hub import wanted_variant
 from hypersd.hub_client import NotFetched
 from hypersd.lora import reader
 from hypersd.lora.strength import ADAPTER, CONFIG_NAME
@@ -19,10 +20,11 @@ from hypersd.reference import PICKLES, Reference, reference
 from hypersd.safetensors_header import header
 from hypersd.trust import refuse_code
 
-WEIGHT_FILES = {
-    "lora": reader.WEIGHT_NAME,
-    "unet": "diffusion_pytorch_model.safetensors",
-}
+UNET = "diffusion_pytorch_model"
+UNET_NAMES = (f"{UNET}.safetensors", f"{UNET}.fp16.safetensors", f"{UNET}.bin")
+"""What a UNet is called in a folder of diffusers, the best one first."""
+SHARD = re.compile(r"-\d{5}-of-\d{5}\.|\.index\.(\w+\.)?json$")
+WEIGHT_FILES = {"lora": reader.WEIGHT_NAME, "unet": UNET_NAMES[0]}
 LORA_FILE = WEIGHT_FILES["lora"]
 
 
@@ -50,24 +52,23 @@ def references(settings: ContestantSettings) -> list[Reference]:
     base = remote(settings.base)
     own = remote(settings.weights) if settings.source in WEIGHT_FILES else None
     own = own and in_repository(own, settings.source)
-    config = own and _config_of(own) if settings.source == "lora" else None
+    config = own and _config_of(own, settings.source)
     return [ref for ref in (base, own, config) if ref is not None]
 
 
-def _config_of(lora: Reference) -> Reference | None:
-    """The configuration that PEFT's file of a LoRA cannot be read without."""
-    path = PurePosixPath(lora.path)
-    return lora.file(str(path.with_name(CONFIG_NAME))) if path.stem == ADAPTER else None
+def _config_of(own: Reference, source: str) -> Reference | None:
+    """The configuration beside a file that is called as diffusers or PEFT saves it; of files that
+    are called otherwise there is none."""
+    path = PurePosixPath(own.path)
+    if source == "lora":
+        return own.file(str(path.with_name(CONFIG_NAME))) if path.stem == ADAPTER else None
+    usual = path.name.startswith(f"{UNET}.")
+    return own.file(str(path.with_name("config.json"))) if usual else None
 
 
 def in_repository(ref: Reference, source: str) -> Reference:
     """The one file of a LoRA's or a UNet's reference, under its usual name where none is given."""
     return ref.file(ref.path or WEIGHT_FILES[source])
-
-
-def wanted_variant(precision: str) -> str | None:
-    """The variant that is taken from the hub, where a repository has it."""
-    return "fp16" if precision == "fp16" else None
 
 
 def found(where: str, name: str) -> Path:
@@ -109,28 +110,35 @@ def weight_file(where: str, settings: ContestantSettings) -> Path:
     if settings.source == "lora":
         with refused_as(f"{where}.lora={settings.weights}"):
             return reader.find(path)
-    if path.is_file():
-        return path
-    name = WEIGHT_FILES[settings.source]
-    if not (path / name).is_file():
-        raise UsageError(f"{where}.{settings.source}={settings.weights}: holds no {name}")
-    return path / name
+    names = [path.name] if path.is_file() else [one.name for one in path.iterdir()]
+    folder = path.parent if path.is_file() else path
+    own = next((name for name in UNET_NAMES if name in names), None)
+    chosen = path.name if path.is_file() else own
+    shards = [name for name in names if SHARD.search(name)]
+    if shards and own is None:
+        raise UsageError(f"{where}.unet={settings.weights}: {min(shards)} is a part of a UNet in "
+                         "shards, which is not read; valid: one file")  # fmt: skip
+    if chosen is None:
+        raise UsageError(f"{where}.unet={settings.weights}: holds no {UNET_NAMES[0]}")
+    return folder / chosen
 
 
-def unet_config(weights: Path) -> Path | None:
-    """The config.json of a UNet that lies beside its weights; None where it is the base's."""
-    path = weights.parent / "config.json"
-    try:
-        own = json.loads(path.read_bytes())["_class_name"] == "UNet2DConditionModel"
-    except (OSError, ValueError, KeyError, TypeError):
+def unet_config(settings: ContestantSettings, weights: Path) -> Path | None:
+    """The config.json beside the weights of a UNet; None where it is the base's.
+
+    Of the hub's files only one that is fetched for it: what else lies in its cache is chance.
+    """
+    there = remote(settings.weights) if settings.source == "unet" else None
+    if there is not None and _config_of(in_repository(there, "unet"), "unet") is None:
         return None
-    return path if own else None
+    path = weights.parent / "config.json"
+    return path if path.is_file() and settings.source != "lora" else None
 
 
-def read_beside(weights: Path) -> list[Path]:
+def read_beside(settings: ContestantSettings, weights: Path) -> list[Path]:
     """What a contestant is loaded from in the folder of its weights, beside these: a UNet's
     config.json, a PEFT adapter's adapter_config.json."""
-    found = [unet_config(weights), weights.parent / CONFIG_NAME]
+    found = [unet_config(settings, weights), weights.parent / CONFIG_NAME]
     return [path for path in found if path is not None and path.is_file()]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from bench.contestants import files
+from bench.contestants import files, unets
 from bench.errors import UsageError
 from bench.results import hub
 from bench.results.hub import HUB
@@ -17,7 +17,7 @@ from bench.results.pictures import image_files
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.prompts import PromptSet
 from hypersd.hashes import Hashes, digest, model_files
-from hypersd.hub import pipeline_files
+from hypersd.hub import pipeline_files, wanted_variant
 from hypersd.hub_client import NotFetched
 from hypersd.picture_files import VERSION
 
@@ -61,6 +61,9 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
             "steps": row.steps,
             "precision": settings.precision,
         }
+    unets.check(where, settings)
+    if unets.takes_guidance(settings):
+        own["guidance"] = "an input of the network"
     return {
         **own,
         "base": _base(where, settings, hashes),
@@ -103,7 +106,7 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
         if there is not None:
             one = files.in_repository(there, settings.source)
             HUB.lock.check(one, path.stat().st_size, sha256)
-        beside = files.read_beside(path)
+        beside = files.read_beside(settings, path)
         own = [hashes.files(beside, path.parent)] if beside else []
         return [settings.source, sha256, *own]
     return [settings.source]
@@ -142,7 +145,7 @@ def _base(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
     if there is None:
         return _folder(folder, hashes)
     names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
-    names = pipeline_files(names, files.wanted_variant(settings.precision))
+    names = pipeline_files(names, wanted_variant(settings.precision))
     for name in names:
         size, sha256 = (folder / name).stat().st_size, hashes.file(folder / name)
         HUB.lock.check(there.file(name), size, sha256)

@@ -19,9 +19,10 @@ import torch
 from bench.contestants import files, identity, random_weights
 from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings
-from hypersd import bases
+from hypersd import bases, tensor_files, unet_files, unet_inputs
 from hypersd.errors import FileError
 from hypersd.hashes import states
+from hypersd.hub import wanted_variant
 from hypersd.lora import merging, reader
 from hypersd.lora.forms import NETWORKS, UNET
 from hypersd.quiet import quiet
@@ -73,7 +74,7 @@ def base(folder: Path, device: torch.device, precision: str = "fp32") -> Any:
 def _base(folder: Path, precision: str, files_as_they_are: tuple[str, ...]) -> Any:
     """A pipeline in memory, all parts in one precision."""
     del files_as_they_are
-    return bases.load(folder, PRECISIONS[precision], files.wanted_variant(precision))
+    return bases.load(folder, PRECISIONS[precision], wanted_variant(precision))
 
 
 @lru_cache(maxsize=1)
@@ -109,7 +110,15 @@ def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.d
     whole.unet.to("cpu")  # the device holds one UNet at a time
     own = _loaded(weights, lambda: _own(whole, folder, weights, settings))
     own.unet.to(dtype=PRECISIONS[settings.precision])
+    _finite(weights, own.unet, settings.precision)
     return _ready(own, device)
+
+
+def _finite(weights: Path, unet: Any, precision: str) -> None:
+    """Refuse weights that a precision cannot hold: fp16 ends at 65,504."""
+    for name, value in unet.state_dict().items() if precision == "fp16" else ():
+        if not value.isfinite().all():
+            raise UsageError(f"{weights}: {name} is too large for fp16; valid: precision=bf16")
 
 
 def _own(whole: Any, folder: Path, weights: Path, settings: ContestantSettings) -> Any:
@@ -119,7 +128,7 @@ def _own(whole: Any, folder: Path, weights: Path, settings: ContestantSettings) 
     """
     name = weights.name if settings.source == "recipe" else files.WEIGHT_FILES[settings.source]
     if name != files.LORA_FILE:
-        config = files.unet_config(weights) or folder / "unet" / "config.json"
+        config = files.unet_config(settings, weights) or folder / "unet" / "config.json"
         return _beside(whole, _unet_of(config, safe(weights)))
     layers = reader.read(weights)
     own = _beside(whole, _fresh_unet(folder, settings.precision), {own.network for own in layers})
@@ -151,8 +160,7 @@ def safe(weights: Path) -> Path:
 
 def _tensors(weights: Path) -> dict[str, torch.Tensor]:
     """The tensors of a pickle, which is not allowed to hold code."""
-    found = torch.load(weights, map_location="cpu", weights_only=True)
-    found = found.get("state_dict", found)
+    found, _ = tensor_files.read(weights)
     return {name: value.contiguous().clone() for name, value in found.items()}
 
 
@@ -173,20 +181,25 @@ def _fresh_unet(folder: Path, precision: str) -> Any:
     import diffusers
 
     kind: Any = diffusers.UNet2DConditionModel
-    variant = bases.variant(folder, files.wanted_variant(precision))
+    variant = bases.variant(folder, wanted_variant(precision))
     return kind.from_pretrained(folder / "unet", variant=variant, use_safetensors=True).float()
 
 
 def _unet_of(config: Path, weights: Path) -> Any:
-    """A UNet of a configuration with the weights of a file. Raises RuntimeError for another's."""
+    """A UNet of a configuration with the weights of a file.
+
+    Raises UsageError for a configuration that makes no UNet, FileError for another's weights.
+    """
     import diffusers
     from accelerate import init_empty_weights
-    from safetensors.torch import load_file
 
     kind: Any = diffusers.UNet2DConditionModel
-    with init_empty_weights():
-        unet = kind.from_config(kind.load_config(config))
-    unet.load_state_dict(load_file(weights), assign=True)
+    try:
+        with init_empty_weights():
+            unet = kind.from_config(unet_inputs.read(config))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{config}: makes no UNet ({brief(error, 160)})") from None
+    unet.load_state_dict(unet_files.weights_for(unet, weights, config), assign=True)
     return unet.eval()
 
 
@@ -196,6 +209,8 @@ def _loaded(path: Path, load: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             return load()
+    except UsageError:
+        raise
     except FileError as error:
         raise UsageError(f"{path}: cannot be loaded ({error})") from None
     except torch.OutOfMemoryError:  # no fault of the file

@@ -112,6 +112,8 @@ class Sampler:
         accepted = inspect.signature(self.scheduler.step).parameters
         self._eta = {"eta": sampling.eta} if "eta" in accepted else {}
         self._draws = "generator" in accepted
+        self._told = pipeline.unet.config.time_cond_proj_dim  # width of the guidance's embedding
+        self._guided = sampling.guidance > 1 and self._told is None
 
     @torch.inference_mode()
     def __call__(self, keys: Sequence[Key]) -> Batch:
@@ -133,10 +135,10 @@ class Sampler:
         fast as the others."""
         set_steps(self.scheduler, self.sampling, self.steps, self.device)
         latents = torch.zeros((batch, *self.family.latent_shape()), device=self.device)
-        x, text = latents.to(self.dtype), self._empty[[0] * batch]
-        if self.sampling.evaluations_per_step == 2:
-            x, text = torch.cat([x] * 2), with_unconditional(self._empty, text)
-        self._unet(x, self.scheduler.timesteps[0], **keywords(text, self.dtype), return_dict=False)
+        x, given = latents.to(self.dtype), self._given(self._empty[[0] * batch])
+        if self._guided:
+            x = torch.cat([x] * 2)
+        self._unet(x, self.scheduler.timesteps[0], **given, return_dict=False)
         self._decode(latents)
 
     @cached_property
@@ -159,10 +161,7 @@ class Sampler:
             self.device, self.dtype
         )
         latents = latents * scheduler.init_noise_sigma
-        guided = self.sampling.guidance > 1
-        if guided:
-            text = with_unconditional(self._empty, text)
-        given = keywords(text, self.dtype)
+        guided, given = self._guided, self._given(text)
         extra = {**self._eta, **({"generator": generators} if self._draws else {})}
         for t in scheduler.timesteps:
             x = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, t)
@@ -175,6 +174,22 @@ class Sampler:
                 predicted = plain + self.sampling.guidance * (led - plain)
             latents = scheduler.step(predicted, t, latents, **extra, return_dict=False)[0]
         return latents
+
+    def _given(self, text: Text) -> dict[str, Any]:
+        """What the network is given at each step beside latents and timestep: the text, twice where
+        it is guided by two evaluations; the guidance itself where that is an input.
+
+        Source: diffusers' LatentConsistencyModelPipeline, which embeds w = guidance - 1 (LCM, arXiv
+        2310.04378, Sec. 4.3).
+        """
+        if self._guided:
+            text = with_unconditional(self._empty, text)
+        given = keywords(text, self.dtype)
+        if self._told is not None:
+            w = torch.full((len(text),), self.sampling.guidance - 1)
+            embedding = self.pipeline.get_guidance_scale_embedding(w, embedding_dim=self._told)
+            given["timestep_cond"] = embedding.to(self.device, self.dtype)
+        return given
 
     def _decode(self, latents: Tensor) -> Tensor:
         """[B, 3, H, W] of latents [B, C, h, w], a few large pictures at a time: the VAE needs by

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from bench.contestants import files
+from bench.contestants import files, unets
 from bench.errors import UsageError
 from bench.suite.contestant import ContestantSettings, Row
 
@@ -54,19 +54,42 @@ def evaluations(row: Row) -> Evaluations | None:
 
     What was really called is counted where it happens (`bench.contestants.sampler`).
     """
-    steps, least = row.steps, row.nfe
-    if steps is None or least is None:
+    if row.steps is None:
         return None
     kind, config = scheduler(row.settings)
+    told = unets.takes_guidance(row.settings)
+    per_call = 1 if told else row.settings.sampling.evaluations_per_step
+    calls = _calls(kind, config, row.steps)
+    if calls is None:
+        return Evaluations(row.steps * per_call, is_estimate=True)
+    return Evaluations(calls * per_call)
+
+
+def _calls(kind: str | None, config: dict[str, Any], steps: int) -> int | None:
+    """How often a scheduler calls the network; None where that is not known."""
     if kind in ONCE:
-        return Evaluations(least)
-    per_call = least // steps
+        return steps
     if kind in TWICE:
-        return Evaluations((2 * steps - 1) * per_call)
+        return 2 * steps - 1
     if kind == "PNDMScheduler":  # its first steps, by Runge-Kutta or by evaluating one point twice
-        more = int(steps > 1) if config.get("skip_prk_steps") else 9
-        return Evaluations((steps + more) * per_call)
-    return Evaluations(least, is_estimate=True)
+        return steps + (int(steps > 1) if config.get("skip_prk_steps") else 9)
+    return None
+
+
+def described(settings: ContestantSettings) -> str:
+    """How its images are drawn, in words for a plan; "" where no sampler makes them."""
+    if not settings.steps:
+        return ""
+    how, (kind, _) = settings.sampling, scheduler(settings)
+    name = how.scheduler or f"base's {(kind or '?').removesuffix('Scheduler')}"
+    parts = [
+        name,
+        *([how.spacing] if how.spacing else []),
+        *([f"eta {how.eta:g}"] if how.eta else []),
+    ]
+    guided = f"guidance {how.guidance:g}" if how.guidance > 1 else ""
+    guided += " as an input" if guided and unets.takes_guidance(settings) else ""
+    return ", ".join(filter(None, [" ".join(parts), guided]))
 
 
 def scheduler(settings: ContestantSettings) -> tuple[str | None, dict[str, Any]]:

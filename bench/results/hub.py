@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hypersd.hub import Hub, machine_lock
+from hypersd.hub import Hub, machine_lock, wanted_variant
 from hypersd.hub_lock import Lock
 from hypersd.reference import SCHEME, Reference, reference
 
@@ -54,5 +54,5 @@ def size(ref: Reference, precision: str) -> int | None:
     precision: of a whole pipeline, which is published at fp32 and often at fp16.
     """
     sizes = _entries().get(ref.repo, {}).get("gb", {})
-    name = ref.path or ("fp16" if precision == "fp16" else "fp32")
+    name = ref.path or wanted_variant(precision) or "fp32"
     return None if sizes.get(name) is None else round(sizes[name] * 1e9)

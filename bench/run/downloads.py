@@ -24,7 +24,7 @@ from bench.run.hardware import GB
 from bench.run.metric_identities import Evaluator, metric_of
 from bench.suite.contestant import ContestantSettings
 from bench.suite.suite import Suite
-from hypersd.hub import pipeline_files
+from hypersd.hub import pipeline_files, wanted_variant
 from hypersd.hub_client import Unreachable
 from hypersd.reference import SCHEME, Reference, reference
 
@@ -142,7 +142,9 @@ def training_references(settings: ContestantSettings) -> list[tuple[Reference, s
 
     plan = recipe.load(settings.weights)
     base = files.remote(plan.base) if "/" in plan.base else None
-    found = [] if base is None else [(base, "fp16" if plan.base_precision == "bf16" else "fp32")]
+    found: list[tuple[Reference, str]] = []
+    if base is not None:
+        found.append((base, plan.base_precision))
     for name in dict.fromkeys(_named(plan.options)):
         one = reference(name)
         if one is not None:
@@ -168,19 +170,19 @@ def references(
     """
     wanted = [(ref, one.precision) for one in contestants for ref in files.references(one)]
     wanted += [each for one in untrained for each in training_references(one)]
-    kinds = {(ref, "" if ref.path else str(files.wanted_variant(p))): (ref, p) for ref, p in wanted}
+    kinds = {(ref, "" if ref.path else str(wanted_variant(p))): (ref, p) for ref, p in wanted}
     return list(kinds.values())
 
 
 def _is_here(ref: Reference, precision: str) -> bool:
     if ref.path:
         return HUB.cached(ref) is not None
-    return HUB.cached_pipeline(ref, files.wanted_variant(precision)) is not None
+    return HUB.cached_pipeline(ref, wanted_variant(precision)) is not None
 
 
 def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
     """Bytes of a reference by the hub's own word."""
-    variant = files.wanted_variant(precision)
+    variant = wanted_variant(precision)
     names = [ref.path] if ref.path else pipeline_files(sizes, variant)
     return sum(sizes[name] for name in names)
 
@@ -202,7 +204,7 @@ def fetch(downloads: Downloads, suite: Suite, out: Console) -> Fetched:
         if ref.path:
             HUB.file(ref)
         else:
-            HUB.pipeline(ref, files.wanted_variant(one.precision))
+            HUB.pipeline(ref, wanted_variant(one.precision))
     for name in suite.metrics:
         _fetch_evaluator(suite, name, out)
     return Fetched(downloads.bytes, sum(HUB.downloaded) - before)

@@ -54,6 +54,7 @@ def summarise(
             **_faults(plan, outcomes),
             "damaged_and_made_again": worker.cache.damaged,
             "left_out": plan.notes,
+            "warnings": [*plan.warnings, *_heard(outcomes)],
             "prompts": plan.prompts.notes,
             "not_as_planned": counted.not_as_planned(plan, outcomes, seconds),
             "doubtful_intervals": [
@@ -174,6 +175,16 @@ def _environment(plan: Plan, worker: Worker) -> dict[str, Any]:
         "compiled": plan.options.compiled,
         "processes": processes.here().count,
     }
+
+
+def _heard(outcomes: Sequence[Outcome]) -> list[str]:
+    """What libraries warned of while contestants were loaded: each line once, with the first."""
+    found: dict[str, str] = {}
+    for outcome in outcomes:
+        for _, record in outcome.records:
+            for line in record.get("warnings", ()):
+                found.setdefault(line, f"{outcome.planned.name}: {line}")
+    return list(found.values())
 
 
 def _conditions(plan: Plan) -> dict[str, Any]:

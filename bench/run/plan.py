@@ -66,6 +66,15 @@ class Plan:
         """What its measured seconds are remembered under."""
         return costs.cost_key(self.suite, _kind(self.fit))
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of its numbers should know and may not expect."""
+        return [
+            f"contestants.{key}: drawn with the base's scheduler (nothing says how); say it by "
+            "scheduler=, like= or drawn_with in its training.json"
+            for key in dict.fromkeys(c.key for c in self.suite.contestants if c.assumed)
+        ]
+
     @cached_property
     def protocol(self) -> str:
         """The protocol identity: what must be equal before two numbers are compared."""

@@ -40,7 +40,7 @@ from bench.run.rows_left import Planned, Slice, is_repeated
 from bench.run.worker import Done, Record, Worker, try_batches
 from hypersd import hub, loop, recipe
 from hypersd.hashes import Hashes
-from hypersd.quiet import quiet
+from hypersd.quiet import heard, quiet
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,9 @@ class RowSource:
             return
         row, worker = self.planned.row, self.worker
         size = row.size(self.plan.suite.size)
-        found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.device)
+        with heard() as words:
+            found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.device)
+        self._say(words)
         if isinstance(found, Sampler):
             if self._search:
                 self._find_batch(found)
@@ -156,6 +158,14 @@ class RowSource:
     def _check(self) -> None:
         row, prompts = self.planned.row, self.plan.prompts
         identity.check_unchanged(row, prompts, self._hashes, self.planned.identity)
+
+    def _say(self, words: list[str]) -> None:
+        """Print what libraries warned of, each line once in a run, and keep it for the record."""
+        said = {line for lines in self.worker.heard.values() for line in lines}
+        for line in words:
+            if line not in said:
+                print(f"warning: {self.planned.name}: {line}")
+        self.worker.heard[self.planned.identity] = words
 
     def _find_batch(self, sampler: Sampler) -> None:
         """Let the worker go on with the row's best batch, tried once in a run.

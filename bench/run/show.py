@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.contestants import schedulers
 from bench.run import costs
 from bench.run.downloads import Download, Downloads, known_bytes
 from bench.run.hardware import GB, Fit
@@ -34,6 +35,8 @@ def show_plan(plan: Plan, out: Console) -> None:
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     folder = plan.out if plan.is_known else "named once all of it is here"
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
+    for line in plan.warnings:
+        out.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
     for note in [*plan.notes, *plan.prompts.notes]:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for clause in plan.missing:
@@ -46,11 +49,13 @@ def _table(plan: Plan) -> Table:
     table = Table(title=f"{escape(suite.title)}: {len(plan.keys)} images per contestant{quick}",
                   title_justify="left")  # fmt: skip
     table.add_column("contestant")
+    table.add_column("drawn with")
     for name in ("to make", "cached", "shipped", "evaluations"):
         table.add_column(name, justify="right")
     table.add_column("first")
     for planned in plan.rows:
-        table.add_row(planned.row.name, *_cells(planned, len(plan.keys)))
+        how = schedulers.described(planned.row.settings)
+        table.add_row(planned.row.name, how, *_cells(planned, len(plan.keys)))
     return table
 
 

@@ -71,7 +71,8 @@ class Worker:
     seconds: spent per stage, for the result.  scored: images that were.  teacher: the teacher's own
     images of some keys, for extractors that hold a contestant's against them.  halved: each time
     that a batch was too large for the device.  tried: batches that were, by a contestant's
-    identity, where the best was searched for.
+    identity, where the best was searched for.  heard: what libraries warned of while a contestant
+    was loaded, by its identity.
     """
 
     cache: Cache
@@ -83,6 +84,7 @@ class Worker:
     scored: int = 0
     halved: list[str] = field(default_factory=list)
     tried: dict[str, list[TriedBatch]] = field(default_factory=dict)
+    heard: dict[str, list[str]] = field(default_factory=dict)
     teacher: Callable[[Sequence[Key]], Images] | None = None
 
     def warm_up(self, run: Callable[[int], None], most: int) -> None:
@@ -153,6 +155,8 @@ class Worker:
             record["alone"] = [{"n": 1, **source([key]).seconds} for key in alone]
         if part.contestant in self.tried:
             record["tried"] = [asdict(one) for one in self.tried[part.contestant]]
+        if self.heard.get(part.contestant):
+            record["warnings"] = self.heard[part.contestant]
         if part.is_cached:
             self.cache.write("images", part.key, {"images": images}, record)
         self.seconds["generate"] += time.perf_counter() - began

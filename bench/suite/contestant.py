@@ -38,6 +38,7 @@ class ContestantSettings:
     steps: the numbers of steps it is drawn at; empty for images that no sampler made.
     size: height and width in pixels where it is drawn at another size than the suite's.
     compiled: its UNet runs through torch.compile, whose rounding is another.
+    assumed: nothing says how its weights are drawn, so it is by the base's own scheduler.
     """
 
     key: str
@@ -51,6 +52,7 @@ class ContestantSettings:
     precision: str = "fp32"
     size: int | None = None
     compiled: bool = False
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,11 +168,13 @@ def read(
     if source == "images":
         _only(where, present, ("images", "method"), "a folder of images")
         return replace(plain, precision="fp32")
+    start = _start(where, key, given, defaults)
     drawn = replace(
         plain,
         base=weights if source == "pipeline" else plain.base,
         steps=given.steps or steps,
-        sampling=replace(_start(where, key, given, defaults), **given.of_sampling),
+        sampling=replace(start or Sampling(), **given.of_sampling),
+        assumed=start is None and given.scheduler is None and source in ("lora", "unet"),
         lora_scale=given.lora_scale,
         size=given.size,
     )
@@ -193,12 +197,14 @@ def _source(where: str, given: GivenContestant) -> tuple[str, str]:
     return found[0] if found else ("base", "")
 
 
-def _start(where: str, key: str, given: GivenContestant, defaults: SuiteDefaults) -> Sampling:
-    """The sampling of the method given; else as its weights' card, its own name or its recipe
-    says; else the base's scheduler and no guidance."""
+def _start(
+    where: str, key: str, given: GivenContestant, defaults: SuiteDefaults
+) -> Sampling | None:
+    """The sampling of the method given; else as its weights' card, its own name, its recipe or what
+    its weights were trained with says; None where nothing does."""
     methods = defaults.methods
     if given.like is not None and defaults.base is not None:
-        return Sampling()  # all that it is like in has been copied (`per_step`)
+        return None  # all that it is like in has been copied (`per_step`)
     if given.like is not None:
         if given.like not in methods:
             raise UsageError(f"{where}.like={given.like}: {nearest(given.like, methods)}")
@@ -206,9 +212,11 @@ def _start(where: str, key: str, given: GivenContestant, defaults: SuiteDefaults
     weights = given.lora or given.unet
     if weights and (carded := sampling.of_weights(weights)) is not None:
         return carded
-    if key in methods or given.recipe is None:
-        return methods.get(key, Sampling())
-    return sampling.of_recipe(recipe.load(given.recipe))
+    if key in methods:
+        return methods[key]
+    if given.recipe is not None:
+        return sampling.of_recipe(recipe.load(given.recipe))
+    return sampling.of_older_weights(weights) if weights else None
 
 
 def _fits(where: str, settings: ContestantSettings) -> None:

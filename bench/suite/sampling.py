@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from bench.errors import UsageError
 from hypersd.drawing import JUMPS, TCD, Drawing
 from hypersd.methods import METHODS
-from hypersd.methods.drawn_with import drawn_with, of_card
+from hypersd.methods.drawn_with import drawn_with, of_card, of_older_card
 from hypersd.recipe import Recipe
 from hypersd.shapes.weights import FOLDER as SHIPPED
 
@@ -21,9 +21,9 @@ class Sampling:
     """How images are drawn from weights.
 
     scheduler: None is the base's own.  guidance: 1 is none, and costs one network evaluation per
-    step instead of two.  original_steps: points of the grid that LCM's and TCD's schedulers cut
-    their steps from.  timesteps: replaces the scheduler's own choice.  None leaves what the base's
-    scheduler configuration says.
+    step instead of two; a network that takes it as an input is evaluated once.  original_steps:
+    points of the grid that LCM's and TCD's schedulers cut their steps from.  timesteps: replaces
+    the scheduler's own choice.  None leaves what the base's scheduler configuration says.
     """
 
     scheduler: str | None = None
@@ -59,27 +59,28 @@ that says it."""
 
 
 def of_recipe(recipe: Recipe) -> Sampling:
-    """How the student of a recipe is drawn; as the base, without guidance, where no method says.
-
-    Raises UsageError for feedback on weights of which nothing is known.
-    """
-    found = drawn_with(recipe)
-    onto = recipe.options.get("onto")
-    if found is None and onto:
-        valid = "a recipe's name as its parent's, or a training.json in it"
-        raise UsageError(f"options.onto={onto}: how to draw it is not known; {valid}")
-    return Sampling() if found is None else of(found)
+    """How the student of a recipe is drawn. Raises UsageError where that is not known."""
+    return of(drawn_with(recipe))
 
 
 def of_weights(name: str) -> Sampling | None:
-    """How a LoRA or a UNet is drawn, as the card beside it says; None where there is none.
+    """How a LoRA or a UNet is drawn, as the card beside it says; None where it does not.
 
     name: a folder or a file here, or shipped weights, `shapes/<name>`.
     """
+    return _by(of_card, name)
+
+
+def of_older_weights(name: str) -> Sampling | None:
+    """The same from a card that does not say it, but what they were trained with."""
+    return _by(of_older_card, name)
+
+
+def _by(reader: Callable[[Path], Drawing | None], name: str) -> Sampling | None:
     folder = Path(name)
     if name.startswith("shapes/"):
         folder = SHIPPED / name.removeprefix("shapes/")
     with suppress(OSError, ValueError):  # a path that no file can have
-        found = of_card(folder if folder.is_dir() else folder.parent)
+        found = reader(folder if folder.is_dir() else folder.parent)
         return None if found is None else of(found)
     return None

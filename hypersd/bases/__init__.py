@@ -14,13 +14,18 @@ from hypersd.bases.family import Family
 from hypersd.bases.sd15 import Sd15
 from hypersd.bases.sdxl import Sdxl
 from hypersd.errors import UsageError, brief
-from hypersd.quiet import quiet
+from hypersd.quiet import heard
 from hypersd.trust import refuse_code
+from hypersd.unet_inputs import refuse_others
 
 __all__ = ["FAMILIES", "Family", "kind", "load", "of", "variant"]
 
 FAMILIES: dict[str, type[Family]] = {one.name: one for one in (Sd15, Sdxl)}
-_BY_PIPELINE = {one.pipeline: one for one in FAMILIES.values()}
+RANDOM = "newly initialized"  # what diffusers and transformers say of weights that no file has
+_BY_PIPELINE: dict[str, type[Family]] = {
+    **{one.pipeline: one for one in FAMILIES.values()},
+    "LatentConsistencyModelPipeline": Sd15,  # the same parts, with a UNet that is told the guidance
+}
 
 
 def of(pipe: Any, size: int | None = None) -> Family:
@@ -59,12 +64,11 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
     import diffusers
 
     refuse_code(folder)
-    quiet()
     family = kind(folder)
     loader: Any = getattr(diffusers, family.pipeline)
+    words: list[str] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
+        with heard() as words:
             pipe = loader.from_pretrained(
                 folder, dtype=dtype, variant=variant(folder, wanted), use_safetensors=True,
                 local_files_only=True, **family.loaded_with,
@@ -72,9 +76,11 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # the loaders of six parts raise many kinds
-        raise UsageError(f"{folder}: cannot be loaded ({brief(error, 160)})") from None
-    if pipe.unet.config.time_cond_proj_dim is not None:
-        raise UsageError(
-            f"{folder}: its UNet takes the guidance as an input, which is not supported"
-        )
+        said = "; ".join([brief(error, 160), *(word[:300] for word in words[-1:])])
+        raise UsageError(f"{folder}: cannot be loaded ({said})") from None
+    refuse_others(folder / "unet", pipe.unet.config, family.inputs(pipe))
+    for line in words:
+        if RANDOM in line:
+            raise UsageError(f"{folder}: lacks weights ({line[:300]})")
+        warnings.warn(line, stacklevel=2)
     return pipe

@@ -24,7 +24,8 @@ class Family(ABC):
 
     name: as suites and recipes call the kind.  pipeline: diffusers' class.  loaded_with: what keeps
     that class from changing pictures, such as no safety checker, and from asking for parts that a
-    model_index.json may name and drawing does not need.  upcast: whether the VAE overflows
+    model_index.json may name and drawing does not need.  added: the kind of condition that its UNet
+    gets beside the text (`addition_embed_type`).  upcast: whether the VAE overflows
     in half precision where its configuration says so.  published: configurations of the networks of
     the model that gave the kind its name.
     """
@@ -32,6 +33,7 @@ class Family(ABC):
     name: ClassVar[str]
     pipeline: ClassVar[str]
     loaded_with: ClassVar[dict[str, Any]]
+    added: ClassVar[str | None] = None
     upcast: ClassVar[bool] = False
     published: ClassVar[dict[str, dict[str, Any]]]
 
@@ -60,6 +62,16 @@ class Family(ABC):
             longest = tokenizer.model_max_length
             found = [cut or len(i) > longest for cut, i in zip(found, ids, strict=True)]
         return found
+
+    @classmethod
+    def inputs(cls, pipe: Any) -> dict[str, Any]:
+        """What its UNet is given, by the fields of `hypersd.unet_inputs`."""
+        channels = pipe.vae.config.latent_channels
+        return {
+            "in_channels": channels, "out_channels": channels, "addition_embed_type": cls.added,
+            "class_embed_type": None, "num_class_embeds": None,
+            "encoder_hid_dim": None, "encoder_hid_dim_type": None,
+        }  # fmt: skip
 
     @staticmethod
     def native_size(pipe: Any) -> int:

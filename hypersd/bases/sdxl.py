@@ -26,6 +26,7 @@ class Sdxl(Family):
     loaded_with: ClassVar = {
         "feature_extractor": None, "image_encoder": None, "add_watermarker": False,
     }  # fmt: skip
+    added = "text_time"
     upcast = True
     published: ClassVar = {
         "unet": {

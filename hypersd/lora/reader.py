@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hypersd import tensor_files
 from hypersd.errors import FileError
 from hypersd.lora import forms
 from hypersd.lora.forms import LayerKeys
@@ -76,7 +77,7 @@ def read(path: Path) -> tuple[Layer, ...]:
 
     Raises FileError for whatever is not used or cannot be right, OSError.
     """
-    tensors, metadata = _pickled(path) if path.suffix in PICKLES else _stored(path)
+    tensors, metadata = tensor_files.read(path)
     keys = tuple(tensors)
     found = forms.layers(keys)
     own = _strengths_of(found, path, keys, metadata)
@@ -96,34 +97,6 @@ def _strengths_of(
                             f"configuration says use_dora={strength.use_dora}; "
                             "valid: the two that were saved together")  # fmt: skip
     return own
-
-
-def _stored(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    keys, metadata = header(path)
-    try:
-        held = load_file(path)
-    except (SafetensorError, ValueError, KeyError, AttributeError):
-        raise FileError("damaged, not a whole safetensors file") from None
-    return {key: held[key] for key in keys}, metadata
-
-
-def _pickled(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """The tensors of a pickle, which is not allowed to hold code."""
-    import torch
-
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception:  # pickle raises what it likes
-        raise FileError("damaged, or holds more than tensors; valid: a .safetensors file") from None
-    held = held.get("state_dict", held) if isinstance(held, dict) else {}
-    if not held or not all(isinstance(v, torch.Tensor) for v in held.values()):
-        raise FileError("holds no tensors by name; valid: a state_dict, or a .safetensors file")
-    return {str(key): value for key, value in held.items()}, {}
 
 
 def _layer(keys: LayerKeys, tensors: Mapping[str, Tensor], strength: Strength | None) -> Layer:

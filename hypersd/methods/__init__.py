@@ -13,10 +13,10 @@ from hypersd.drawing import JUMPS, LCM, TCD, Drawing
 class MethodRow(NamedTuple):
     """build: `module:callable`, which takes a recipe and a device and gives a `hypersd.task.Task`.
     drawn: how the students are drawn, unless a recipe's options say otherwise
-    (`hypersd.methods.drawn_with`); None where what is trained draws nothing."""
+    (`hypersd.methods.drawn_with`); None where what is trained is no student of a base."""
 
     build: str
-    drawn: Drawing | None = None
+    drawn: Drawing | None
 
 
 METHODS = {
@@ -29,14 +29,14 @@ METHODS = {
     "pcm": MethodRow("hypersd.methods.pcm:build", JUMPS),
     "feedback": MethodRow("hypersd.methods.feedback:build", JUMPS),
     # The embedded world's own networks.
-    "shapes_vae": MethodRow("hypersd.shapes.vae:VaeTask"),
-    "shapes_text": MethodRow("hypersd.shapes.reader:ReaderTask"),
-    "shapes_teacher": MethodRow("hypersd.shapes.teacher:TeacherTask"),
-    "shapes_clip": MethodRow("hypersd.shapes.clip:ClipTask"),
-    "shapes_clip_robust": MethodRow("hypersd.shapes.clip_robust:RobustClipTask"),
-    "shapes_hps": MethodRow("hypersd.shapes.preference:PreferenceTask"),
-    "shapes_aesthetic": MethodRow("hypersd.shapes.aesthetic:AestheticTask"),
-    "shapes_features": MethodRow("hypersd.shapes.features:FeaturesTask"),
-    "shapes_segmenter": MethodRow("hypersd.shapes.segmenter:SegmenterTask"),
-    "shapes_oracle": MethodRow("hypersd.shapes.oracle_training:OracleTask"),
+    "shapes_vae": MethodRow("hypersd.shapes.vae:VaeTask", None),
+    "shapes_text": MethodRow("hypersd.shapes.reader:ReaderTask", None),
+    "shapes_teacher": MethodRow("hypersd.shapes.teacher:TeacherTask", None),
+    "shapes_clip": MethodRow("hypersd.shapes.clip:ClipTask", None),
+    "shapes_clip_robust": MethodRow("hypersd.shapes.clip_robust:RobustClipTask", None),
+    "shapes_hps": MethodRow("hypersd.shapes.preference:PreferenceTask", None),
+    "shapes_aesthetic": MethodRow("hypersd.shapes.aesthetic:AestheticTask", None),
+    "shapes_features": MethodRow("hypersd.shapes.features:FeaturesTask", None),
+    "shapes_segmenter": MethodRow("hypersd.shapes.segmenter:SegmenterTask", None),
+    "shapes_oracle": MethodRow("hypersd.shapes.oracle_training:OracleTask", None),
 }

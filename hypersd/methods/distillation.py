@@ -6,7 +6,9 @@ and how the student is drawn afterwards.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +21,7 @@ from hypersd.base import load_base
 from hypersd.conditions import Text
 from hypersd.data import open_dataset
 from hypersd.drawing import Drawing
-from hypersd.methods.drawn_with import FIELD, drawn_with
+from hypersd.methods.drawn_with import FIELD, NotSaid, drawn_with
 from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.passes import Passes
 from hypersd.recipe import Recipe
@@ -59,6 +61,10 @@ class Distillation(Task):
     start: int = 0
 
     def __init__(self, recipe: Recipe, device: torch.device, options: DistillationOptions) -> None:
+        try:
+            drawn_with(recipe)
+        except NotSaid as error:
+            warnings.warn(str(error), stacklevel=2)
         self.recipe, self.device, self.options = recipe, device, options
         self.grid, self.counter = SolverGrid(options.points), Passes()
         self.base = load_base(recipe.base, device, recipe.base_precision)
@@ -120,14 +126,16 @@ class Distillation(Task):
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's weights; returns what a model card says of them."""
-        path, drawing = self.student.export(out), self.drawn_with()
+        path, drawn = self.student.export(out), dict[str, Any]()
+        with suppress(NotSaid):
+            drawn = {FIELD: self.drawn_with().facts()}
         return {
             "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
             "guidance": self.options.guidance, "solver_points": self.options.points,
             "bytes": path.stat().st_size, **self.facts(),
-            **({FIELD: drawing.facts()} if drawing else {}),
+            **drawn,
         }  # fmt: skip
 
-    def drawn_with(self) -> Drawing | None:
-        """How the student as it is now is drawn, where that is known."""
+    def drawn_with(self) -> Drawing:
+        """How the student as it is now is drawn."""
         return drawn_with(self.recipe)

@@ -13,6 +13,7 @@ from typing import Any
 
 from hypersd import recipe as recipes
 from hypersd.drawing import Drawing
+from hypersd.errors import UsageError
 from hypersd.exports import FACTS
 from hypersd.methods import METHODS
 from hypersd.recipe import Recipe
@@ -20,6 +21,10 @@ from hypersd.validation import Count, read
 
 FIELD = "drawn_with"  # of a model card's training.json
 LAST = 999  # the timestep of pure noise, where one step is made unless a recipe says otherwise
+
+
+class NotSaid(UsageError):
+    """Nothing says how the weights are drawn that a feedback adapter lies on."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +36,20 @@ class Options:
     onto: str = ""
 
 
-def drawn_with(recipe: Recipe) -> Drawing | None:
-    """How the student of a recipe is drawn; None where the method does not say, or where a feedback
-    adapter lies on one of which nothing is known."""
-    usual = _usual(recipe.method)
+def drawn_with(recipe: Recipe) -> Drawing:
+    """How the student of a recipe is drawn.
+
+    Raises UsageError where its method does not say; NotSaid.
+    """
+    where, usual = f"recipe {recipe.name}", _usual(recipe.method)
     if usual is None:
-        return None
-    where = f"recipe {recipe.name}"
+        raise UsageError(
+            f"{where}: method {recipe.method!r} does not say how its students are drawn; "
+            "valid: a Drawing in its row of hypersd.methods.METHODS"
+        )
     options = read(Options, recipe.options, "options", where=where, extra="ignore")
-    if recipe.method == "feedback":
-        return _feedback(options.onto) if options.onto else usual
+    if recipe.method == "feedback" and options.onto:
+        return _feedback(where, Path(options.onto))
     if usual.original_steps is not None:
         usual = replace(usual, original_steps=options.points)
     if recipe.method in ("dmd", "dmd2") and options.start != LAST:
@@ -59,6 +68,16 @@ def of_card(folder: Path) -> Drawing | None:
     return given and read(Drawing, given, FIELD, where=str(folder / FACTS))
 
 
+def of_older_card(folder: Path) -> Drawing | None:
+    """How the weights of a folder are drawn whose card does not say it, but what they were trained
+    with: by the recipe of that name, else by the method. None where there is no such card."""
+    facts = _facts(folder)
+    name, method = facts.get("recipe"), facts.get("method")
+    if name in recipes.names() and (found := recipes.load(str(name))).method == method:
+        return drawn_with(found)
+    return None if method == "feedback" else _usual(str(method))
+
+
 def _facts(folder: Path) -> Mapping[str, Any]:
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
@@ -67,15 +86,16 @@ def _facts(folder: Path) -> Mapping[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _feedback(onto: str) -> Drawing | None:
-    """As what it was learned on top of: by that one's card, else by the recipe that it was trained
-    with, `.../<recipe>/<part>`, else by its card's method."""
-    folder = Path(onto)
-    if (found := of_card(folder)) is not None:
+def _feedback(where: str, onto: Path) -> Drawing:
+    """As what it was learned on top of: as its card says; of a training that is not made yet, by
+    the recipe after which its folder is called, `.../<recipe>/<part>`."""
+    found = of_card(onto) or of_older_card(onto)
+    if found is not None:
         return found
-    if folder.parent.name in recipes.names():
-        return drawn_with(recipes.load(folder.parent.name))
-    return _usual(str(_facts(folder).get("method")))
+    if not (onto / FACTS).exists() and onto.parent.name in recipes.names():
+        return drawn_with(recipes.load(onto.parent.name))
+    raise NotSaid(f"{where}: options.onto={onto}: how to draw it is not known; "
+                  f"valid: {FIELD} in its {FACTS}")  # fmt: skip
 
 
 def _usual(method: str) -> Drawing | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
+import torch
 
 from bench.contestants.card import Card
 from bench.errors import UsageError
@@ -15,8 +18,21 @@ from bench.suite import contestant, sampling
 from bench.suite.contestant import ContestantSettings
 from bench.suite.sampling import Sampling
 from hypersd import recipe
-from hypersd.methods import drawn_with
+from hypersd.methods import METHODS, MethodRow, drawn_with
+from hypersd.shapes.weights import FOLDER
 
+SUITE = """
+title: Drawn
+version: 1
+steps: [1]
+prompts: {set: shapes/test, n: 2}
+metrics: [clip]
+contestants:
+  mine: {lora: uncarded}
+  asked: {lora: uncarded, scheduler: ddim}
+  likened: {lora: uncarded, like: tcd}
+  teacher: {}
+"""
 TCD = Sampling("tcd", eta=0.3, original_steps=40)
 JUMPS = Sampling("ddim", spacing="trailing")
 ONE_STEP = Sampling("lcm", original_steps=40)
@@ -94,9 +110,9 @@ def test_weights_are_drawn_as_their_card_says(tmp_path: Path) -> None:
 def test_a_card_says_what_a_suite_would(tmp_path: Path) -> None:
     """A trained student is drawn by its card as the recipe alone says."""
     for name in recipe.names():
-        found = drawn_with.drawn_with(recipe.load(name))
-        if found is None:
+        if METHODS[recipe.load(name).method].drawn is None:
             continue
+        found = drawn_with.drawn_with(recipe.load(name))
         card = {"drawn_with": found.facts()}
         (tmp_path / "training.json").write_text(json.dumps(card))
         assert sampling.of_weights(str(tmp_path)) == sampling.of_recipe(recipe.load(name))
@@ -117,3 +133,57 @@ def test_a_row_counts_the_whole_chain(tmp_path: Path) -> None:
 def test_a_card_that_names_rewards_is_of_a_rewarded_model(tmp_path: Path) -> None:
     assert not Card(carded(tmp_path)).is_rewarded
     assert Card(carded(tmp_path, rewards="aesthetic to 8")).is_rewarded
+
+
+def test_no_shipped_student_is_drawn_by_guess() -> None:
+    """Each says how, or what it was trained with; the shipped suites draw it so."""
+    for card in sorted(FOLDER.glob("*/training.json")):
+        if "method" in json.loads(card.read_text()):
+            mine = {"lora": f"shapes/{card.parent.name}", "steps": [1]}
+            found = contestant.read("mine", mine, (1,))
+            assert found.sampling.scheduler is not None and not found.assumed, card
+    assert contestant.read("mine", {"lora": "shapes/hyper_sd_4step"}, (4,)).sampling == JUMPS
+    assert contestant.read("mine", {"lora": "shapes/hyper_sd_unified"}, (4,)).sampling == TCD
+    assert contestant.read("mine", {"lora": "shapes/lcm_feedback"}, (4,)).sampling == ONE_STEP
+
+
+def test_feedback_goes_by_the_card_before_the_name_of_its_folder(tmp_path: Path) -> None:
+    named = tmp_path / "shapes_tcd" / "final"
+    named.mkdir(parents=True)
+    assert read(feedback(tmp_path, named)).sampling == TCD  # of a training that is still to come
+    (named / "training.json").write_text(json.dumps({"recipe": "shapes_lcm", "method": "lcm"}))
+    assert read(feedback(tmp_path, named)).sampling == ONE_STEP
+    (named / "training.json").write_text(json.dumps({"method": "unheard of"}))
+    with pytest.raises(UsageError, match=r"options\.onto=.*: how to draw it is not known"):
+        read(feedback(tmp_path, named))
+
+
+def test_a_method_that_does_not_say_how_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a suite names its recipe, and before it is trained."""
+    row = MethodRow("hypersd.methods.lcm:build", None)
+    monkeypatch.setitem(METHODS, "mute", row)
+    (tmp_path / "mute.yaml").write_text("extends: shapes_lcm_quick\nmethod: mute\n")
+    said = r"method 'mute' does not say how its students are drawn; valid: a Drawing in its row"
+    with pytest.raises(UsageError, match=said):
+        read(tmp_path / "mute.yaml")
+    with pytest.raises(UsageError, match=said):
+        resolve_name(row.build)(recipe.load(tmp_path / "mute.yaml"), torch.device("cpu"))
+    with pytest.raises(TypeError, match="drawn"):
+        MethodRow("hypersd.methods.lcm:build")  # type: ignore[call-arg]
+
+
+def test_weights_of_which_nothing_says_how_are_warned_of(
+    bench: Callable[..., int], world: Path, tiny_lora: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the plan and in the result; not where anything says it."""
+    (world / "uncarded").symlink_to(tiny_lora)
+    (world / "suite.yaml").write_text(SUITE)
+    assert bench("suite=suite.yaml", "out=run") == 0
+    line = "contestants.mine: drawn with the base's scheduler (nothing says how)"
+    said = capsys.readouterr().out
+    assert said.count("warning: ") == 1 and f"warning: {line}" in said
+    assert "base's DDIM" in said and "tcd eta 0.3" in said and "guidance 3" in said
+    (found,) = json.loads((world / "run/result.json").read_text())["ledger"]["warnings"]
+    assert found.startswith(line)

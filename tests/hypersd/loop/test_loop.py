@@ -71,7 +71,7 @@ class Diverging(Line):
 @pytest.fixture
 def tasks(monkeypatch: pytest.MonkeyPatch) -> list[Line]:
     """All that were built of this test's recipes."""
-    monkeypatch.setitem(METHODS, "line", MethodRow(f"{__name__}:Line"))
+    monkeypatch.setitem(METHODS, "line", MethodRow(f"{__name__}:Line", None))
     Line.made.clear()
     return Line.made
 
@@ -171,7 +171,7 @@ def test_clipping_clips_and_logs_the_norm(tmp_path, tasks):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setitem(METHODS, "line", MethodRow(f"{__name__}:Diverging"))
+    monkeypatch.setitem(METHODS, "line", MethodRow(f"{__name__}:Diverging", None))
     with pytest.raises(UsageError, match="step 0: the loss is nan"):
         loop.train(RECIPE, tmp_path / "a")
 

@@ -76,7 +76,7 @@ class Curve(loop.Task):
 
 @pytest.fixture(autouse=True)
 def curve(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "curve", MethodRow(f"{__name__}:Curve"))
+    monkeypatch.setitem(METHODS, "curve", MethodRow(f"{__name__}:Curve", None))
 
 
 @pytest.fixture

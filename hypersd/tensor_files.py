@@ -1,0 +1,51 @@
+"""Weights in a file, tensor by tensor, read so that the file can run nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypersd.errors import FileError
+from hypersd.reference import PICKLES
+from hypersd.safetensors_header import header
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The tensors of a .safetensors file in its order, or of a pickle (.bin, .pt, .ckpt), maybe
+    under `state_dict`; and the file's metadata.
+
+    Raises FileError for a file that is damaged or holds anything else, OSError.
+    """
+    return _pickled(path) if path.suffix in PICKLES else _stored(path)
+
+
+def _stored(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    keys, metadata = header(path)
+    try:
+        held = load_file(path)
+    except (SafetensorError, ValueError, KeyError, AttributeError):
+        raise FileError("damaged, not a whole safetensors file") from None
+    return {key: held[key] for key in keys}, metadata
+
+
+def _pickled(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The tensors of a pickle, which is not allowed to hold code."""
+    import torch
+
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception:  # pickle raises what it likes
+        raise FileError("damaged, or holds more than tensors; valid: a .safetensors file") from None
+    held = held.get("state_dict", held) if isinstance(held, dict) else {}
+    if not held or not all(isinstance(v, torch.Tensor) for v in held.values()):
+        raise FileError("holds no tensors by name; valid: a state_dict, or a .safetensors file")
+    return {str(key): value for key, value in held.items()}, {}
