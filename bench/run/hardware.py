@@ -1,12 +1,16 @@
-"""What this machine has, found out without torch, and whether a run fits: GPU, memory, disks."""
+"""What this machine has, found out without loading torch, and whether a run fits: GPU, memory,
+disks."""
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from bench.contestants import files
@@ -16,6 +20,18 @@ from bench.suite.contestant import ContestantSettings
 UNET_BYTES = 800  # of activations per pixel and network evaluation at fp16; SDXL, rough
 VAE_BYTES = 4096  # per decoded pixel: four fp32 maps of 256 channels at full size
 GB = 1e9
+PATIENCE = 120  # seconds; the first import of torch from a slow disk takes long
+DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of CUDA, ROCm, and CUDA under WSL
+ASK = """
+import json, torch
+found = None
+if torch.cuda.is_available():
+    one = torch.cuda.get_device_properties(0)
+    found = ["cuda", one.name, one.total_memory]
+elif torch.backends.mps.is_available():
+    found = ["mps", "Apple GPU", None]
+print(json.dumps(found))
+"""
 BATCH = {"cpu": 50, "mps": 50, "cuda": 100}
 PIXELS = {"cpu": 2**20, "mps": 2**20, "cuda": 2**23}  # of a batch: one megapixel, or eight
 
@@ -29,23 +45,31 @@ class Device:
     memory: int
 
 
-def _gpu() -> Device | None:
-    return _nvidia() or _apple()
+def ask_torch() -> Device | None:
+    """The GPU that torch would run on, None where it has none: what a driver's tools list, torch
+    may not see (built without CUDA, CUDA_VISIBLE_DEVICES), and what they do not know it may (ROCm).
 
-
-def _nvidia() -> Device | None:
-    words = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    In a process of its own, so that a plan need not load torch; not at all where nothing on this
+    machine looks like a GPU.
+    """
+    if not _may_have_one():
+        return None
+    words = [sys.executable, "-c", ASK]
     try:
-        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=10)
-        name, mebibytes = done.stdout.splitlines()[0].rsplit(",", 1)
-        return Device("cuda", name.strip(), int(mebibytes) * 2**20)
+        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        found = json.loads(done.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         return None
+    return found and Device(found[0], found[1], found[2] or _memory())
 
 
-def _apple() -> Device | None:
-    is_apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return Device("mps", "Apple GPU", _memory()) if is_apple else None
+_once_asked = cache(ask_torch)
+
+
+def _may_have_one() -> bool:
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    return shutil.which("nvidia-smi") is not None or any(Path(at).exists() for at in DRIVERS)
 
 
 def _memory() -> int:
@@ -66,7 +90,7 @@ class Machine:
     """gpu: asks for the GPU, None where there is none.  free: asks for the bytes that are free
     where a path lies, or will lie."""
 
-    gpu: Callable[[], Device | None] = _gpu
+    gpu: Callable[[], Device | None] = _once_asked
     free: Callable[[Path], int] = _free
 
     def device(self, chosen: str) -> Device | None:
@@ -140,10 +164,11 @@ def _no_gpu(
 ) -> list[str]:
     """A suite in half precision is one for a GPU, unless a CPU is asked for."""
     half = any(one.precision != "fp32" for one in contestants)
+    found = "torch, as it is installed and set here, sees none"
     if device is None:
-        return [f"a GPU: device={chosen} is not on this machine"]
+        return [f"a GPU: device={chosen} is not on this machine; {found}"]
     if device.kind == "cpu" and chosen == "auto" and half:
-        return ["a GPU: none is found on this machine; device=cpu precision=fp32 draws without one"]
+        return [f"a GPU: {found}; device=cpu precision=fp32 draws without one"]
     return []
 
 
