@@ -18,6 +18,7 @@ from bench.results.hub import PUBLISHED
 from bench.run import downloads, hardware, show
 from bench.run.hardware import Disk
 from bench.run.metric_identities import Evaluator
+from bench.run.plan import make
 from bench.suite import suite
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.sampling import Sampling
@@ -66,6 +67,22 @@ def test_the_slices_are_the_rows_of_the_whole(family: str) -> None:
     assert {row.name for row in rows} == set(whole)
     for row in rows:
         assert _apart_from_steps(row) == _apart_from_steps(whole[row.name])
+
+
+@pytest.mark.parametrize(("family", "most"), [("sdxl", 13_000), ("sd15", 7_500)])
+def test_the_quick_suites_are_rows_of_the_whole_within_their_budget(
+    family: str, most: int, tmp_path: Path
+) -> None:
+    """And need nothing but what is fetched: no teacher, no reference."""
+    whole = {row.name: row for row in read(f"suite={family}_1to8").rows}
+    command = cli.read([f"suite={family}_quick", f"cache={tmp_path}"])
+    assert command.suite is not None
+    for row in command.suite.rows:
+        assert _apart_from_steps(row) == _apart_from_steps(whole[row.name])
+    plan = make(command.suite, command.options, hardware.Machine(gpu=lambda: None))
+    assert sum(planned.evaluations for planned in plan.rows) == most
+    assert {planned.row.steps for planned in plan.rows} == {1, 4}
+    assert not any("reference" in clause for clause in plan.missing)
 
 
 def test_what_has_nothing_at_one_step_is_named() -> None:

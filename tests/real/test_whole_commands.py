@@ -70,3 +70,16 @@ def test_from_an_empty_cache_to_the_report(family: str, tmp_path: Path) -> None:
     assert len(rows) == {"sd15": 4, "sdxl": 8}[family]
     for row in rows:
         assert row["metrics"]["pick"]["value"] and row["metrics"]["image_reward"]["value"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sdxl_quick", "sd15_quick", "sdxl_unified", "sdxl_smoke"])
+def test_other_suites_from_an_empty_cache(name: str, tmp_path: Path) -> None:
+    family = name.split("_")[0]
+    turbo = " contestants.turbo.size=64 ~contestants.pcm" if name == "sdxl_smoke" else ""
+    repos = MADE[family](tmp_path / "made") | official.evaluators(tmp_path / "made")
+    with serving(repos) as (address, _):
+        said, errors = bench(tmp_path, address, f"suite={name} {SMALL}{turbo} out=run")
+    assert "exit 0" in said, errors
+    for row in json.loads((tmp_path / "run/result.json").read_text())["contestants"]:
+        assert row["metrics"]["pick"]["value"]
