@@ -30,6 +30,7 @@ from hypersd import bases, pictures
 from hypersd.conditions import Text, keywords, with_unconditional
 from hypersd.passes import Passes
 
+NEEDED = ("set_timesteps", "init_noise_sigma", "scale_model_input", "step")  # of a scheduler
 DECODED = 2**20  # pixels that the VAE decodes at once: one picture of 1024 px, many small ones
 
 
@@ -67,7 +68,7 @@ def initial_noise(generators: Sequence[torch.Generator], shape: Sequence[int]) -
 def make_scheduler(base: Any, sampling: Sampling) -> Any:
     """A diffusers scheduler: the base's configuration with what `sampling` says of it.
 
-    base: the pipeline's own scheduler.
+    base: the pipeline's own scheduler.  Raises UsageError for one of other networks than these.
     """
     import diffusers
 
@@ -77,7 +78,12 @@ def make_scheduler(base: Any, sampling: Sampling) -> Any:
         "prediction_type": sampling.prediction_type,
         "original_inference_steps": sampling.original_steps,
     }
-    return kind.from_config(base.config, **{k: v for k, v in changes.items() if v is not None})
+    made = kind.from_config(base.config, **{k: v for k, v in changes.items() if v is not None})
+    lacking = next((name for name in NEEDED if not hasattr(made, name)), None)
+    if lacking is not None:
+        raise UsageError(f"{kind.__name__} has no {lacking}, so it cannot draw with this base; "
+                         f"valid: scheduler={'|'.join(CLASSES)}")  # fmt: skip
+    return made
 
 
 def set_steps(scheduler: Any, sampling: Sampling, steps: int, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from diffusers import StableDiffusionPipeline
 
 from bench.contestants import schedulers
 from bench.contestants.sampler import Sampler
+from bench.errors import UsageError
 from bench.results.entries import Entry, read_entry, write_entry
 from bench.results.keys import Key
 from bench.suite import contestant
@@ -77,6 +78,13 @@ def test_every_scheduler_is_counted_as_a_hook_counts_it(tiny_base: Path, tmp_pat
             assert predicted.count * len(KEYS) == found, kind
     missing = (schedulers.ONCE | schedulers.TWICE | {"PNDMScheduler"}) - known
     assert missing <= {"DPMSolverSDEScheduler"}  # needs torchsde
+
+
+def test_a_scheduler_of_other_networks_is_refused(tiny_base: Path) -> None:
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(tiny_base)
+    pipeline.scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(UsageError, match="FlowMatchEulerDiscreteScheduler has no init_noise_sigma"):
+        Sampler(pipeline, Sampling(), 4, 64)
 
 
 def test_the_result_says_what_was_counted_from_the_cache_too(
