@@ -72,6 +72,26 @@ def test_from_an_empty_cache_to_the_report(family: str, tmp_path: Path) -> None:
         assert row["metrics"]["pick"]["value"] and row["metrics"]["image_reward"]["value"]
 
 
+def test_the_plan_says_what_is_not_given_before_anything_is_fetched(tmp_path: Path) -> None:
+    """A gated base, an evaluator that is gone, and the folder of another suite's run."""
+    repos = official.sd15(tmp_path / "made") | official.evaluators(tmp_path / "made")
+    del repos["THUDM/ImageReward"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.json").write_text(json.dumps({"suite": "sdxl_1step"}))
+    line = f"suite=sd15_1step {SMALL} out=run"
+    with serving(repos, gated={official.SD15}) as (address, asked):
+        plan, run, errors = bench(tmp_path, address, f"{line} task=plan", line)
+    for said in (
+        f"missing: hf://{official.SD15}/model_index.json: gated: accept its licence",
+        "missing: hf://THUDM/ImageReward: no such repository",
+        "missing: out=run: holds a run of suite 'sdxl_1step'",
+        "hf://h1t/TCD-SD15-LoRA/pytorch_lora_weights.safetensors: 0.00 GB, mit",
+    ):
+        assert said in plan and said in run
+    assert "exit 2" in run and errors.count("error:") == 1
+    assert not any(one.startswith("GET") and "/resolve/" in one for one in asked)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sdxl_quick", "sd15_quick", "sdxl_unified", "sdxl_smoke"])
 def test_other_suites_from_an_empty_cache(name: str, tmp_path: Path) -> None:
