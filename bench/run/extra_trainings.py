@@ -4,8 +4,8 @@ A claim about a method rests on several trainings of it, but only one of each is
 claim needs of the others lies in `reports/trainings/<prompt set>/<row>.seed<n>.safetensors`: scores
 by prompt (fp32) and, for distances, the 64-dimensional features (fp16). A run's claims take them in
 where contestant (all but the weights), recipe, length of training (unless the recipe's own watch
-ended one early), prompts, seeds and the metric's identity are those of the run; the table shows the
-shipped training alone.
+ended one early), prompts, seeds and the metric's identity are those of the run; so does its table,
+from three trainings on.
 
     python bench.py suite=shapes_table5 contestants.tcd.lora=runs/seed1/tcd/final out=runs/seed1/run
     python -m bench.run.extra_trainings runs/seed1/run tcd-2step tcd-4step
