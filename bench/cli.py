@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bench.errors import UNEXPECTED, UsageError, nearest, unexpected
+from bench.errors import UNEXPECTED, UsageError, in_a_line, nearest, unexpected
 from bench.run import processes
 from hypersd import validation
 
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         with processes.rank_zero_prints():
             return _dispatch(words)
     except (UsageError, OSError) as error:  # OSError: a full disk, a folder that is gone
-        print(f"error: {_whose()}{' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {_whose()}{in_a_line(error)}", file=sys.stderr)
         return 2
     except Exception as error:
         print(f"error: {_whose()}{unexpected(error)}", file=sys.stderr)

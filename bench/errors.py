@@ -7,9 +7,21 @@ from hypersd.errors import (
     UsageError,
     brief,
     exit_code,
+    in_a_line,
     listed,
     nearest,
+    os_words,
     unexpected,
 )
 
-__all__ = ["UNEXPECTED", "UsageError", "brief", "exit_code", "listed", "nearest", "unexpected"]
+__all__ = [
+    "UNEXPECTED",
+    "UsageError",
+    "brief",
+    "exit_code",
+    "in_a_line",
+    "listed",
+    "nearest",
+    "os_words",
+    "unexpected",
+]

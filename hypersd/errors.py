@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 import tempfile
@@ -14,6 +15,17 @@ from pathlib import Path
 
 UNEXPECTED = 70  # exit code, EX_SOFTWARE of sysexits.h
 LOGS = Path("runs/errors")
+
+_VALID = {
+    errno.EISDIR: "a file, not a folder",
+    errno.ENOTDIR: "a path of folders, none of them a file",
+    errno.EACCES: "what this user may read, or write to",
+    errno.EROFS: "a place that can be written to",
+    errno.ENOSPC: "a disk with room left",
+    errno.EDQUOT: "a disk with room left",
+    errno.ELOOP: "a link that leads to a file",
+}
+"""By the system's error, where its words leave open what would be valid."""
 
 
 class UsageError(Exception):
@@ -33,7 +45,13 @@ def refused_as(where: object) -> Iterator[None]:
     except FileError as error:
         raise UsageError(f"{where}: {error}") from None
     except OSError as error:
-        raise UsageError(f"{where}: {error.strerror or error}") from None
+        raise UsageError(f"{where}: {os_words(error)}") from None
+
+
+def os_words(error: OSError) -> str:
+    """What the system refused, and what would be valid; the file is for the caller to name."""
+    words, valid = error.strerror or brief(error), _VALID.get(error.errno or 0)
+    return f"{words}; valid: {valid}" if valid else words
 
 
 def brief(error: Exception, most: int = 200) -> str:
@@ -55,6 +73,14 @@ def listed(some: Sequence[str], most: int = 5) -> str:
     return ", ".join(some[:most]) + more
 
 
+def in_a_line(error: UsageError | OSError) -> str:
+    """What is shown of an error: of one that nobody foresaw, such as a full disk, the file too."""
+    words = str(error)
+    if isinstance(error, OSError):
+        words = f"{error.filename}: {os_words(error)}" if error.filename else os_words(error)
+    return " ".join(words.split())
+
+
 def unexpected(error: Exception) -> str:
     """A line on an error that nobody foresaw. It names a file with the trace: in LOGS, or where
     that cannot be written in the system's folder for temporary files."""
@@ -72,12 +98,12 @@ def unexpected(error: Exception) -> str:
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """What a command gives, 0 for None; 2 where it raises UsageError, said in a line on stderr, and
-    UNEXPECTED where it raises anything else."""
+    """What a command gives, 0 for None; 2 where it raises UsageError or OSError, said in a line on
+    stderr, and UNEXPECTED where it raises anything else."""
     try:
         return command() or 0
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UsageError, OSError) as error:
+        print(f"error: {in_a_line(error)}", file=sys.stderr)
         return 2
     except Exception as error:
         print(f"error: {unexpected(error)}", file=sys.stderr)

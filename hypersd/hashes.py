@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, os_words
 from hypersd.whole_files import alone, written_whole
 
 TRIES = 3
@@ -57,7 +57,7 @@ class Hashes:
                         self._known[name] = self._learned[name] = found
                     return found
         except OSError as error:
-            raise UsageError(f"{path}: {error.strerror or error}") from None
+            raise UsageError(f"{path}: {os_words(error)}") from None
         raise UsageError(f"{path}: is being written to; start again when it is whole")
 
     def files(self, paths: Iterable[Path], root: Path) -> str:

@@ -16,7 +16,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
-from hypersd.errors import UsageError, brief
+from hypersd.errors import UsageError, brief, os_words
 from hypersd.hub_lock import Listing
 from hypersd.reference import SCHEME, Reference
 from hypersd.whole_files import written_whole
@@ -147,7 +147,7 @@ def fetch_address(url: str, path: Path, check: Callable[[Path], None]) -> None:
             patiently(url, partial(fetch, beside))
             check(beside)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+        raise UsageError(f"{path}: {os_words(error)}") from None
 
 
 def remove(path: Path) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, os_words
+from hypersd.file_kinds import JSON, fault
 from hypersd.reference import Reference
 from hypersd.whole_files import alone, written_whole
 
@@ -98,7 +99,7 @@ class Lock:
                 with written_whole(self.path) as beside:
                     beside.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"{self.path}: {error.strerror or error}") from None
+            raise UsageError(f"{self.path}: {os_words(error)}") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -106,9 +107,19 @@ def _read(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from None
+    except OSError as error:
+        raise UsageError(f"{path}: {os_words(error)}") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path}: cannot be read: {fault(path, JSON)}") from None
+    if not isinstance(found, dict) or not all(map(_is_entry, found.values())):
+        raise UsageError(
+            f"{path}: is no lock of the hub's files; valid: as it was written, or none"
+        )
     return found
+
+
+def _is_entry(held: Any) -> bool:
+    return isinstance(held, dict) and isinstance(held.get("files"), dict)
 
 
 def _pinned(shipped: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hypersd import records
 from hypersd.captioned import CAPTIONS, CaptionedPicture, captioned
-from hypersd.errors import UsageError, listed
+from hypersd.errors import UsageError, listed, os_words
 from hypersd.picture_files import is_other_picture, is_picture
 
 METADATA = ("metadata.jsonl", "metadata.csv")
@@ -48,7 +48,7 @@ def samples(folder: Path, pictures: Sequence[Path]) -> Iterator[CaptionedPicture
             beside = {s: p.read_bytes() for s in CAPTIONS if (p := path.with_suffix(s)).is_file()}
             yield captioned(name, path.read_bytes(), {**beside, **known.get(name, {})})
         except OSError as error:
-            yield CaptionedPicture(name, b"", None, error.strerror or str(error))
+            yield CaptionedPicture(name, b"", None, os_words(error))
 
 
 def _metadata(folder: Path, names: set[str]) -> dict[str, dict[str, str | None]]:
@@ -76,7 +76,7 @@ def _rows(path: Path) -> list[Row]:
         content = records.decoded(path.read_bytes())
         return _csv(content) if path.suffix == ".csv" else _jsonl(content)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+        raise UsageError(f"{path}: {os_words(error)}") from None
     except ValueError as error:
         raise UsageError(f"{path}: {error}; valid: columns file_name and text") from None
 

@@ -27,14 +27,14 @@ def convert(folder: Path) -> Path:
 
     folder: or the LoRA's file.  Raises UsageError where there is none that can be read.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     with refused_as(f"LoRA {folder}"):
         path = reader.find(folder)
         layers = reader.read(path)
     state = {key: value for layer in layers for key, value in _state(layer).items()}
     with written_whole(path.with_name(NAME)) as beside:
-        save_file(state, beside)
+        beside.write_bytes(save(state))
     return path.with_name(NAME)
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hypersd import picture_colours
-from hypersd.errors import UsageError, brief
+from hypersd.errors import UsageError, brief, os_words
+from hypersd.file_kinds import BEGINNING, PICTURE, instead
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 UPRIGHT = {  # by EXIF's orientation
@@ -56,7 +57,7 @@ def read(path: Path) -> Decoded:
     except FileNotFoundError:
         raise UsageError("is missing") from None
     except OSError as error:
-        raise UsageError(f"is unreadable ({error.strerror or brief(error)})") from None
+        raise UsageError(f"is unreadable ({os_words(error)})") from None
 
 
 def decode(stored: bytes) -> Decoded:
@@ -72,7 +73,9 @@ def decode(stored: bytes) -> Decoded:
     except UsageError:
         raise
     except UnidentifiedImageError:
-        why = "not a picture" if stored else "empty"
+        raise UsageError(
+            instead(stored[:BEGINNING], PICTURE) or "is damaged, or no picture; valid: a whole one"
+        ) from None
     except Image.DecompressionBombError:
         why = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
     except Exception as error:  # Pillow raises many kinds for a damaged file

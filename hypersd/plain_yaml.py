@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hypersd.errors import UsageError, brief
+from hypersd.errors import UsageError, brief, os_words
+from hypersd.file_kinds import BEGINNING, TEXT, instead
+from hypersd.records import decoded
 
 MOST_BYTES = 2**20
 _FUNCTION = re.compile(r"\$\{.*:", re.DOTALL)
@@ -33,8 +35,7 @@ def load(path: Path, where: str) -> Any:
         # OmegaConf's safe loader: it knows 1e-3 as a number and refuses a key given twice.
         held = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)), resolve=False)
     except Exception as error:  # yaml and omegaconf raise many kinds for what is no such file
-        words = error.strerror if isinstance(error, OSError) else None
-        raise UsageError(f"{where}: {words or brief(error)}") from None
+        raise UsageError(f"{where}: {_why(error)}") from None
     for value in _values(held):
         if isinstance(value, str) and _FUNCTION.search(value):
             raise UsageError(f"{where}: {value[:60]!r} calls a function; ${{key}} refers to a key")
@@ -62,7 +63,20 @@ def _text(path: Path) -> str:
         held = file.read(MOST_BYTES + 1)
     if len(held) > MOST_BYTES:
         raise ValueError("is above 1 MiB")
-    return held.decode()
+    if said := instead(held[:BEGINNING], TEXT):
+        raise ValueError(said)
+    return decoded(held)
+
+
+def _why(error: Exception) -> str:
+    import yaml
+
+    if isinstance(error, OSError):
+        return os_words(error)
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if mark is None:
+        return brief(error)
+    return f"is no YAML at line {mark.line + 1}, column {mark.column + 1} ({brief(error, 120)})"
 
 
 def _refuse_aliases(text: str) -> None:

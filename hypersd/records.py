@@ -120,6 +120,8 @@ def _words(error: csv.Error) -> str:
         return f"has a quotation mark that is never closed; {QUOTES}"
     if "expected after" in str(error):
         return f"has text after a closing quotation mark; {QUOTES}"
+    if "field limit" in str(error):
+        return f"has a cell of above {csv.field_size_limit():,} characters; {QUOTES}"
     return f"is no CSV ({error})"
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hypersd.errors import FileError
+from hypersd.file_kinds import SAFETENSORS, fault
+
+DAMAGED = "is damaged or cut off"
 
 
 class Header(NamedTuple):
@@ -18,7 +21,8 @@ class Header(NamedTuple):
 
 
 def header(path: Path) -> Header:
-    """The header of a whole file. Raises FileError for one that is cut off or of another kind."""
+    """The header of a whole file. Raises FileError for one that is cut off or of another kind, and
+    OSError."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -26,9 +30,13 @@ def header(path: Path) -> Header:
             held = json.loads(file.read(length)) if length <= size else {}
         metadata = held.pop("__metadata__", {}) or {}
         ends = [value["data_offsets"][1] for value in held.values()]
-        intact = bool(ends) and 8 + length + max(ends) == size and isinstance(metadata, dict)
+        whole = 8 + length + max(ends)
+        intact = isinstance(metadata, dict)
     except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         intact = False
     if not intact:
-        raise FileError("damaged, not a whole safetensors file")
+        raise FileError(fault(path, SAFETENSORS, DAMAGED))
+    if size != whole:
+        raise FileError(f"damaged: has {size:,} bytes of the {whole:,} that its header tells of; "
+                        "valid: the whole file, fetched again")  # fmt: skip
     return Header(tuple(held), metadata)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hypersd import records
 from hypersd.captioned import CAPTIONS, CaptionedPicture, captioned
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, os_words
+from hypersd.file_kinds import TAR, fault
 from hypersd.picture_files import SUFFIXES
 
 MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")
@@ -42,10 +43,16 @@ def samples(path: Path) -> Iterator[CaptionedPicture]:
                     raise _refused(path, key, f"has {suffix} twice")
                 parts[suffix] = held
     except (tarfile.TarError, OSError, EOFError) as error:
-        yield CaptionedPicture(path.name, b"", None, str(error))
+        yield CaptionedPicture(path.name, b"", None, _torn(path, error))
         return
     if parts:
         yield _together(path, key, parts)
+
+
+def _torn(path: Path, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return os_words(error)
+    return fault(path, TAR, "is cut off or damaged")
 
 
 def _members(shard: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
@@ -65,7 +72,9 @@ def _refused(path: Path, key: str, words: str) -> UsageError:
 def _together(path: Path, key: str, parts: Parts) -> CaptionedPicture:
     name, pictures = f"{path.name}/{key}", [s for s in SUFFIXES if s in parts]
     if len(pictures) > 1:
-        raise _refused(path, key, f"has several pictures ({', '.join(pictures)}); valid: one")
+        raise _refused(
+            path, key, f"has several pictures ({', '.join(sorted(pictures))}); valid: one"
+        )
     if not pictures:
         return CaptionedPicture(name, b"", None, f"no picture, but {', '.join(sorted(parts))}")
     captions: dict[str, object] = {s: parts[s] for s in CAPTIONS if s in parts}

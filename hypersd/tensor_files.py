@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypersd.errors import FileError
+from hypersd.file_kinds import PICKLE, SAFETENSORS, fault
 from hypersd.reference import PICKLES
-from hypersd.safetensors_header import header
+from hypersd.safetensors_header import DAMAGED, header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +32,7 @@ def _stored(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     try:
         held = load_file(path)
     except (SafetensorError, ValueError, KeyError, AttributeError):
-        raise FileError("damaged, not a whole safetensors file") from None
+        raise FileError(fault(path, SAFETENSORS, DAMAGED)) from None
     return {key: held[key] for key in keys}, metadata
 
 
@@ -44,7 +45,7 @@ def _pickled(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     except OSError:
         raise
     except Exception:  # pickle raises what it likes
-        raise FileError("damaged, or holds more than tensors; valid: a .safetensors file") from None
+        raise FileError(fault(path, PICKLE, "damaged, or holds more than tensors")) from None
     held = held.get("state_dict", held) if isinstance(held, dict) else {}
     if not held or not all(isinstance(v, torch.Tensor) for v in held.values()):
         raise FileError("holds no tensors by name; valid: a state_dict, or a .safetensors file")

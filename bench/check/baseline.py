@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.check.measured import BASELINE
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError, nearest, os_words
 from bench.results.run_folder import RunFolder
 from bench.statistics.result import results_of
 from hypersd.whole_files import folder_written_whole
@@ -62,7 +62,7 @@ def write(run: RunFolder, target: Path) -> None:
         with folder_written_whole(target) as beside:
             _fill(run, beside)
     except OSError as error:
-        reason = error.strerror or error
+        reason = os_words(error)
         raise UsageError(f"baseline={target}: cannot be written ({reason})") from None
 
 

@@ -29,6 +29,7 @@ from bench.metrics.networks.base import Network
 from bench.metrics.networks.world import ShapesNetwork
 from bench.results import places
 from bench.statistics.result import Array
+from hypersd.file_kinds import NUMPY, SAFETENSORS, mistaken
 from hypersd.whole_files import written_whole
 
 Of = Literal["real", "teacher", "real_features"]
@@ -205,6 +206,8 @@ def _own(path: Path) -> ReferenceStatistics | ReferenceFeatures:
             ReferenceStatistics(name, extractor, held["mu"], held["sigma"], int(about["n"]))
         )
     except (OSError, SafetensorError, KeyError, ValueError) as error:
+        if said := mistaken(path, SAFETENSORS):
+            raise UsageError(f"{path}: {said}") from None
         raise UsageError(
             f"{path}: not readable as a reference ({brief(error, 120)}); expected safetensors with "
             "features [n, d], or float64 mu [d] and sigma [d, d], and their metadata"
@@ -217,6 +220,8 @@ def _of_others(path: Path) -> ReferenceStatistics:
             mu, sigma = (np.asarray(held[key], np.float64) for key in ("mu", "sigma"))
         return _checked(ReferenceStatistics(path.name, "", mu, sigma, 0))
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
+        if said := mistaken(path, NUMPY):
+            raise UsageError(f"{path}: {said}") from None
         why = brief(error, 120)
         raise UsageError(f"{path}: no statistics with mu [d] and sigma [d, d] ({why})") from None
 

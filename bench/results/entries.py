@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hypersd.errors import os_words
 from hypersd.whole_files import written_whole
 
 Arrays = dict[str, NDArray[Any]]
@@ -46,8 +47,10 @@ def read_entry(path: Path) -> Entry:
             about = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         record = json.loads(about["record"])
-    except (SafetensorError, KeyError, OSError, ValueError) as error:
-        raise ValueError(f"not readable ({str(error).splitlines()[0]})") from None
+    except OSError as error:
+        raise ValueError(f"not readable ({os_words(error)})") from None
+    except (SafetensorError, KeyError, ValueError, RecursionError, TypeError):
+        raise ValueError("not readable, cut off or no entry") from None
     if _checksum(arrays, about["record"]) != about.get("sha256"):
         raise ValueError("its checksum is wrong")
     return Entry(arrays, record)

@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.errors import UsageError
+from bench.errors import UsageError, os_words
 from bench.results import summary
 from bench.results.entries import Arrays, read_entry
 from bench.results.pictures import numbered_pictures
@@ -64,8 +64,10 @@ class RunFolder:
             return _about(self.path / "run.json")
         except FileNotFoundError:
             raise self.incomplete("run.json is missing") from None
-        except (OSError, ValueError) as error:
-            raise self._refused(f"run.json is damaged ({str(error).splitlines()[0]})") from None
+        except OSError as error:
+            raise self._refused(f"run.json: {os_words(error)}") from None
+        except ValueError:
+            raise self._refused("run.json is damaged, not JSON; run its suite again") from None
 
     @cached_property
     def resolved(self) -> Mapping[str, Any]:
@@ -81,7 +83,7 @@ class RunFolder:
         except FileNotFoundError:
             raise self.incomplete("prompts.jsonl is missing") from None
         except OSError as error:
-            raise self._refused(f"prompts.jsonl: {error.strerror or error}") from None
+            raise self._refused(f"prompts.jsonl: {os_words(error)}") from None
         if damage:
             raise self._refused(f"prompts.jsonl {damage}; each line must be {{index, text}}")
         return texts

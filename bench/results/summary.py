@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.errors import UsageError
+from bench.errors import UsageError, os_words
 from hypersd import validation
 from hypersd.whole_files import written_whole
 
@@ -347,9 +347,11 @@ def read(path: Path) -> Summary:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: damaged, not JSON ({str(error).splitlines()[0]})") from None
+        raise UsageError(f"{path}: cannot be read ({os_words(error)})") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}: damaged, not JSON from line {error.lineno} on") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"{path}: damaged, not JSON in UTF-8") from None
     if isinstance(data, dict) and data.get("sha256") not in (None, _checksum(data)):
         raise UsageError(f"{path}: its checksum is wrong, it was damaged or changed by hand; the "
                          "same task=run writes it again from the cache")  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bench.errors import UsageError
+from bench.errors import UsageError, os_words
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
 
 
@@ -50,7 +50,7 @@ class Cache:
         try:
             write_entry(self.path(kind, key), Entry(arrays, dict(record)))
         except OSError as error:
-            raise UsageError(f"cache={self.root}: {error.strerror or error}") from None
+            raise UsageError(f"cache={self.root}: {os_words(error)}") from None
 
     def lock(self, kind: str, key: str) -> FileLock:
         """A lock on one entry, between processes; use it as a context."""
@@ -58,5 +58,5 @@ class Cache:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UsageError(f"cache={self.root}: {error.strerror or error}") from None
+            raise UsageError(f"cache={self.root}: {os_words(error)}") from None
         return FileLock(folder / f"{kind}-{key}.lock")

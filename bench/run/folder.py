@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bench.contestants import identity
-from bench.errors import UsageError
+from bench.errors import UsageError, os_words
 from bench.results.entries import Entry, write_entry
 from bench.results.keys import Key
 from bench.run.plan import Plan
@@ -40,7 +40,7 @@ def claim(plan: Plan) -> Iterator[Path]:
             f"out={out}: another run is at work there; wait, or choose another"
         ) from None
     except OSError as error:
-        raise UsageError(f"out={out}: {error.strerror or error}") from None
+        raise UsageError(f"out={out}: {os_words(error)}") from None
     try:
         _same_run(plan, out)
         _write(out / "run.json", json.dumps(_about(plan), indent=1) + "\n")
@@ -100,7 +100,7 @@ def _write(path: Path, text: str) -> None:
         with written_whole(path) as beside:
             beside.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}") from None
+        raise UsageError(f"{path}: {os_words(error)}") from None
 
 
 def write_images(out: Path, name: str, images: Mapping[int, NDArray[np.uint8]]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError
+from bench.errors import UsageError, os_words
 from bench.results import places
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
 from bench.results.keys import Key
@@ -98,5 +98,5 @@ def export(
     try:
         write_entry(target, Entry(features, record))
     except OSError as error:
-        raise UsageError(f"export={root}: {error.strerror or error}") from None
+        raise UsageError(f"export={root}: {os_words(error)}") from None
     return target

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.errors import UsageError
+from bench.errors import UsageError, os_words
 from bench.study.choose import Item
 from bench.study.desk import BLOCK, kinds, shared_order
 from bench.study.material import QUESTION, Material
@@ -98,7 +98,7 @@ def export(copy: Copy, folder: Path, target: int) -> None:
         with folder_written_whole(folder.absolute()) as beside:
             _fill(beside, copy, target)
     except OSError as error:
-        raise UsageError(f"export={folder}: {error.strerror or error}") from None
+        raise UsageError(f"export={folder}: {os_words(error)}") from None
 
 
 def _fill(folder: Path, copy: Copy, target: int) -> None:
@@ -205,7 +205,7 @@ def _read(copy: Copy, path: Path) -> tuple[str, list[_Vote]]:
             raise UsageError(f"{where}: is larger than {MOST_BYTES} bytes")
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{where}: {error.strerror or error}") from None
+        raise UsageError(f"{where}: {os_words(error)}") from None
     except (ValueError, RecursionError):
         raise UsageError(f"{where}: is no JSON file") from None
     if not isinstance(body, dict) or body.get("format") != FORMAT:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError, listed
+from bench.errors import UsageError, listed, os_words
 from hypersd import records
+from hypersd.file_kinds import BEGINNING, TEXT, instead
 
 COLUMNS = ("prompt", "caption", "text")
 MOST_BYTES = 256 * 2**20  # COCO's captions of all its training pictures are 90 MB
@@ -29,7 +30,7 @@ def read(path: Path, *, quoted: bool = True) -> list[str]:
         placed = _placed(path, records.decoded(_content(path)), quoted)
         records.check_writable("".join(text for _, text in placed))
     except OSError as error:
-        raise UsageError(f"prompts.set={path}: {error.strerror or error}") from None
+        raise UsageError(f"prompts.set={path}: {os_words(error)}") from None
     except ValueError as error:
         raise UsageError(f"prompts.set={path}: {error}") from None
     empty = [where for where, text in placed if not text.strip()]
@@ -47,6 +48,8 @@ def _content(path: Path) -> bytes:
         held = b"" if too_large else file.read(MOST_BYTES + 1)  # a pipe has no size
     if too_large or len(held) > MOST_BYTES:
         raise ValueError(f"is above {MOST_BYTES // 2**20} MiB; a prompt file is at most as large")
+    if held and (said := instead(held[:BEGINNING], TEXT)):
+        raise ValueError(said)
     return held
 
 

@@ -14,6 +14,7 @@ from hypersd.bases.family import Family
 from hypersd.bases.sd15 import Sd15
 from hypersd.bases.sdxl import Sdxl
 from hypersd.errors import UsageError, brief
+from hypersd.model_folder import culprit
 from hypersd.quiet import heard
 from hypersd.trust import refuse_code
 from hypersd.unet_inputs import refuse_others
@@ -77,7 +78,7 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
         raise
     except Exception as error:  # the loaders of six parts raise many kinds
         said = "; ".join([brief(error, 160), *(word[:300] for word in words[-1:])])
-        raise UsageError(f"{folder}: cannot be loaded ({said})") from None
+        raise UsageError(f"{folder}: {culprit(folder) or f'cannot be loaded ({said})'}") from None
     refuse_others(folder / "unet", pipe.unet.config, family.inputs(pipe))
     for line in words:
         if RANDOM in line:

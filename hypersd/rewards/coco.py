@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hypersd.errors import UsageError
+from hypersd.model_folder import cannot_load
 
 SURE = 0.5  # of an instance of the real picture, to be asked for
 POINTS_SEED = 0  # its loss compares masks at random points, here always the same ones
@@ -35,8 +36,7 @@ class CocoStructure:
             self.mean, self.std = settings["image_mean"], settings["image_std"]
             self.side = _side(settings["size"])
         except Exception as error:  # the loader raises many kinds
-            line = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UsageError(f"segmenter {folder}: {line}") from None
+            raise UsageError(f"segmenter {folder}: {cannot_load(folder, error)}") from None
         self.net: Any = net.to(device).eval().requires_grad_(False)
         # The library's own takes the mean over all processes, and waits for them.
         self.net.criterion.get_num_masks = _count

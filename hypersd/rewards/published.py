@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hypersd.errors import UsageError
+from hypersd.errors import UsageError, brief
 from hypersd.hub import local_file, local_folder
+from hypersd.model_folder import cannot_load
 from hypersd.rewards import affine, blip
 from hypersd.rewards.options import Reward, RewardOptions
 from hypersd.rewards.tensors import tensors
@@ -68,8 +69,9 @@ def image_reward(options: RewardOptions, device: torch.device) -> Reward:
         seeing = blip.vision(blip.below("blip.visual_encoder.", state)).to(device)
         reading = blip.text(blip.below("blip.text_encoder.", state)).to(device)
     except (KeyError, ValueError, RuntimeError) as error:
-        words = " ".join(str(error).split())[:120]
-        raise UsageError(f"reward {path}: not ImageReward's weights ({words})") from None
+        raise UsageError(
+            f"reward {path}: not ImageReward's weights ({brief(error, 120)})"
+        ) from None
     words_file = local_file(options.vocabulary)
     if not words_file.is_file():
         raise UsageError(f"reward {path}: vocabulary {options.vocabulary!r} is not there")
@@ -109,8 +111,7 @@ def _clip(name: str, device: torch.device) -> tuple[Any, Any]:
         model = loader.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # loaders of several parts raise many kinds
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UsageError(f"reward {name!r}: {line}") from None
+        raise UsageError(f"reward {name!r}: {cannot_load(folder, error)}") from None
     return model.to(device).eval().requires_grad_(False), tokenizer
 
 

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hypersd.errors import UsageError, brief
+from hypersd.errors import UsageError, os_words
+from hypersd.file_kinds import SAFETENSORS, fault, of_weights
 
 
 def tensors(path: Path) -> Mapping[str, Tensor]:
@@ -19,14 +20,17 @@ def tensors(path: Path) -> Mapping[str, Tensor]:
     A dict under `state_dict` or `model` is taken out of its wrapping.
     Raises UsageError for a damaged file, or one that would run code.
     """
+    kind = of_weights(path)
     try:
-        if path.suffix == ".safetensors":
+        if kind is SAFETENSORS:
             return dict(load_file(path))
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, SafetensorError, EOFError) as error:
-        raise UsageError(f"{path}: not readable as weights ({brief(error, 120)})") from None
-    except Exception as error:  # pickle raises what it likes
-        raise UsageError(f"{path}: holds more than tensors ({brief(error, 120)})") from None
+    except OSError as error:
+        raise UsageError(f"{path}: {os_words(error)}") from None
+    except (RuntimeError, ValueError, SafetensorError, EOFError):
+        raise UsageError(f"{path}: {fault(path, kind, 'is damaged or cut off')}") from None
+    except Exception:  # pickle raises what it likes
+        raise UsageError(f"{path}: {fault(path, kind, 'holds more than tensors')}") from None
     for wrapping in ("state_dict", "model"):
         if isinstance(held, dict) and isinstance(held.get(wrapping), dict):
             held = held[wrapping]

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer
 
 from hypersd.errors import UsageError
+from hypersd.model_folder import cannot_load
 from hypersd.pictures import to_unit
 from hypersd.shapes.aesthetic import AestheticHead
 from hypersd.shapes.clip import CONTEXT, encode_text, load, token_ids, trimmed
@@ -97,4 +98,5 @@ def _fact(name: str, key: str) -> int:
 
 
 def _damaged(name: str, path: Path, error: Exception) -> UsageError:
-    return UsageError(f"evaluator {name!r}: {path} cannot be read: {str(error).splitlines()[0]}")
+    folder = path.parent
+    return UsageError(f"evaluator {name!r}: {folder}: {cannot_load(folder, error)}")

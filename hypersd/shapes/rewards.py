@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from hypersd.errors import UsageError
+from hypersd.model_folder import cannot_load
 from hypersd.pictures import to_uint8
 from hypersd.rewards.options import Reward, RewardOptions
 from hypersd.shapes.aesthetic import AestheticHead
@@ -101,7 +102,7 @@ def segmenter(folder: Path) -> SegmenterNet:
         net = SegmenterNet(len(state["stem.0.1.weight"]) * 2)
         net.load_state_dict(state)
     except Exception as error:  # a damaged file raises many kinds
-        raise UsageError(f"segmenter {path}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"segmenter {folder}: {cannot_load(folder, error)}") from None
     return net.float().eval().requires_grad_(False)
 
 
@@ -109,7 +110,7 @@ def _open_clip(folder: Path, device: torch.device) -> Any:
     try:
         model = load(folder)
     except Exception as error:  # its loader raises many kinds
-        raise UsageError(f"reward {folder}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"reward {folder}: {cannot_load(folder, error)}") from None
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -117,4 +118,4 @@ def _load(module: torch.nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UsageError(f"reward {path}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"reward {path.parent}: {cannot_load(path.parent, error)}") from None

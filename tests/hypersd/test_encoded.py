@@ -169,7 +169,7 @@ def test_damage_is_skipped_counted_and_named(
     assert len(found) == 119
     assert json.loads((found.folder / "index.json").read_text())["damaged"] == 1
     log = found.folder / "damaged.log"
-    assert log.read_text().startswith("7.png\tis unreadable (not a picture)")
+    assert log.read_text().startswith("7.png\tis a text; valid: a picture")
     said = capsys.readouterr().out
     assert "1 of 120 pictures are damaged" in said and str(log) in said
 

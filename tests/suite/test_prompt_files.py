@@ -134,7 +134,7 @@ def test_empty_prompts_are_refused_with_their_places(
         ("p.tsv", b"prompt\na\n\"G I F T\" in red\n", "line 3 has text after a closing quotation"),
         ("p.csv", b"prompt\na\n\"b\nc\nd\n", "line 3 has a quotation mark that is never closed"),
         ("p.csv", b"sep=;\nid,prompt\n1,a\n", "line 2 has no column 'prompt', 'caption', 'text'"),
-        ("p.csv", "prompt\n" + "x" * 140_000, "line 2 is no CSV"),
+        ("p.csv", "prompt\n" + "x" * 140_000, "line 2 has a cell of above"),
         ("p.txt", "one\ntwo".encode("utf-16-le"), "line 1 holds a NUL character; save it as UTF-8"),
         ("p.txt", b"one\ntwo\0\n", "line 2 holds a NUL character"),
         ("p.txt", b"one\ncaf\xe9\n", "not UTF-8 (byte 7, line 2); save it as UTF-8"),

@@ -112,7 +112,7 @@ def test_a_cut_off_weights_file_is_refused(
     with pytest.raises(UsageError, match="damaged"):
         _identity(values, 1, tmp_path)
     file.write_bytes(b"<html>")
-    with pytest.raises(UsageError, match="damaged"):
+    with pytest.raises(UsageError, match="is a web page; valid: "):
         _identity(values, 1, tmp_path)
 
 

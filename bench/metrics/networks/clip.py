@@ -14,10 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError, brief, nearest
 from bench.metrics import resize
 from bench.metrics.base import Features
 from bench.metrics.networks.base import TextNetwork
+from hypersd.file_kinds import mistaken, of_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -233,8 +234,8 @@ def _model(network: OpenClip, device: str) -> Any:
         )  # fmt: skip
         open_clip.load_checkpoint(model, str(path), weights_only=True)
     except Exception as error:  # open_clip raises many kinds for a bad file
-        words = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"{path}: not the weights of {network.model} ({words[:160]})") from None
+        why = f"not the weights of {network.model} ({brief(error, 160)})"
+        raise UsageError(f"{path}: {mistaken(path, of_weights(path)) or why}") from None
     return model.eval().requires_grad_(False).to(device)
 
 

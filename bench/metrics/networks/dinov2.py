@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.errors import UsageError, brief
 from bench.metrics import resize
 from bench.metrics.networks.base import FolderNetwork
+from hypersd.model_folder import culprit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +76,8 @@ def _model(folder: Path) -> Any:
             output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # the loader raises many kinds for a bad file
-        raise UsageError(f"{folder}: not DINOv2's weights ({brief(error, 120)})") from None
+        why = culprit(folder) or f"not DINOv2's weights ({brief(error, 120)})"
+        raise UsageError(f"{folder}: {why}") from None
     wrong = [*said["missing_keys"], *said["unexpected_keys"]]
     if wrong:
         raise UsageError(f"{folder}: not DINOv2's weights ({sorted(wrong)[0]} does not fit)")

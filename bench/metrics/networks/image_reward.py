@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.errors import UsageError
+from bench.errors import UsageError, brief
 from bench.metrics import resize, weights
 from bench.metrics.networks.base import Network, loaded
 from bench.metrics.networks.clip import MEAN, STD
@@ -71,8 +71,7 @@ class ImageRewardNetwork:
             self.vision = blip.vision(blip.below("blip.visual_encoder.", state)).to(device)
             self.text = blip.text(blip.below("blip.text_encoder.", state)).to(device)
         except (KeyError, ValueError, RuntimeError) as error:
-            words = " ".join(str(error).split())
-            raise UsageError(f"{path}: not ImageReward's weights ({words[:120]})") from None
+            raise UsageError(f"{path}: not ImageReward's weights ({brief(error, 120)})") from None
         vocabulary = weights.find(f"{network.name}: vocabulary", (network.vocabulary,))
         self.tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
         self.side = self.vision.config.image_size

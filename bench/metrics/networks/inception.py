@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError, brief, nearest
 from bench.metrics import resize
 from bench.metrics.networks.base import Network
 
@@ -72,8 +72,7 @@ class InceptionNetwork:
         try:
             model.load_state_dict(tensors(path))
         except (RuntimeError, KeyError) as error:
-            words = " ".join(str(error).split())
-            raise UsageError(f"{path}: not Inception's weights ({words[:120]})") from None
+            raise UsageError(f"{path}: not Inception's weights ({brief(error, 120)})") from None
         model.fc = _identity()  # features before the classifier
         self.model = _faster(model.eval().requires_grad_(False)).to(device)
 

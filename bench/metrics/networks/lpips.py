@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import UsageError, nearest
+from bench.errors import UsageError, brief, nearest
 from bench.metrics import resize, weights
 from bench.metrics.networks.base import Network
 
@@ -94,6 +94,6 @@ def _model(network: Lpips) -> Any:
         named = {name: held[f"features.{name.split('.', 1)[1]}"] for name in model.net.state_dict()}
         model.net.load_state_dict(named)
     except (KeyError, RuntimeError) as error:
-        words = " ".join(str(error).split())
-        raise UsageError(f"{path}: not the weights of {network.net} ({words[:120]})") from None
+        why = f"not the weights of {network.net} ({brief(error, 120)})"
+        raise UsageError(f"{path}: {why}") from None
     return model.eval().requires_grad_(False)

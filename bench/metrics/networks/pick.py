@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.errors import UsageError
+from bench.errors import UsageError, brief
 from bench.metrics import resize
 from bench.metrics.base import Features
 from bench.metrics.networks.base import FolderNetwork, TextNetwork
@@ -90,8 +90,7 @@ def _model(folder: Path) -> Any:
         model = CLIPModel(CLIPConfig.from_json_file(folder / "config.json"))
         missing, unexpected = model.load_state_dict(_plain(tensors(path)), strict=False)
     except (RuntimeError, ValueError, TypeError, OSError) as error:
-        words = " ".join(str(error).split())
-        raise UsageError(f"{path}: not PickScore's weights ({words[:120]})") from None
+        raise UsageError(f"{path}: not PickScore's weights ({brief(error, 120)})") from None
     if missing or unexpected:
         names = [*missing, *unexpected]
         raise UsageError(f"{path}: not PickScore's weights ({names[0]} does not fit)")

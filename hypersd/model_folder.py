@@ -1,0 +1,43 @@
+"""Which file of a model's folder is not what its name says, where a library could not load it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hypersd.errors import FileError, brief, os_words
+from hypersd.file_kinds import JSON, PICKLE, fault, mistaken
+from hypersd.reference import PICKLES
+from hypersd.safetensors_header import header
+
+
+def culprit(folder: Path) -> str | None:
+    """The first such file, by its place in the folder, and what is wrong with it."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir():
+            continue
+        try:
+            _check(path)
+        except FileError as error:
+            return f"{path.relative_to(folder)} {error}"
+        except OSError as error:
+            return f"{path.relative_to(folder)}: {os_words(error)}"
+    return None
+
+
+def cannot_load(folder: Path, error: Exception) -> str:
+    """What is wrong with a folder that a library cannot load: a file of it, or the library's words
+    where each is what it seems."""
+    return culprit(folder) or f"cannot be loaded ({brief(error, 160)})"
+
+
+def _check(path: Path) -> None:
+    if path.suffix == ".safetensors":
+        header(path)
+    elif path.suffix in PICKLES and (said := mistaken(path, PICKLE)):
+        raise FileError(said)
+    elif path.suffix == ".json":
+        try:
+            json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            raise FileError(fault(path, JSON)) from None
