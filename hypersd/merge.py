@@ -6,6 +6,7 @@ is the sum of theirs. So what feedback learned is added to a distilled adapter a
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from functools import reduce
@@ -20,6 +21,7 @@ from hypersd.whole_files import written_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
+EXACT = 1e-3  # of B, relative
 USAGE = "usage: python -m hypersd.merge DIR[:WEIGHT] DIR[:WEIGHT] ... out=DIR"
 
 
@@ -29,7 +31,7 @@ def merge(parts: Sequence[tuple[Path, float]], out: Path) -> Path:
 
     Raises UsageError where one cannot be read or is a DoRA, or they are not of one base.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from hypersd.lora.reader import WEIGHT_NAME
 
@@ -44,7 +46,7 @@ def merge(parts: Sequence[tuple[Path, float]], out: Path) -> Path:
         merged |= {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
     out.mkdir(parents=True, exist_ok=True)
     with written_whole(out / WEIGHT_NAME) as beside:
-        save_file(merged, beside)
+        beside.write_bytes(save(merged))
     return out / WEIGHT_NAME
 
 
@@ -64,17 +66,20 @@ def _shape(layer: Layer) -> list[int]:
 
 
 def _sum(summands: Sequence[tuple[Layer, float]]) -> tuple[Tensor, Tensor]:
-    """A and B of a weighted sum, in a precision that holds all of theirs."""
+    """A and B of a weighted sum, in a precision that holds all of theirs; B in fp32 where a small
+    weight or a large one would cost it more than EXACT."""
     import torch
 
     kinds = (factor.dtype for layer, _ in summands for factor in (layer.down, layer.up))
     dtype = reduce(torch.promote_types, kinds)
     down = torch.cat([layer.down.to(dtype) for layer, _ in summands])
     ups = [layer.up.float() * (weight * layer.scale) for layer, weight in summands]
-    up = torch.cat(ups, dim=1).to(dtype)
-    if not up.isfinite().all():
-        raise UsageError(f"{summands[0][0].module}: B is too large for {dtype} at these weights")
-    return down, up
+    exact = torch.cat(ups, dim=1)
+    if not exact.isfinite().all():
+        raise UsageError(f"{summands[0][0].module}: B is too large for fp32 at these weights")
+    up = exact.to(dtype)
+    lost = (up.float() - exact).norm()
+    return down, up if lost <= EXACT * exact.norm() else exact
 
 
 def main(arguments: list[str]) -> int:
@@ -85,7 +90,7 @@ def main(arguments: list[str]) -> int:
 def _merge(arguments: list[str]) -> None:
     out = [a.removeprefix("out=") for a in arguments if a.startswith("out=")]
     parts = [_part(a) for a in arguments if not a.startswith("out=")]
-    if len(out) != 1 or len(parts) < 2:
+    if len(out) != 1 or not out[0] or len(parts) < 2:
         raise UsageError(USAGE)
     print(merge(parts, Path(out[0])))
 
@@ -95,9 +100,12 @@ def _part(argument: str) -> tuple[Path, float]:
     if not colon:
         return Path(argument), 1.0
     try:
-        return Path(folder), float(weight)
+        number = float(weight)
     except ValueError:
-        raise UsageError(f"{argument}: weight {weight!r}; valid: a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{argument}: weight {weight!r}; valid: a number")
+    return Path(folder), number
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from hypersd import kohya, merge
 from hypersd.errors import UsageError
 from hypersd.lora import merging, reader
+from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.schedule import Schedule
 from hypersd.student import Student, adaptable, add_adapter_to
 from tests.hypersd.gaussians import SCALED_LINEAR
@@ -77,6 +78,35 @@ def test_a_merged_lora_is_as_strong(networks: Networks, tmp_path: Path) -> None:
     plain = unet.state_dict()
     added = {key: one[key] + value - plain[key] for key, value in half.state_dict().items()}
     assert_equal(weights(unet, tmp_path / "sum"), added)
+
+
+def test_a_small_weight_loses_nothing_in_half_precision(networks: Networks, tmp_path: Path) -> None:
+    """1e-5 of an fp16 factor lies among the smallest numbers that fp16 has."""
+    folder = lora(networks["unet"], tmp_path / "a")
+    held = {name: value.half() for name, value in load_file(folder / WEIGHT_NAME).items()}
+    save_file(held, folder / WEIGHT_NAME)
+    merge.merge([(folder, 1e-5), (folder, 0.0)], tmp_path / "sum")
+    pairs = zip(reader.read(folder / WEIGHT_NAME), reader.read(tmp_path / "sum" / WEIGHT_NAME),
+                strict=True)  # fmt: skip
+    for own, found in pairs:
+        scaled = [layer.up.double().flatten(1) @ layer.down.double().flatten(1) * layer.scale
+                  for layer in (own, found)]  # fmt: skip
+        assert (scaled[1] - 1e-5 * scaled[0]).norm() <= 1e-3 * 1e-5 * scaled[0].norm()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["a:nan", "a", "out=x"], "a:nan: weight 'nan'; valid: a number"),
+        (["a:1e999", "a", "out=x"], "a:1e999: weight '1e999'; valid: a number"),
+        (["a", "a", "out="], "usage: python -m hypersd.merge"),
+    ],
+)
+def test_a_merge_of_no_sense_is_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert merge.main(words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_what_is_no_sum_is_refused(
