@@ -69,7 +69,7 @@ class Recipe:
     weight_decay: NonNegative = 0.0
     average: Positive | None = None
     best: BestOptions | None = None
-    precision: Precision | Literal["auto"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     checkpoint_every: Count = 200
     data: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)

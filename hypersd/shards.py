@@ -70,7 +70,7 @@ def _refused(path: Path, key: str, words: str) -> UsageError:
 
 
 def _together(path: Path, key: str, parts: Parts) -> CaptionedPicture:
-    name, pictures = f"{path.name}/{key}", [s for s in SUFFIXES if s in parts]
+    name, pictures = f"{path.name}/{key}", sorted(s for s in SUFFIXES if s in parts)
     if len(pictures) > 1:
         raise _refused(
             path, key, f"has several pictures ({', '.join(sorted(pictures))}); valid: one"
