@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hypersd import records
+from hypersd.file_kinds import BEGINNING, TEXT, instead
 
 CAPTIONS = (".txt", ".caption")
 
@@ -46,6 +47,8 @@ def captioned(name: str, image: bytes, captions: Mapping[str, object]) -> Captio
 def _text(held: object) -> str:
     if held is None:
         return ""
+    if held and isinstance(held, bytes) and (said := instead(held[:BEGINNING], TEXT)):
+        raise ValueError(said)
     text = records.decoded(held) if isinstance(held, bytes) else held
     if not isinstance(text, str):
         raise ValueError(f"{text!r:.40} is no text")

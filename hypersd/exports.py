@@ -33,6 +33,8 @@ def damage(folder: Path) -> str | None:
         found = expected and sums(folder)
     except (OSError, ValueError, AttributeError):
         return f"its {FACTS} is damaged"
+    if not isinstance(expected, dict | None):
+        return f"its {FACTS} is damaged"
     for name, sha256 in (expected or {}).items():
         if found.get(name) != sha256:
             return f"the checksum of {name} is wrong"

@@ -73,10 +73,10 @@ def _why(error: Exception) -> str:
 
     if isinstance(error, OSError):
         return os_words(error)
-    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
-    if mark is None:
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return brief(error)
-    return f"is no YAML at line {mark.line + 1}, column {mark.column + 1} ({brief(error, 120)})"
+    mark = error.problem_mark
+    return f"is no YAML at line {mark.line + 1}, column {mark.column + 1} ({error.problem})"
 
 
 def _refuse_aliases(text: str) -> None:

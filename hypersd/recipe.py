@@ -144,6 +144,8 @@ def load(name: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
 
 def _shipped(name: str) -> Path:
     path = FOLDER / f"{name}.yaml"
+    if not path.is_file() and Path(name).is_file():
+        raise UsageError(f"recipe {name}: valid: a file whose name ends in .yaml")
     if not path.is_file():
         raise UsageError(f"no recipe {name!r}; {nearest(name, names())}")
     return path

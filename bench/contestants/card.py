@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,10 +65,9 @@ class Card:
         )
 
     def _total(self, name: str) -> float | None:
-        """None where the card has no count."""
-        if name not in self.facts:
-            return None
-        return float(self.facts[name]) + float(self.facts.get(f"{name}_before", 0))
+        """None where the card has no count, or something else than one."""
+        counts = [self.facts.get(name), self.facts.get(f"{name}_before", 0)]
+        return float(sum(counts)) if all(map(_is_count, counts)) else None
 
     @property
     def is_rewarded(self) -> bool:
@@ -104,6 +104,10 @@ class Card:
             return "unknown"
         found = re.search(r"^licen[cs]e:[ ]*([\w.+-]*\w)", text, re.IGNORECASE | re.MULTILINE)
         return _spelt(found[1]) if found else "unknown"
+
+
+def _is_count(held: object) -> bool:
+    return isinstance(held, int | float) and not isinstance(held, bool) and 0 <= held < math.inf
 
 
 def _spelt(licence: str) -> str:

@@ -201,7 +201,10 @@ def _own(path: Path) -> ReferenceStatistics | ReferenceFeatures:
             held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         name, extractor = about["name"], about["extractor"]
         if "features" in held and held["features"].ndim == 2:
-            return ReferenceFeatures(name, extractor, held["features"].astype(np.float32))
+            features = held["features"].astype(np.float32)
+            if not len(features) or not np.isfinite(features).all():
+                raise ValueError("features that are not finite, or none")
+            return ReferenceFeatures(name, extractor, features)
         return _checked(
             ReferenceStatistics(name, extractor, held["mu"], held["sigma"], int(about["n"]))
         )
@@ -217,7 +220,7 @@ def _own(path: Path) -> ReferenceStatistics | ReferenceFeatures:
 def _of_others(path: Path) -> ReferenceStatistics:
     try:
         with np.load(path) as held:
-            mu, sigma = (np.asarray(held[key], np.float64) for key in ("mu", "sigma"))
+            mu, sigma = (_real(held[key]) for key in ("mu", "sigma"))
         return _checked(ReferenceStatistics(path.name, "", mu, sigma, 0))
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
         if said := mistaken(path, NUMPY):
@@ -227,12 +230,28 @@ def _of_others(path: Path) -> ReferenceStatistics:
 
 
 def _checked(found: ReferenceStatistics) -> ReferenceStatistics:
-    """Raises ValueError where mean and covariance do not fit each other."""
+    """Raises ValueError where they are no mean and covariance: of one dimension, finite, sigma
+    symmetric with variances from 0 on, and n a count (0: unknown)."""
     mu, sigma = found.mu, found.sigma
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or mu.dtype != np.float64:
         kinds = f"mu {mu.shape} {mu.dtype}, sigma {sigma.shape} {sigma.dtype}"
         raise ValueError(f"{kinds} do not fit")
+    if not np.isfinite(mu).all() or not np.isfinite(sigma).all():
+        raise ValueError("mu or sigma is not finite")
+    near = 1e-6 * np.abs(sigma).max(initial=0.0)  # what reckoning in another order leaves
+    if not np.allclose(sigma, sigma.T, rtol=0, atol=near) or (np.diag(sigma) < -near).any():
+        raise ValueError("sigma is no covariance: not symmetric, or of negative variances")
+    if found.n < 0:
+        raise ValueError(f"n={found.n}")
     return found
+
+
+def _real(held: NDArray[Any]) -> NDArray[np.float64]:
+    """As float64. Raises ValueError for complex numbers, whose imaginary part would be cut, and for
+    what is no number."""
+    if held.dtype.kind not in "fiu":
+        raise ValueError(f"holds {held.dtype}")
+    return held.astype(np.float64)
 
 
 def _write(path: Path, tensors: Mapping[str, Any], about: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hypersd.errors import os_words
+from hypersd.file_kinds import SAFETENSORS, mistaken
 from hypersd.whole_files import written_whole
 
 Arrays = dict[str, NDArray[Any]]
@@ -50,7 +51,8 @@ def read_entry(path: Path) -> Entry:
     except OSError as error:
         raise ValueError(f"not readable ({os_words(error)})") from None
     except (SafetensorError, KeyError, ValueError, RecursionError, TypeError):
-        raise ValueError("not readable, cut off or no entry") from None
+        said = mistaken(path, SAFETENSORS)
+        raise ValueError(said or "not readable, cut off or no entry") from None
     if _checksum(arrays, about["record"]) != about.get("sha256"):
         raise ValueError("its checksum is wrong")
     return Entry(arrays, record)

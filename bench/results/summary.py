@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from bench.errors import UsageError, os_words
 from hypersd import validation
+from hypersd.file_kinds import JSON, mistaken
 from hypersd.whole_files import written_whole
 
 SCHEMA_VERSION = 1
@@ -349,9 +350,11 @@ def read(path: Path) -> Summary:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({os_words(error)})") from None
     except json.JSONDecodeError as error:
-        raise UsageError(f"{path}: damaged, not JSON from line {error.lineno} on") from None
+        said = mistaken(path, JSON) or f"damaged, not JSON from line {error.lineno} on"
+        raise UsageError(f"{path}: {said}") from None
     except (ValueError, RecursionError):
-        raise UsageError(f"{path}: damaged, not JSON in UTF-8") from None
+        said = mistaken(path, JSON) or "damaged, not JSON in UTF-8"
+        raise UsageError(f"{path}: {said}") from None
     if isinstance(data, dict) and data.get("sha256") not in (None, _checksum(data)):
         raise UsageError(f"{path}: its checksum is wrong, it was damaged or changed by hand; the "
                          "same task=run writes it again from the cache")  # fmt: skip

@@ -79,9 +79,25 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
     except Exception as error:  # the loaders of six parts raise many kinds
         said = "; ".join([brief(error, 160), *(word[:300] for word in words[-1:])])
         raise UsageError(f"{folder}: {culprit(folder) or f'cannot be loaded ({said})'}") from None
+    _check_vocabularies(folder, pipe)
     refuse_others(folder / "unet", pipe.unet.config, family.inputs(pipe))
     for line in words:
         if RANDOM in line:
             raise UsageError(f"{folder}: lacks weights ({line[:300]})")
         warnings.warn(line, stacklevel=2)
     return pipe
+
+
+def _check_vocabularies(folder: Path, pipe: Any) -> None:
+    """Refuse a tokenizer without its files: transformers makes one that knows no word, and every
+    prompt is the same to it."""
+    for name in ("tokenizer", "tokenizer_2"):
+        tokenizer, encoder = (pipe.components.get(n) for n in (name, f"text_encoder{name[9:]}"))
+        if tokenizer is None or encoder is None:
+            continue
+        if 2 * len(tokenizer) < encoder.config.vocab_size:  # some models' are a few apart
+            raise UsageError(
+                f"{folder}: its {name} knows {len(tokenizer):,} tokens, its text encoder "
+                f"{encoder.config.vocab_size:,}; valid: with tokenizer.json, or vocab.json and "
+                "merges.txt, whole"
+            )

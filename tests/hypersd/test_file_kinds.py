@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,20 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
+from bench.contestants.card import Card
 from bench.metrics import references
+from bench.results import summary
+from bench.results.entries import read_entry
 from bench.suite import prompt_files
+from bench.suite.contestant import ContestantSettings
+from bench.suite.sampling import Sampling
 from hypersd import bases, picture_reader, plain_yaml, shards, tensor_files
+from hypersd.captioned import captioned
 from hypersd.errors import FileError, UsageError, in_a_line
 from hypersd.hub_lock import Lock
 from hypersd.reference import Reference
 from hypersd.rewards.tensors import tensors
+from hypersd.shapes.weights import weights_path
 
 
 def zipped(name: str) -> bytes:
@@ -33,6 +41,13 @@ def written_by(write: Callable[[io.BytesIO], None]) -> bytes:
     held = io.BytesIO()
     write(held)
     return held.getvalue()
+
+
+def entry(path: Path) -> object:
+    try:
+        return read_entry(path)
+    except ValueError as error:
+        raise FileError(str(error)) from None
 
 
 STATE = {"a.weight": torch.ones(2)}
@@ -96,6 +111,8 @@ def test_what_is_no_pickle_is_named(tmp_path: Path, said: str, content: bytes, s
         ("x.safetensors", tensors),
         ("x.pth", tensors),
         ("x.safetensors", references.read),
+        ("result.json", summary.read),
+        ("x.safetensors", entry),
         ("x.npz", references.read),
         ("x.png", lambda path: picture_reader.read(path)),
         ("x.yaml", lambda path: plain_yaml.load(path, str(path))),
@@ -162,3 +179,50 @@ def test_an_error_of_the_system_says_which_file_and_what_would_be_valid(tmp_path
     full = OSError(28, os.strerror(28), "runs/x")
     assert in_a_line(full) == "runs/x: No space left on device; valid: a disk with room left"
     assert in_a_line(OSError("a library's\nown words")) == "a library's own words"
+
+
+@pytest.mark.parametrize(
+    ("mu", "sigma", "said"),
+    [
+        ([0.0, np.nan], np.eye(2), "not finite"),
+        ([0.0, 1j], np.eye(2), "holds complex128"),
+        ([0.0, 0.0], [[1.0, 0.5], [0.0, 1.0]], "no covariance"),
+        ([0.0, 0.0], -np.eye(2), "no covariance"),
+        (["0", "0"], np.eye(2), "holds <U1"),
+    ],
+)
+def test_statistics_that_are_none_are_refused(
+    tmp_path: Path, mu: object, sigma: object, said: str
+) -> None:
+    np.savez(tmp_path / "x.npz", mu=np.array(mu), sigma=np.array(sigma))
+    with pytest.raises(UsageError, match=said):
+        references.read(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("count", ['"abc"', "null", "[1]", "1e999", "NaN", "-1", "true"])
+@pytest.mark.parametrize("key", ["images_seen", "images_seen_before"])
+def test_a_card_of_no_counts_states_no_cost(tmp_path: Path, key: str, count: str) -> None:
+    counts = {"images_seen": "8", "seconds": "2", key: count}
+    facts = ", ".join(f'"{name}": {value}' for name, value in counts.items())
+    (tmp_path / "training.json").write_text(f"{{{facts}}}")
+    settings = ContestantSettings(
+        "x", "lcm", "lora", str(tmp_path), "shapes/base", (4,), Sampling("lcm")
+    )
+    assert Card(settings).training is None
+
+
+def test_a_caption_that_is_a_pointer_is_a_fault() -> None:
+    assert captioned("a", PNG, {".txt": POINTER}).fault.startswith(".txt: is a pointer of git-lfs")
+
+
+@pytest.mark.parametrize("left", [{}, {"vocab.json": "{}", "merges.txt": ""}])
+def test_a_tokenizer_without_its_files_is_refused(tmp_path: Path, left: dict[str, str]) -> None:
+    """transformers makes one of two tokens."""
+    base = tmp_path / "base"
+    shutil.copytree(weights_path("base"), base)
+    shutil.rmtree(base / "tokenizer")
+    (base / "tokenizer").mkdir()
+    for name, text in left.items():
+        (base / "tokenizer" / name).write_text(text)
+    with pytest.raises(UsageError, match="its tokenizer knows 2 tokens, its text encoder 266; "):
+        bases.load(base, torch.float32, None)
