@@ -131,7 +131,7 @@ def test_a_pickle_holds_tensors_or_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     for held in ({"x": 3}, [1], {"state_dict": {"x": reader.read}}):
         torch.save(held, path)
-        with pytest.raises(FileError, match=r"valid: .*a \.safetensors file"):
+        with pytest.raises(FileError, match=r"valid: a (PyTorch file|state_dict)"):
             reader.read(path)
     path.write_bytes(b"damaged")
     with pytest.raises(FileError, match="damaged"):
