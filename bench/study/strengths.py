@@ -2,7 +2,11 @@
 
     P(i is preferred to j) = 1 / (1 + exp(s_j - s_i)),  strengths s sum to 0.
 
-A tie, or both bad, is half a vote for either side. Votes of one rater, and votes on one prompt,
+A tie, or both bad, is half a vote for either side. Votes are weighted so that every pair that was
+asked counts the same: unweighted, pairs would count by how often the choice of questions asked
+them, and preferences that go in circles would get strengths that depend on that choice.
+
+Votes of one rater, and votes on one prompt,
 depend on each other, so variances are those of sums over raters and over prompts (Cameron, Gelbach
 and Miller 2011, equation 2.11: by rater + by prompt - by both). Three corrections make them hold
 with few raters (docs/study.md has the coverage, `tests/study/test_study_coverage.py -m slow`
@@ -47,11 +51,19 @@ class Ballots:
         columns = (self.first, self.second, self.won, self.rater, self.prompt)
         return Ballots(*(column[chosen] for column in columns))  # type: ignore[arg-type]
 
+    @property
+    def weights(self) -> Array:
+        """What each vote counts, [n], mean 1: the votes on every pair that was asked the same."""
+        sides = np.sort([self.first, self.second], axis=0)
+        _, pair, asked = np.unique(sides, axis=1, return_inverse=True, return_counts=True)
+        return np.asarray(len(self) / len(asked) / asked[pair.ravel()], np.float64)
+
     def wins(self, contestants: int) -> Array:
-        """[K, K]: how often the row's contestant was preferred to the column's, ties half."""
-        table = np.zeros((contestants, contestants))
-        np.add.at(table, (self.first, self.second), self.won)
-        np.add.at(table, (self.second, self.first), 1 - self.won)
+        """[K, K]: weights of the votes by which the row's contestant was preferred to the column's,
+        ties half."""
+        table, weights = np.zeros((contestants, contestants)), self.weights
+        np.add.at(table, (self.first, self.second), weights * self.won)
+        np.add.at(table, (self.second, self.first), weights * (1 - self.won))
         return table
 
 
@@ -119,6 +131,7 @@ def _bread(wins: Array, values: Array) -> Array:
 def _influence(ballots: Ballots, values: Array, bread: Array) -> Array:
     """[n, K]: one vote's part in each strength."""
     rest = ballots.won - 1 / (1 + np.exp(values[ballots.second] - values[ballots.first]))
+    rest = rest * ballots.weights
     return np.asarray((bread[ballots.first] - bread[ballots.second]) * rest[:, None], np.float64)
 
 
@@ -127,7 +140,8 @@ class _Clusters:
     """Votes in groups that depend on each other.
 
     squares: of each group's sum of influences, added up, [K].  shared: the share of pairs of votes
-    that are of one group.  freedom: of a mean's variance by these groups, were votes independent.
+    that are of one group, by weight.  freedom: of a weighted mean's variance by these groups, were
+    votes independent.
     """
 
     squares: Array
@@ -148,10 +162,11 @@ def _errors(influence: Array, ballots: Ballots) -> tuple[Array, Array]:
     """
     raters, prompts = codes(ballots.rater), codes(ballots.prompt)
     labels = [group for group in (raters, prompts) if group.max() > 0]
-    parts = [_clusters(influence, group) for group in labels or [np.arange(len(influence))]]
+    weights = ballots.weights
+    parts = [_clusters(influence, weights, group) for group in labels or [np.arange(len(weights))]]
     total = np.max([part.variance for part in parts], axis=0)
     if len(parts) > 1:
-        both = _clusters(influence, codes(raters * (prompts.max() + 1) + prompts))
+        both = _clusters(influence, weights, codes(raters * (prompts.max() + 1) + prompts))
         summed = parts[0].squares + parts[1].squares - both.squares
         apart = 1 - (parts[0].shared + parts[1].shared - both.shared)
         total = np.maximum(total, summed / apart)
@@ -166,10 +181,10 @@ def codes(labels: Ids) -> Ids:
     return np.asarray(np.unique(labels, return_inverse=True)[1], np.int64)
 
 
-def _clusters(influence: Array, groups: Ids) -> _Clusters:
+def _clusters(influence: Array, weights: Array, groups: Ids) -> _Clusters:
     sums = np.zeros((int(groups.max()) + 1, influence.shape[1]))
     np.add.at(sums, groups, influence)
-    parts = np.bincount(groups) / len(groups)
+    parts = np.bincount(groups, weights) / weights.sum()
     shared = min(float((parts**2).sum()), 1 - 1e-9)  # one vote alone says nothing of its error
     return _Clusters((sums**2).sum(axis=0), shared, freedom(parts))
 

@@ -54,6 +54,24 @@ def test_strengths_of_many_are_those_of_choix_on_the_list_of_votes() -> None:
     assert fit(wins) == pytest.approx(reference - reference.mean(), abs=1e-4)
 
 
+def test_every_pair_that_was_asked_counts_the_same() -> None:
+    """In circles the strengths are those of the shares, however often each pair was asked."""
+    pairs, shares = np.triu(np.ones((3, 3), bool), 1), {(0, 1): 0.75, (1, 2): 0.75, (0, 2): 0.25}
+
+    def asked(*times: int) -> list[float]:
+        votes = [
+            (a, b, float(i < n * ahead))
+            for ((a, b), ahead), n in zip(shares.items(), times, strict=True)
+            for i in range(n)
+        ]
+        first, second, won = (np.array(column) for column in zip(*votes, strict=True))
+        alone = np.arange(len(votes))
+        return [e.value for e in strengths(Ballots(first, second, won, alone, alone), pairs)]
+
+    assert asked(400, 400, 400) == pytest.approx([0.0] * 3, abs=1e-6)
+    assert asked(4000, 400, 400) == pytest.approx([0.0] * 3, abs=0.01)
+
+
 def test_a_contestant_that_never_loses_has_a_finite_strength() -> None:
     ballots = two([1.0] * 20, [0, 1] * 10, list(range(20)))
     found = strengths(ballots, PAIR)

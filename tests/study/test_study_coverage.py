@@ -29,12 +29,20 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class Study:
     """Raters with so many votes each, on so many prompts; taste and suits: spreads by rater and by
-    prompt of a contestant's worth."""
+    prompt of a contestant's worth; circle: how much further than by strengths each is ahead of the
+    next, and the last of the first."""
 
     votes: tuple[int, ...]
     prompts: int = 24
     taste: float = 0.4
     suits: float = 0.6
+    circle: float = 0.0
+
+    @property
+    def gaps(self) -> Array:
+        """How much further than by its worth the row's contestant is ahead: [K, K]."""
+        ahead = np.roll(np.eye(K), 1, axis=1)
+        return self.circle * (ahead - ahead.T)
 
 
 ROWS = {
@@ -45,6 +53,8 @@ ROWS = {
     "140 to 10": Study((140, 60, 60, 30, 20, 10)),
     "6 x 60, own tastes": Study((60,) * 6, taste=0.9),
     "3 x 60, own tastes": Study((60,) * 3, taste=0.9),
+    "10 x 60, in circles": Study((60,) * 10, circle=0.8),
+    "20 x 60, in circles": Study((60,) * 20, circle=0.8),
     "10 x 60, all alike": Study((60,) * 10, taste=0.0, suits=0.0),
 }
 
@@ -54,7 +64,7 @@ def long_run(study: Study) -> tuple[Array, Array]:
     rng = np.random.default_rng(1)
     spread = np.sqrt(2 * (study.taste**2 + study.suits**2))
     noise = spread * rng.normal(size=200_000) + rng.logistic(size=200_000)
-    gap = TRUE[:, None] - TRUE[None, :]
+    gap = TRUE[:, None] - TRUE[None, :] + study.gaps
     shares = np.array([[np.where(abs(g + noise) < TIE, 0.5, g + noise > 0).mean() for g in row]
                        for row in gap])  # fmt: skip
     shares = (shares + 1 - shares.T) / 2
@@ -106,7 +116,7 @@ def held(study: Study, studies: int, seed: int) -> list[Ballots]:
             item = (among + rng.random(among.shape)).argmin(axis=1)
         prompt, a, b = item // len(A), A[pair[item]], B[pair[item]]
         worth = TRUE + taste[:, rater] + suits[every, prompt]
-        gap = worth[every, a] - worth[every, b] + rng.logistic(size=studies)
+        gap = worth[every, a] - worth[every, b] + study.gaps[a, b] + rng.logistic(size=studies)
         won = np.where(abs(gap) < TIE, 0.5, gap > 0)
         left[every, rater, item] = False
         seen[every, item] += 1
