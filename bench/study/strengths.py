@@ -6,11 +6,10 @@ A tie, or both bad, is half a vote for either side. Votes are weighted so that e
 asked counts the same: unweighted, pairs would count by how often the choice of questions asked
 them, and preferences that go in circles would get strengths that depend on that choice.
 
-Votes of one rater, and votes on one prompt,
-depend on each other, so variances are those of sums over raters and over prompts (Cameron, Gelbach
-and Miller 2011, equation 2.11: by rater + by prompt - by both). Three corrections make them hold
-with few raters (docs/study.md has the coverage, `tests/study/test_study_coverage.py -m slow`
-measures it):
+Votes of one rater, and votes on one prompt, depend on each other, so variances are those of sums
+over raters and over prompts (Cameron, Gelbach and Miller 2011, equation 2.11: by rater + by prompt
+- by both). Three corrections make them hold with few raters (docs/study.md has the coverage,
+`tests/study/test_study_coverage.py -m slow` measures it):
 
 - residuals are smaller than the errors they stand for, since the fit has followed both the raters'
   and the prompts' part: the sum is divided by the share of pairs of votes that have neither rater

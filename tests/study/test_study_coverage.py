@@ -210,7 +210,7 @@ def test_intervals_hold_the_truth(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("raters", "taste"), [(3, 0.4), (6, 0.9), (10, 0.4)])
+@pytest.mark.parametrize(("raters", "taste"), [(3, 0.4), (6, 0.9), (10, 0.4), (10, 1.6)])
 def test_where_nobody_is_better_few_studies_claim_it(
     monkeypatch: pytest.MonkeyPatch, raters: int, taste: float
 ) -> None:
