@@ -163,7 +163,7 @@ def _planner(
     suite: Suite, options: RunOptions, chosen: PromptSet, extractors: Mapping[str, str],
     hashes: Hashes,
 ) -> RowPlanner:  # fmt: skip
-    """A limit leaves slices as they are, so that a whole run finds them in the cache."""
+    """Slices are those of all keys, so that runs of every limit find them in the cache."""
     everything, limit = keys.ordered(chosen.texts, suite.seeds), options.limit
     known = set(everything)
     beside = [key for key in _repeats(suite, chosen.texts) if key not in known]

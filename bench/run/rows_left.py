@@ -140,10 +140,19 @@ class RowPlanner:
 
     def _slices(self, row: Row, name: str) -> list[Slice]:
         """All slices of a row; a folder of images has but the scored keys."""
-        foreign = row.settings.source == "images"
-        pieces = keys.slices(self.keys) if foreign else [*self.pieces, *self._repeats(row)]
         size = row.size(self.suite.size)
-        return [Slice(name, piece, size, is_cached=not foreign) for piece in pieces]
+        if row.settings.source == "images":
+            return [Slice(name, piece, size, is_cached=False) for piece in keys.slices(self.keys)]
+        pieces = [*self.pieces, *self._repeats(row)]
+        return [self._cut(Slice(name, piece, size)) for piece in pieces]
+
+    def _cut(self, part: Slice) -> Slice:
+        """A slice without what lies beyond the limit, unless the cache has it whole."""
+        limit = self.options.limit
+        below = tuple(key for key in part.keys if limit is None or key.index < limit)
+        if len(below) == len(part) or self._has_images(part):
+            return part
+        return replace(part, keys=below)
 
     def _repeats(self, row: Row) -> list[tuple[Key, ...]]:
         return self.repeats if is_repeated(row) else []

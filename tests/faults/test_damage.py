@@ -18,12 +18,12 @@ Bench = Callable[..., int]
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "truncated": lambda whole: whole[: len(whole) // 2],
     "emptied": lambda whole: b"",
-    "flipped": lambda whole: _flipped(whole, len(whole) * 2 // 3),
+    "flipped": lambda whole: _flipped(whole, len(whole) * 2 // 3, bit=64),  # a digit to a letter
 }
 
 
-def _flipped(whole: bytes, place: int) -> bytes:
-    return whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+def _flipped(whole: bytes, place: int, bit: int = 1) -> bytes:
+    return whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :]
 
 
 def damage(path: Path, how: str) -> None:

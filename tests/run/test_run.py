@@ -98,14 +98,22 @@ def test_another_batch_size_differs_by_rounding_at_most(bench: Bench, world: Pat
         assert np.abs(one - other).max() <= 1
 
 
-def test_limit_is_marked_and_makes_whole_slices(bench: Bench, world: Path) -> None:
+def test_limit_is_marked_and_draws_no_more_than_is_asked(bench: Bench, world: Path) -> None:
+    """Slices that a whole run has left are used as they are."""
+
+    def sizes() -> list[int]:
+        files = (world / "runs/cache/images").rglob("*.safetensors")
+        return sorted(len(read_entry(path).arrays["images"]) for path in files)
+
     assert bench("limit=12", "out=quick") == 0
     found = result(world / "quick")
     assert found["limit"] == 12
     assert {c["n"] for c in found["contestants"]} == {12}
-    sizes = {len(read_entry(p).arrays["images"])
-             for p in (world / "runs/cache/images").rglob("*.safetensors")}  # fmt: skip
-    assert sizes == {20}
+    assert sizes() == [12] * len(found["contestants"])
+    assert bench("out=whole") == 0
+    made = sizes()
+    assert bench("limit=14", "out=quicker") == 0
+    assert sizes() == made
 
 
 def test_damage_is_noticed_named_and_repaired(bench: Bench, world: Path) -> None:
