@@ -6,6 +6,7 @@ processes of one machine or of many, and threads, may write the same file: the l
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 from hypersd.errors import UsageError
 
 BEGUN = ".writing"
+TAKEN = (errno.EEXIST, errno.ENOTEMPTY)
 _NUMBERS = count()  # one each for all that this process begins, whichever thread does
 
 
@@ -68,8 +70,8 @@ def _take_place(beside: Path, path: Path, old: Path) -> None:
             path.rename(old)
         try:
             beside.rename(path)
-        except OSError:
-            if not path.exists():
+        except OSError as error:
+            if error.errno not in TAKEN and not path.exists():
                 raise
             shutil.rmtree(old, ignore_errors=True)
         else:

@@ -235,7 +235,7 @@ def test_a_reference_of_another_network_is_refused(
     with pytest.raises(UsageError, match=r"make it with: python -m bench.run.references teacher$"):
         metrics.metric("fid_teacher")
     (tmp_path / "reference" / "real.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(UsageError, match="not readable"):
+    with pytest.raises(UsageError, match="is a text; valid: a safetensors file"):
         metrics.metric("fid")
     with pytest.raises(UsageError, match=r"no reference /nonexistent/real\.safetensors"):
         metrics.metric("fid", {"reference": "/nonexistent/real.safetensors"})

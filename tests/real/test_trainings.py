@@ -27,9 +27,9 @@ def candidate(*words: str) -> ContestantSettings:
 
 
 def test_it_stands_on_the_files_that_the_run_fetches() -> None:
-    """Both in half precision: not 13.9 GB once more."""
+    """Both from the half precision files: not 13.9 GB once more."""
     one = candidate()
-    assert downloads.training_references(one) == [(Reference(SDXL), "fp16")]
+    assert downloads.training_references(one) == [(Reference(SDXL), "bf16")]
     assert downloads.references([one], [one]) == [(Reference(SDXL), "fp16")]
 
 
