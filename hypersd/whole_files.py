@@ -56,9 +56,11 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
         beside.mkdir(parents=True)
         yield beside
         _take_place(beside, path, old)
-    finally:
-        if old.exists() and not path.exists():
+    except BaseException:
+        with suppress(OSError):  # there is nothing to put back, or another's is there
             old.rename(path)
+        raise
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 

@@ -30,7 +30,7 @@ def test_it_stands_on_the_files_that_the_run_fetches() -> None:
     """Both from the half precision files: not 13.9 GB once more."""
     one = candidate()
     assert downloads.training_references(one) == [(Reference(SDXL), "bf16")]
-    assert downloads.references([one], [one]) == [(Reference(SDXL), "fp16")]
+    assert downloads.references([one], [one]) == [(Reference(SDXL), "bf16")]
 
 
 def test_another_precision_is_another_download(tmp_path: Path) -> None:
