@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from hypersd import tensor_files
 from hypersd.errors import FileError, brief, os_words
-from hypersd.file_kinds import JSON, PICKLE, fault, mistaken
+from hypersd.file_kinds import JSON, fault
 from hypersd.reference import PICKLES
-from hypersd.safetensors_header import header
 
 
 def culprit(folder: Path) -> str | None:
@@ -32,10 +32,8 @@ def cannot_load(folder: Path, error: Exception) -> str:
 
 
 def _check(path: Path) -> None:
-    if path.suffix == ".safetensors":
-        header(path)
-    elif path.suffix in PICKLES and (said := mistaken(path, PICKLE)):
-        raise FileError(said)
+    if path.suffix in (".safetensors", *PICKLES):
+        tensor_files.check(path)
     elif path.suffix == ".json":
         try:
             json.loads(path.read_bytes())

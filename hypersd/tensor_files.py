@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypersd.errors import FileError
-from hypersd.file_kinds import PICKLE, SAFETENSORS, fault
+from hypersd.file_kinds import PICKLE, SAFETENSORS, fault, mistaken
 from hypersd.reference import PICKLES
 from hypersd.safetensors_header import DAMAGED, header
 
@@ -22,6 +22,18 @@ def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     Raises FileError for a file that is damaged or holds anything else, OSError.
     """
     return _pickled(path) if path.suffix in PICKLES else _stored(path)
+
+
+def check(path: Path) -> None:
+    """Refuse a safetensors file by its header alone; a pickle is only read when it is loaded, so
+    one whose first bytes are no pickle's.
+
+    Raises FileError for a file that is cut off or of another kind, OSError.
+    """
+    if path.suffix not in PICKLES:
+        header(path)
+    elif said := mistaken(path, PICKLE):
+        raise FileError(said)
 
 
 def _stored(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:

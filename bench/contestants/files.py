@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from bench.errors import UsageError
 from bench.results.hub import HUB
 from bench.suite.contestant import ContestantSettings
-from hypersd.errors import FileError, refused_as
-from hypersd.file_kinds import PICKLE, mistaken
+from hypersd import tensor_files
+from hypersd.errors import refused_as
 from hypersd.hub import wanted_variant
 from hypersd.hub_client import NotFetched
 from hypersd.lora import reader
@@ -144,16 +144,9 @@ def read_beside(settings: ContestantSettings, weights: Path) -> list[Path]:
 
 
 def whole(path: Path) -> None:
-    """Refuse a safetensors file that is cut off or no such file, by its header alone; a pickle is
-    only read when it is loaded, so one whose first bytes are no pickle's.
-
-    Raises UsageError.
-    """
+    """Refuse a file of weights that `tensor_files.check` does. Raises UsageError."""
     with refused_as(path):
-        if path.suffix not in PICKLES:
-            header(path)
-        elif said := mistaken(path, PICKLE):
-            raise FileError(said)
+        tensor_files.check(path)
 
 
 def of_source(path: Path, source: str) -> None:
