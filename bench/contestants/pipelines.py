@@ -47,12 +47,11 @@ def device_of(name: str, index: int = 0) -> torch.device:
     return torch.device("cuda", index % torch.cuda.device_count())
 
 
-def check_compiler(chosen: str) -> None:
+def check_compiler(device: torch.device) -> None:
     """Compile one line with torch.compile, which needs a C++ compiler (CPU) or triton (GPU).
 
-    chosen: a device, as `device=` names it.  Raises UsageError where it fails.
+    Raises UsageError where it fails.
     """
-    device = device_of(chosen)
     try:
         torch.compile(_line)(torch.ones(8, device=device))
     except Exception as error:  # each part of the compiler raises its own kinds

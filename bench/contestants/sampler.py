@@ -31,6 +31,7 @@ from hypersd.conditions import Text, keywords, with_unconditional
 from hypersd.passes import Passes
 
 NEEDED = ("set_timesteps", "init_noise_sigma", "scale_model_input", "step")  # of a scheduler
+WARM_UP = 8  # latents high and wide, for a warm-up that does not depend on the size
 DECODED = 2**20  # pixels that the VAE decodes at once: one picture of 1024 px, many small ones
 
 
@@ -111,7 +112,7 @@ class Sampler:
     ) -> None:
         self.pipeline, self.sampling, self.steps, self.size = pipeline, sampling, steps, size
         weight = next(pipeline.unet.parameters())
-        self.device, self.dtype = weight.device, weight.dtype
+        self.device, self.dtype, self.compiled = weight.device, weight.dtype, compiled
         self._unet: Any = torch.compile(pipeline.unet) if compiled else pipeline.unet
         self.family = bases.of(pipeline, size)
         self.scheduler = make_scheduler(pipeline.scheduler, sampling)
@@ -138,9 +139,13 @@ class Sampler:
     @torch.inference_mode()
     def warm_up(self, batch: int) -> None:
         """Run the networks once on nothing, called as for images, so that the first batch is as
-        fast as the others."""
+        fast as the others. On a CPU, where nothing is chosen by size unless it is compiled, on one
+        picture of a few pixels."""
         set_steps(self.scheduler, self.sampling, self.steps, self.device)
-        latents = torch.zeros((batch, *self.family.latent_shape()), device=self.device)
+        channels, *sides = self.family.latent_shape()
+        if self.device.type == "cpu" and not self.compiled:
+            batch, sides = 1, [min(side, WARM_UP) for side in sides]
+        latents = torch.zeros((batch, channels, *sides), device=self.device)
         x, given = latents.to(self.dtype), self._given(self._empty[[0] * batch])
         if self._guided:
             x = torch.cat([x] * 2)

@@ -39,9 +39,9 @@ def run(plan: Plan, out: Console, report: Report) -> int:
     process = processes.here()
     _refuse(plan, out, process)
     if plan.options.compiled:
-        from bench.contestants.pipelines import check_compiler
+        from bench.contestants.pipelines import check_compiler, device_of
 
-        check_compiler(plan.options.device)
+        check_compiler(device_of(plan.options.device, process.local))
     if not plan.is_known:
         plan = _fetched(plan, out)
         _refuse(plan, out, process)

@@ -74,6 +74,16 @@ def test_an_image_does_not_depend_on_its_batch(pipeline: Any, sampling: Sampling
     assert np.abs(alone.astype(int) - together.astype(int)).max() <= 1
 
 
+def test_a_warm_up_on_a_cpu_draws_no_whole_picture(pipeline: Any) -> None:
+    sampler, seen = Sampler(pipeline, Sampling(guidance=3.0), 3, 64), list[tuple[int, ...]]()
+    hook = pipeline.unet.register_forward_pre_hook(lambda net, given: seen.append(given[0].shape))
+    before = sampler(KEYS).images
+    sampler.warm_up(50)
+    hook.remove()
+    assert seen == [(8, 4, 16, 16)] * 3 + [(2, 4, 8, 8)]
+    np.testing.assert_array_equal(sampler(KEYS).images, before)
+
+
 def test_prompt_and_seed_decide_the_noise() -> None:
     first, other_prompt, other_seed, _ = (
         initial_noise([generator(key)], (4, 16, 16)) for key in KEYS

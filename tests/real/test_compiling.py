@@ -76,6 +76,17 @@ def test_where_it_does_not_work_it_is_one_line(
     assert main([*WORDS, "out=run", "compile=perhaps"]) == 2
 
 
+def test_each_process_asks_for_its_own_gpu(
+    judged: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["suite=shapes_1step", "device=cuda", "compile=true"]) == 2
+    assert "torch.compile does not work on cuda:1 here" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_pictures_are_the_same_but_for_rounding(folder: Path) -> None:
     assert main([*WORDS, "out=run", "compile=true"]) == 0
