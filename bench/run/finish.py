@@ -68,7 +68,7 @@ def summarise(
                 *(why for outcome in outcomes for why in outcome.not_scored),
                 *(why for row in rows for why in row.failed),
             ],
-            "out_of_memory": worker.halved,
+            "out_of_memory": worker.batches.halved,
             "pictures": [line for o in outcomes for line in _converted(plan.keys, o)],
             "truncated_by_metric": truncated(metrics, plan.keys),
             "by_contestant": {o.planned.name: _counts(plan.keys, o) for o in outcomes},
@@ -168,7 +168,7 @@ def costs(outcomes: Sequence[Outcome], worker: Worker) -> dict[str, float]:
 
 
 def _environment(plan: Plan, worker: Worker) -> dict[str, Any]:
-    batch = "best" if plan.options.best_batch else worker.batch
+    batch = "best" if plan.options.best_batch else worker.batches.first(plan.suite.size)
     return {
         **environment.describe(worker.device, batch),
         "precision": plan.suite.contestants[0].precision,

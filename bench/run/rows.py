@@ -25,19 +25,18 @@ from bench.contestants.pipelines import device_of
 from bench.contestants.sampler import Batch, Sampler
 from bench.errors import UsageError
 from bench.metrics.extractor import changed
-from bench.results import summary
 from bench.results.entries import Arrays
 from bench.results.hub import HUB
 from bench.results.keys import Key
 from bench.run import processes
+from bench.run.batches import Batches, Stage
 from bench.run.cache import Cache
 from bench.run.folder import write_images
-from bench.run.hardware import pictures_at_once
 from bench.run.plan import Plan
 from bench.run.processes import Process
 from bench.run.progress import Advance, Reporter
 from bench.run.rows_left import Planned, Slice, is_repeated
-from bench.run.worker import Done, Record, Worker, try_batches
+from bench.run.worker import Done, Record, Worker
 from hypersd import hub, loop, recipe
 from hypersd.hashes import Hashes
 from hypersd.quiet import heard, quiet
@@ -67,13 +66,8 @@ def worker(plan: Plan) -> Worker:
     for name, one in extractors.items():
         if one.identity != plan.extractors[name]:
             raise UsageError(changed(name))
-    made = Worker(
-        cache=Cache(plan.options.cache),
-        size=plan.suite.size,
-        batch=plan.options.batch or pictures_at_once(device.type, plan.suite.size),
-        device=device,
-        extractors=extractors,
-    )
+    batches = Batches(device, plan.options.batch)
+    made = Worker(Cache(plan.options.cache), batches, device, extractors)
     made.teacher = partial(_teachers, plan, made)
     return made
 
@@ -121,6 +115,7 @@ class RowSource:
         self, plan: Plan, planned: Planned, worker: Worker, *, search: bool = True
     ) -> None:
         self.plan, self.planned, self.worker = plan, planned, worker
+        self.stage = Stage("draw", planned.row.settings.key, planned.row.size(plan.suite.size))
         self._search = search and plan.options.best_batch
         self._loaded: source.Source | None = None
         self._hashes = Hashes(worker.cache.root / "hashes.json")
@@ -135,15 +130,15 @@ class RowSource:
         """Load it, where it is not yet, and let the worker find a batch that memory holds."""
         if self._loaded is not None:
             return
-        row, worker = self.planned.row, self.worker
-        size = row.size(self.plan.suite.size)
+        row, worker, size = self.planned.row, self.worker, self.stage.size
         with heard() as words:
             found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.device)
         self._say(words)
         if isinstance(found, Sampler):
             if self._search:
                 self._find_batch(found)
-            worker.warm_up(found.warm_up, max(map(len, self.planned.slices)))
+            most = max(map(len, self.planned.slices))
+            worker.batches.warm_up(self.stage, found.warm_up, most)
             if row.settings.compiled:
                 found.warm_up(1)  # a batch of another size is compiled anew
         self._loaded = found
@@ -168,21 +163,12 @@ class RowSource:
         self.worker.heard[self.planned.identity] = words
 
     def _find_batch(self, sampler: Sampler) -> None:
-        """Let the worker go on with the row's best batch, tried once in a run.
-
-        Only CUDA tells that its memory ran out, another system may end the process: elsewhere
-        nothing larger than the device's default is tried.
-        """
-        worker, name = self.worker, self.planned.identity
-        if name not in worker.tried:
-            worker.batch = 1
-            worker.warm_up(sampler.warm_up, 1)  # refuses where not even one image fits
-            largest, kind = max(self.planned.slices, key=len), worker.device.type
-            most = len(largest) if kind == "cuda" else pictures_at_once(kind, largest.size)
-            worker.tried[name] = try_batches(sampler, largest.keys, most)
-        worker.batch = summary.best_batch(worker.tried[name])
-        sizes = ", ".join(str(one.batch) for one in worker.tried[name])
-        print(f"{self.planned.name}: tried {sizes} images at once, going on with {worker.batch}")
+        """Let the worker go on with the row's best batch."""
+        batches, largest = self.worker.batches, max(self.planned.slices, key=len)
+        tried = batches.find_best(self.stage, self.planned.identity, sampler, largest.keys)
+        sizes = ", ".join(str(one.batch) for one in tried)
+        best = batches.of(self.stage)
+        print(f"{self.planned.name}: tried {sizes} images at once, going on with {best}")
 
 
 def share(plan: Plan, worker: Worker, reporter: Reporter, process: Process) -> Plan:

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.contestants.sampler import Batch, Sampler
+from bench.contestants.sampler import Batch
 from bench.errors import UsageError, brief
 from bench.metrics.base import Extractor
 from bench.results.entries import Arrays
 from bench.results.keys import Key
-from bench.results.summary import TriedBatch
 from bench.run import environment
+from bench.run.batches import Batches, Stage
 from bench.run.cache import Cache
 from bench.run.metric_identities import AGAINST, extractors_of, feature_key
 from bench.run.progress import Advance
 from bench.run.rows_left import Slice
 
-T = TypeVar("T")
 Images = NDArray[np.uint8]
 Record = dict[str, Any]  # how images were made
 ALONE = 3  # images of a contestant that are drawn once more, one by one, for their seconds
 DARKEST = 2  # a picture with no brighter value (of 255) counts as black
-GAIN = 1.05  # a batch must draw so many times the images per second of all smaller ones
-TIMES = 2  # batches that are timed of each size, the faster of which counts
 
 
 class ImageSource(Protocol):
-    """What draws a row's images."""
+    """What draws a row's images. stage: of which the batches are."""
+
+    stage: Stage
 
     def load(self) -> None:
         """Make it ready to draw, where it is not yet."""
@@ -66,33 +63,21 @@ class NotScored(Exception):
 
 @dataclass
 class Worker:
-    """What all slices of a run share. size: of images, in pixels, for messages.
+    """What all slices of a run share.
 
     seconds: spent per stage, for the result.  scored: images that were.  teacher: the teacher's own
-    images of some keys, for extractors that hold a contestant's against them.  halved: each time
-    that a batch was too large for the device.  tried: batches that were, by a contestant's
-    identity, where the best was searched for.  heard: what libraries warned of while a contestant
-    was loaded, by its identity.
+    images of some keys, for extractors that hold a contestant's against them.  heard: what
+    libraries warned of while a contestant was loaded, by its identity.
     """
 
     cache: Cache
-    size: int
-    batch: int
+    batches: Batches
     device: torch.device
     extractors: Mapping[str, Extractor]
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "score": 0.0})
     scored: int = 0
-    halved: list[str] = field(default_factory=list)
-    tried: dict[str, list[TriedBatch]] = field(default_factory=dict)
     heard: dict[str, list[str]] = field(default_factory=dict)
     teacher: Callable[[Sequence[Key]], Images] | None = None
-
-    def warm_up(self, run: Callable[[int], None], most: int) -> None:
-        """Let a sampler run once on a batch, of at most so many, that the device's memory holds."""
-        done = None
-        while done is None:
-            count = min(self.batch, most)
-            done = self._fits("draw", count, partial(_after, run, count))
 
     def images(
         self, part: Slice, source: ImageSource, advance: Advance, *, timeout: float = -1
@@ -151,10 +136,10 @@ class Worker:
         source.load()
         images, record = self._make(part.keys, source, advance)
         source.check()
-        if alone and record["timings"] and self.batch > 1:
+        if alone and record["timings"] and self.batches.of(source.stage) > 1:
             record["alone"] = [{"n": 1, **source([key]).seconds} for key in alone]
-        if part.contestant in self.tried:
-            record["tried"] = [asdict(one) for one in self.tried[part.contestant]]
+        if part.contestant in self.batches.tried:
+            record["tried"] = [asdict(one) for one in self.batches.tried[part.contestant]]
         if self.heard.get(part.contestant):
             record["warnings"] = self.heard[part.contestant]
         if part.is_cached:
@@ -168,16 +153,15 @@ class Worker:
         environment.reset_peak(self.device)
         began = time.perf_counter()
 
-        def draw(start: int, stop: int) -> Batch | None:
-            drawn = self._fits("draw", stop - start, lambda: draw_batch(source, keys[start:stop]))
-            if drawn is not None:
-                advance(stop - start)
+        def draw(start: int, stop: int) -> Batch:
+            drawn = draw_batch(source, keys[start:stop])
+            advance(stop - start)
             return drawn
 
-        starts, parts = self._in_batches(len(keys), draw)
+        starts, parts = self.batches.cut(source.stage, len(keys), draw)
         images = np.concatenate([part.images for part in parts])
         record = {
-            "batch": self.batch,
+            "batch": self.batches.of(source.stage),
             "device": str(self.device),
             "seconds": time.perf_counter() - began,
             "timings": [{"n": len(p.images), **p.seconds} for p in parts if p.seconds],
@@ -194,20 +178,19 @@ class Worker:
         look, beside = self._look(name, keys)
         began = time.perf_counter()
 
-        def features(start: int, stop: int) -> NDArray[np.float32] | None:
-            some = lambda: look(images[start:stop], beside[start:stop])  # noqa: E731
+        def features(start: int, stop: int) -> NDArray[np.float32]:
             where = f"{name}, prompts {keys[start].index} to {keys[stop - 1].index}"
             try:
-                found = self._fits("score", stop - start, some)
-            except UsageError:
+                found: NDArray[np.float32] = look(images[start:stop], beside[start:stop])
+            except (UsageError, torch.OutOfMemoryError):
                 raise
             except Exception as error:  # of whatever kind: the other metrics and slices go on
                 raise NotScored(f"{where}: {type(error).__name__}: {brief(error)}") from error
-            if found is not None and not _usable(self.extractors[name], found):
+            if not _usable(self.extractors[name], found):
                 raise NotScored(f"{where}: gave values that are not finite")
             return found
 
-        parts = self._in_batches(len(images), features)[1]
+        parts = self.batches.cut(Stage("score", name, images.shape[1]), len(images), features)[1]
         self.seconds["score"] += time.perf_counter() - began
         self.scored += len(images)
         return np.concatenate(parts)
@@ -221,45 +204,10 @@ class Worker:
         assert self.teacher is not None
         return extractor.between, self.teacher(keys)
 
-    def _in_batches(
-        self, count: int, make: Callable[[int, int], T | None]
-    ) -> tuple[list[int], list[T]]:
-        """Where each batch begins, and what `make(begin, end)` gave for it; a batch for which it
-        gives None is tried again, smaller."""
-        starts, parts, start = [], [], 0
-        while start < count:
-            stop = min(count, start + self.batch)
-            part = make(start, stop)
-            if part is None:
-                continue
-            starts.append(start)
-            parts.append(part)
-            start = stop
-        return starts, parts
-
-    def _fits(self, what: str, count: int, make: Callable[[], T]) -> T | None:
-        """What `make` gives, or None where the device's memory does not hold so many images: the
-        batch is half as large from then on, and it is said. Raises UsageError for a single one."""
-        with contextlib.suppress(torch.OutOfMemoryError):
-            return make()
-        if count == 1:
-            raise UsageError(f"out of memory on {self.device}: it cannot {what} a single image of "
-                             f"{self.size} px; try a smaller size=, or device=cpu")  # fmt: skip
-        self.batch = count // 2
-        _free(self.device)
-        self.halved.append(f"{what}: {count} images at once, then {self.batch}")
-        print(f"out of memory with {count} images at once; going on with {self.batch}")
-        return None
-
 
 def draw_batch(source: ImageSource, keys: Sequence[Key]) -> Batch:
     """The images of a run, batch by batch; those for warming up and timing aside."""
     return source(keys)
-
-
-def _after(run: Callable[[int], None], count: int) -> bool:
-    run(count)
-    return True
 
 
 def _notes(starts: Sequence[int], parts: Sequence[Batch]) -> dict[str, list[int]]:
@@ -275,36 +223,3 @@ def _usable(extractor: Extractor, found: NDArray[np.float32]) -> bool:
     """Whether features are finite, as far as they have to be."""
     asked = found[:, :1] if extractor.partial else found
     return bool(np.isfinite(asked).all() and not np.isinf(found).any())
-
-
-def _free(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def try_batches(sampler: Sampler, keys: Sequence[Key], most: int) -> list[TriedBatch]:
-    """Images per second at 1, 2, 4, ... images at once, up to the first size that memory does not
-    hold or that draws at most 5 % more per second than the best so far.
-
-    keys: what is drawn, the first of them at every size; no picture is kept.  most: images at once.
-    """
-    found: list[TriedBatch] = []
-    best, size = 0.0, 1
-    while size <= min(most, len(keys)):
-        rate = _images_per_second(sampler, keys[:size])
-        found.append(TriedBatch(size, rate))
-        if rate is None or rate <= GAIN * best:
-            break
-        best, size = rate, 2 * size
-    return found
-
-
-def _images_per_second(sampler: Sampler, keys: Sequence[Key]) -> float | None:
-    """After a warm-up at this size, by the sampler's clock, which waits for the device; None where
-    memory ran out."""
-    with contextlib.suppress(torch.OutOfMemoryError):
-        sampler.warm_up(len(keys))
-        seconds = min(sum(sampler(keys).seconds.values()) for _ in range(TIMES))
-        return len(keys) / seconds
-    _free(sampler.device)
-    return None

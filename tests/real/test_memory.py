@@ -1,9 +1,9 @@
-"""A batch that the device's memory does not hold."""
+"""A batch that the device's memory does not hold: halved for what it was too large for, alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import torch
 from bench.contestants.sampler import Batch
 from bench.errors import UsageError
 from bench.results.keys import Key
+from bench.run.batches import Batches, Stage
 from bench.run.cache import Cache
 from bench.run.rows_left import Slice
 from bench.run.worker import Worker
 
+DRAWING = Stage("draw", "me", 8)
 PART = Slice("me", tuple(Key(index, f"prompt {index}", 0) for index in range(20)), 8)
 
 
@@ -27,6 +29,7 @@ class Shades:
 
     most: int
     calls: list[int] = field(default_factory=list)
+    stage: Stage = DRAWING
 
     def check(self) -> None:
         pass
@@ -54,8 +57,9 @@ class Judge:
         return images.reshape(len(images), -1).mean(axis=1, keepdims=True).astype(np.float32)
 
 
-def worker(folder: Path, batch: int) -> Worker:
-    return Worker(Cache(folder), 8, batch, torch.device("cpu"), {"judge": Judge()})
+def worker(folder: Path, batch: int | None) -> Worker:
+    cpu = torch.device("cpu")
+    return Worker(Cache(folder), Batches(cpu, batch), cpu, {"judge": Judge()})
 
 
 def test_it_is_halved_said_and_nothing_is_lost(tmp_path: Path, capsys: Any) -> None:
@@ -63,24 +67,43 @@ def test_it_is_halved_said_and_nothing_is_lost(tmp_path: Path, capsys: Any) -> N
     done = one.features(PART, source, advanced.append, show=True)
     assert source.calls == [16, 8, 4, 4, 4, 4, 4] and sum(advanced) == 20
     np.testing.assert_array_equal(done.features["judge"][:, 0], np.arange(20) + 10)
-    assert done.record["batch"] == 4 and one.batch == 2
-    assert one.halved == ["draw: 16 images at once, then 8", "draw: 8 images at once, then 4",
-                          "score: 4 images at once, then 2"]  # fmt: skip
-    assert "going on with 8" in capsys.readouterr().out
+    assert done.record["batch"] == 4
+    assert one.batches.halved == [
+        "draw me, 8 px: 16 images at once, then 8", "draw me, 8 px: 8 images at once, then 4",
+        *(f"score judge, 8 px: {n} images at once, then {n // 2}" for n in (16, 8, 4)),
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert "draw me, 8 px: out of memory with 16 images at once; going on with 8" in said
+
+
+def test_other_contestants_sizes_and_scoring_keep_theirs(tmp_path: Path) -> None:
+    """A later row of the same contestant goes on with what fitted."""
+    one = worker(tmp_path, 16)
+    one.images(PART, Shades(5), lambda n: None)
+    for name, size, calls in (("me", 8, [4] * 5), ("you", 8, [16, 4]), ("me", 4, [16, 4])):
+        source = Shades(100, stage=Stage("draw", name, size))
+        one.images(replace(PART, contestant=f"{name} {size}"), source, lambda n: None)
+        assert source.calls == calls, name
+    assert one.batches.of(Stage("score", "judge", 8)) == 16
+
+
+def test_a_smaller_size_begins_with_more_images(tmp_path: Path) -> None:
+    batches = worker(tmp_path, None).batches
+    assert [batches.of(Stage("draw", "me", size)) for size in (1024, 512, 64)] == [1, 4, 50]
 
 
 def test_a_single_image_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot draw a single image"):
+    with pytest.raises(UsageError, match="cannot draw a single image of 8 px"):
         worker(tmp_path, 4).images(PART, Shades(0), lambda n: None)
 
 
 def test_warming_up_finds_the_batch(tmp_path: Path) -> None:
-    one, tried = worker(tmp_path, 16), list[int]()
+    batches, tried = worker(tmp_path, 16).batches, list[int]()
 
     def run(count: int) -> None:
         tried.append(count)
         if count > 5:
             raise torch.OutOfMemoryError
 
-    one.warm_up(run, most=100)
-    assert tried == [16, 8, 4] and one.batch == 4
+    batches.warm_up(DRAWING, run, most=100)
+    assert tried == [16, 8, 4] and batches.of(DRAWING) == 4

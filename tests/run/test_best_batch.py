@@ -16,7 +16,7 @@ from bench.contestants.sampler import Batch, Sampler
 from bench.results.entries import read_entry
 from bench.results.keys import Key
 from bench.results.summary import best_batch
-from bench.run.worker import try_batches
+from bench.run.batches import try_batches
 
 KEYS = [Key(index, f"prompt {index}", 0) for index in range(20)]
 RATES = {1: 1.0, 2: 1.9, 4: 3.0, 8: 3.1, 16: 9.0}  # images per second; 8 gains 3.3 %
@@ -116,7 +116,7 @@ def test_the_same_command_remembers_it_and_tries_nothing(
 ) -> None:
     assert bench("out=run", "batch=best") == 0
     first = result(world / "run")
-    monkeypatch.setattr("bench.run.rows.try_batches", None)  # a call would fail
+    monkeypatch.setattr("bench.run.batches.try_batches", None)  # a call would fail
     assert bench("out=run", "batch=best") == 0
     assert [c["tried_batches"] for c in result(world / "run")] == [
         c["tried_batches"] for c in first]  # fmt: skip
