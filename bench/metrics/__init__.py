@@ -18,13 +18,14 @@ from pkgutil import resolve_name
 from bench.errors import UsageError, nearest
 from bench.metrics.base import Extractor, Metric
 from bench.metrics.extractor import extractor
-from bench.metrics.networks.base import Network
+from bench.metrics.networks.base import Network, make_room, one_at_a_time
 from bench.statistics.metrics import METRICS, Maker
 from bench.statistics.result import Result
 
 Make = Callable[[str, Network, Mapping[str, str]], Metric]
 
-__all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "metric", "network_of"]
+__all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "make_room", "metric",
+           "network_of", "one_at_a_time", "takes"]  # fmt: skip
 
 
 def metric(
@@ -48,15 +49,25 @@ def network_of(
 ) -> Network:
     """The network under a metric, by name and settings. Raises UsageError as `metric`."""
     maker = _maker(name, published)
-    make: Callable[..., Network] = resolve_name(maker.network)
+    make, of_network = _of_network(maker)
     given = settings or {}
-    of_network = tuple(inspect.signature(make).parameters)
     valid = (*of_network, *maker.keys)
     for key in given:
         if key not in valid:
             hint = nearest(key, valid) if valid else "it has none on these networks"
             raise UsageError(f"metrics.{name}: no setting {key!r}; {hint}")
     return make(**{key: value for key, value in given.items() if key in of_network})
+
+
+def takes(name: str, key: str) -> bool:
+    """Whether the published network under a metric has a setting of that name."""
+    return key in _of_network(_maker(name, published=True))[1]
+
+
+def _of_network(maker: Maker) -> tuple[Callable[..., Network], tuple[str, ...]]:
+    """What makes a metric's network, and the settings that it takes."""
+    make: Callable[..., Network] = resolve_name(maker.network)
+    return make, tuple(inspect.signature(make).parameters)
 
 
 def _maker(name: str, published: bool) -> Maker:

@@ -7,7 +7,7 @@ name says kind and settings (`bench.metrics.networks`), and features are kept un
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics import networks
 from bench.metrics.base import Features
-from bench.metrics.networks.base import Network, loaded
+from bench.metrics.networks.base import Network, loaded, make_room
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ class NetworkExtractor:
         if len(prompts) != len(batch):
             raise ValueError(f"{len(batch)} images but {len(prompts)} prompts")
         with torch.inference_mode():
-            out = self._loaded()(batch, list(prompts))
+            out = self._with_room(lambda: self._loaded()(batch, list(prompts)))
         features: Features = torch.as_tensor(out).float().cpu().numpy()
         return features
 
@@ -66,9 +66,20 @@ class NetworkExtractor:
 
         one, other = self._batch(images), self._batch(others)
         with torch.inference_mode():
-            found = self._loaded().between(one, other)
+            found = self._with_room(lambda: self._loaded().between(one, other))
         features: Features = found.float().cpu().numpy()
         return features
+
+    def _with_room(self, look: Callable[[], Any]) -> Any:
+        """What it gives; once more where other networks could leave the device for it."""
+        import torch
+
+        try:
+            return look()
+        except torch.OutOfMemoryError:
+            if not make_room(self.device, but=self.network):
+                raise
+        return look()
 
     def _loaded(self) -> Any:
         named, found = self.identity, loaded(self.network, self.device)

@@ -16,6 +16,7 @@ import torch
 
 from bench.contestants.sampler import Sampler
 from bench.errors import UsageError
+from bench.metrics import make_room
 from bench.results.keys import Key
 from bench.results.summary import TriedBatch, best_batch
 from bench.run.hardware import pictures_at_once
@@ -103,10 +104,13 @@ class Batches:
         return self.tried[identity]
 
     def _fits(self, stage: Stage, count: int, make: Callable[[], T]) -> T | None:
-        """What `make` gives, or None where memory does not hold so many images: the stage's batch
-        is half as large from then on, and it is said."""
+        """What `make` gives, or None where memory does not hold so many images: the metrics'
+        networks leave it for the drawing; the stage's batch is half as large from then on, and it
+        is said."""
         with contextlib.suppress(torch.OutOfMemoryError):
             return make()
+        if stage.what == "draw" and make_room(str(self.device)):
+            return None
         if count == 1:
             raise UsageError(
                 f"out of memory on {self.device}: it cannot {stage.what} a single image of "

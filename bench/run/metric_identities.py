@@ -18,6 +18,7 @@ from bench.suite.prompts import SETS, PromptSet
 from bench.suite.suite import Suite
 from hypersd.hashes import Hashes, digest
 
+HALF = "fp16"  # of networks that it moves by less than matters: docs/metrics.md
 AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
 
 
@@ -45,6 +46,21 @@ class MetricIdentities:
     extractors: Mapping[str, str]
     to_fetch: tuple[Evaluator, ...]
     missing: list[str]
+
+
+def on_device(suite: Suite, kind: str) -> Suite:
+    """The suite whose metrics say which precision their networks run in: on CUDA half precision,
+    where a metric takes it and the suite says nothing.
+
+    kind: "cuda", "mps" or "cpu".
+    """
+    if kind != "cuda" or not suite.published:
+        return suite
+    settings = dict(suite.metric_settings)
+    for name in suite.metrics:
+        if spec(name).published is not None and metrics.takes(name, "precision"):
+            settings[name] = {"precision": HALF, **settings.get(name, {})}
+    return replace(suite, metric_settings=settings)
 
 
 def identities(suite: Suite) -> MetricIdentities:

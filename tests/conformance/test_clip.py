@@ -16,6 +16,7 @@ from torch import nn
 
 from bench import metrics
 from bench.errors import UsageError
+from bench.metrics import networks
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.clip import KNOWN, ClipNetwork, OpenClip
 from bench.metrics.networks.pick import Pick
@@ -127,6 +128,30 @@ def in_transformers_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Ten
     return made
 
 
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 0.1), ("bf16", 0.8)])
+def test_in_half_precision_a_score_is_the_same_but_for_a_part_of_the_margin(
+    model: Path, precision: str, most: float
+) -> None:
+    plain, half = (OpenClip(f"local-dir:{model}", precision=p) for p in ("fp32", precision))
+    images, texts = torch.tensor(seeded.pictures(4, 200, 150)), list(seeded.PROMPTS)
+    with torch.inference_mode():
+        seen = [loaded(one)(images, []).numpy() for one in (plain, half)]
+    lengths = np.linalg.norm(seen[1], axis=-1)
+    assert lengths == pytest.approx(1, abs=1e-6)
+    scores = [100 * (s * loaded(n).embedded(texts)).sum(axis=-1)
+              for n, s in zip((plain, half), seen, strict=True)]  # fmt: skip
+    assert 0 < np.abs(scores[1] - scores[0]).max() < most
+
+
+def test_precision_is_a_part_of_the_name_and_the_identity(model: Path) -> None:
+    plain, half = (OpenClip(f"local-dir:{model}", precision=p) for p in ("fp32", "fp16"))
+    assert plain == OpenClip(f"local-dir:{model}") and "precision" not in plain.identity
+    assert half.identity == f"{plain.identity};precision=fp16"
+    assert networks.by_name(half.name) == half
+    with pytest.raises(UsageError, match="precision=fp61; did you mean 'fp16'"):
+        _ = OpenClip(f"local-dir:{model}", precision="fp61").identity
+
+
 def test_a_text_is_cut_where_it_has_more_than_77_tokens(model: Path) -> None:
     network: ClipNetwork = loaded(OpenClip(f"local-dir:{model}"))
     texts = [*seeded.PROMPTS, "word " * 75, "word " * 76]
@@ -223,6 +248,19 @@ def pick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pick")
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 0.1), ("bf16", 0.8)])
+def test_pick_in_half_precision_is_the_same_but_for_rounding(
+    pick: Path, precision: str, most: float
+) -> None:
+    images, texts = torch.tensor(seeded.pictures(4, 200, 150)), list(seeded.PROMPTS)
+    scores = []
+    for one in ("fp32", precision):
+        network = loaded(Pick(str(pick), precision=one))
+        with torch.inference_mode():
+            scores.append((network(images, []).numpy() * network.embedded(texts)).sum(axis=-1))
+    assert 0 < np.abs(scores[1] - scores[0]).max() < most
 
 
 def test_pick_is_the_model_cards_formula(pick: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -16,6 +17,7 @@ from bench.errors import UsageError
 from bench.metrics.networks.base import loaded
 from bench.metrics.networks.clip import OpenClip
 from bench.metrics.networks.image_reward import ImageReward
+from bench.statistics.metrics import METRICS
 from tests.conformance import seeded
 from tests.conformance.goldens import make
 
@@ -68,6 +70,20 @@ def test_hpsv2_in_half_precision_differs_by_rounding(
         assert 0 < gap < most
 
 
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 0.05), ("bf16", 0.5)])
+def test_hps_in_half_precision_is_the_golden_but_for_a_part_of_the_margin(
+    hps: OpenClip, precision: str, most: float
+) -> None:
+    """Its own weights and activations, as on a GPU: the mean over pictures, in printed points."""
+    network = loaded(replace(hps, precision=precision))
+    read = network.embedded(list(seeded.PROMPTS))
+    for shape, images in batches().items():
+        with torch.inference_mode():
+            seen = network(images, []).numpy()
+        moved = 100 * np.abs((seen * read).sum(axis=-1).mean() - np.mean(golden("hps")[shape]))
+        assert 0 < moved < most * cast(float, METRICS["hps"].margin)
+
+
 @pytest.fixture(scope="module")
 def image_reward(tmp_path_factory: pytest.TempPathFactory) -> ImageReward:
     folder = tmp_path_factory.mktemp("image_reward")
@@ -86,6 +102,19 @@ def test_image_reward_is_its_own_packages_score(image_reward: ImageReward) -> No
             scores = network(images, prompts)[:, 0].numpy()
         # 8-bit resizing breaks some ties otherwise than Pillow: a level in a few pixels.
         assert scores == pytest.approx(golden("image_reward")["scores"][shape], abs=2e-3)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("fp16", 3e-3), ("bf16", 2e-2)])
+def test_image_reward_in_half_precision_is_the_golden_but_for_rounding(
+    image_reward: ImageReward, precision: str, most: float
+) -> None:
+    """The score spreads by about 1 over pictures: so much of a mean is a hundredth of that."""
+    network, prompts = loaded(replace(image_reward, precision=precision)), list(seeded.PROMPTS)
+    for images in batches().values():
+        with torch.inference_mode():
+            plain = loaded(image_reward)(images, prompts)
+            scores = network(images, prompts)
+        assert scores.dtype == torch.float32 and 0 < (scores - plain).abs().mean() < most
 
 
 def test_image_reward_cuts_prompts_at_35_tokens(image_reward: ImageReward) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from bench import metrics
 from bench.contestants import identity, source
 from bench.errors import UsageError
+from bench.metrics.networks.placement import Placement
 from bench.results.keys import Key
 from bench.suite import contestant
 from bench.suite.contestant import Row
@@ -172,7 +173,7 @@ def test_a_network_that_changes_between_plan_and_score_scores_nothing(
 ) -> None:
     shutil.copytree(weights.FOLDER / "features", tmp_path / "features")
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
-    monkeypatch.setattr("bench.metrics.networks.base._LOADED", {})
+    monkeypatch.setattr("bench.metrics.networks.base.LOADED", Placement())
     one, images = metrics.extractor("shapes_features"), np.zeros((1, 64, 64, 3), np.uint8)
     before = one.identity
     with changed(tmp_path / "features/model.safetensors"):

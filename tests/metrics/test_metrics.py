@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench import metrics
+from bench import cli, metrics
 from bench.errors import UsageError
 from bench.metrics.aesthetic import Aesthetic
 from bench.metrics.cosine import CosineScore
 from bench.metrics.faithful import Faithful
 from bench.metrics.frechet import FrechetDistance
 from bench.metrics.networks import base, world
+from bench.metrics.networks.placement import Placement
 from bench.metrics.references import ReferenceFeatures, ReferenceStatistics
 from bench.run import metric_identities
 from bench.statistics.metrics import METRICS
@@ -70,7 +71,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
         setattr(module, name, stand_in)
     monkeypatch.setitem(sys.modules, "hypersd.shapes.evaluators", module)
     monkeypatch.setattr("hypersd.shapes.weights.weights_sha256", lambda name: f"{name:0<64}")
-    monkeypatch.setattr(base, "_LOADED", {})
+    monkeypatch.setattr(base, "LOADED", Placement())
     monkeypatch.setattr(world, "_clip_model", world._clip_model.__wrapped__)
     return module
 
@@ -309,3 +310,19 @@ def test_adapter_hands_each_prompt_to_its_image() -> None:
     adapter.update(pictures(2), ["0", "90"])
     adapter.update(pictures(1), ["60"])
     assert float(adapter.compute()) == pytest.approx(50.0, abs=1e-4)
+
+
+def test_on_cuda_scores_run_in_half_precision_and_distances_do_not() -> None:
+    plain = cli.read(["suite=sdxl_1step", "metrics.hps.precision=fp32"]).suite
+    assert plain is not None and metric_identities.on_device(plain, "cpu") is plain
+    of_cuda = metric_identities.on_device(plain, "cuda").metric_settings
+    given = {name: row.get("precision") for name, row in of_cuda.items() if "precision" in row}
+    scores = {"clip", "aesthetic", "image_reward", "pick"} & set(plain.metrics)
+    assert given == {"hps": "fp32", **dict.fromkeys(scores, "fp16")} and scores
+    for name in scores:
+        network = metrics.network_of(name, of_cuda[name], published=True)
+        assert "precision=fp16" in network.name
+    with pytest.raises(UsageError, match="no setting 'precision'"):
+        metrics.network_of("fid", {"precision": "fp16"}, published=True)
+    world = cli.read(["suite=shapes_1step"]).suite
+    assert world is not None and metric_identities.on_device(world, "cuda") is world

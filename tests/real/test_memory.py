@@ -14,6 +14,7 @@ import torch
 from bench.contestants.sampler import Batch
 from bench.errors import UsageError
 from bench.results.keys import Key
+from bench.run import batches
 from bench.run.batches import Batches, Stage
 from bench.run.cache import Cache
 from bench.run.rows_left import Slice
@@ -107,3 +108,18 @@ def test_warming_up_finds_the_batch(tmp_path: Path) -> None:
 
     batches.warm_up(DRAWING, run, most=100)
     assert tried == [16, 8, 4] and batches.of(DRAWING) == 4
+
+
+def test_networks_that_judge_leave_the_device_for_the_drawing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit beside them fits without, and the batch stays as it is."""
+    one, source = worker(tmp_path, 16), Shades(5)
+
+    def leave(device: str) -> bool:
+        was, source.most = source.most, 16
+        return was < 16
+
+    monkeypatch.setattr(batches, "make_room", leave)
+    one.images(PART, source, lambda n: None)
+    assert source.calls == [16, 16, 4] and not one.batches.halved

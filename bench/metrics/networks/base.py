@@ -7,14 +7,21 @@ that are not the default, so that metrics which ask for the same network share i
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlencode
 
+from bench.errors import UsageError, nearest
 from bench.metrics import weights
 from bench.metrics.base import Features
+from bench.metrics.networks.placement import Placement
 from hypersd.hashes import digest
+
+if TYPE_CHECKING:
+    import torch
+
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}  # as torch calls them
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,34 @@ class TextNetwork(Network):
 
 
 @dataclass(frozen=True)
+class CastNetwork(Network):
+    """A network whose values half precision moves by less than matters (docs/metrics.md).
+
+    precision: of weights and activations; features are fp32 and unit length whatever it is.
+    """
+
+    precision: str = field(default="fp32", kw_only=True)
+
+    @property
+    def identity(self) -> str:
+        """As of any network; half precision is part of it. Raises UsageError as there, and for a
+        precision that is none."""
+        if self.precision not in PRECISIONS:
+            valid = nearest(self.precision, PRECISIONS)
+            raise UsageError(f"{self.kind}: precision={self.precision}; {valid}")
+        found = super().identity
+        return found if self.precision == "fp32" else f"{found};precision={self.precision}"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What weights and input are cast to."""
+        import torch
+
+        found: torch.dtype = getattr(torch, PRECISIONS[self.precision])
+        return found
+
+
+@dataclass(frozen=True)
 class FolderNetwork(Network):
     """A network in transformers' format. weights: `hf://owner/name` or a folder, with config.json
     and model.safetensors."""
@@ -126,14 +161,22 @@ class FolderNetwork(Network):
         return self.path.parent
 
 
-_LOADED: dict[Network, tuple[str, Any]] = {}
+LOADED = Placement()
 
 
 def loaded(network: Network, device: str | None = None) -> Any:
     """What `Network.build` gives, built once and shared.
 
-    device: where it has to be; None: where it is, or on the CPU.
+    device: where it has to be; None: where it was asked for last, or the CPU.
     """
-    if network not in _LOADED or device not in (None, _LOADED[network][0]):
-        _LOADED[network] = (device or "cpu", network.build(device or "cpu"))
-    return _LOADED[network][1]
+    return LOADED.get(network, device)
+
+
+def make_room(device: str, but: Network | None = None) -> bool:
+    """Let the loaded networks but one wait on the host; whether any was on the device."""
+    return LOADED.release(device, but)
+
+
+def one_at_a_time(alone: bool) -> None:
+    """Say whether loaded networks are on their device one at a time, or all of them."""
+    LOADED.alone = alone

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from bench.errors import UsageError, brief, nearest
 from bench.metrics import resize
 from bench.metrics.base import Features
-from bench.metrics.networks.base import TextNetwork
+from bench.metrics.networks.base import CastNetwork, TextNetwork
+from bench.metrics.networks.placement import Movable
 from hypersd.file_kinds import mistaken, of_weights
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ QUICK, LOCAL = "-quickgelu", "local-dir:"
 
 
 @dataclass(frozen=True)
-class OpenClip(TextNetwork):
+class OpenClip(CastNetwork, TextNetwork):
     """model: open_clip's name, or `local-dir:FOLDER` with an open_clip_config.json.  weights:
     open_clip's tag, or a source.  resize: one of RESIZES; empty: as the weights were trained.
     """
@@ -128,22 +129,26 @@ class OpenClip(TextNetwork):
         return f"{model},{activation};input={self.preparation};output=unit image embedding"
 
     def build(self, device: str) -> ClipNetwork:
-        """The network in fp32. Raises UsageError for another architecture's weights."""
+        """The network. Raises UsageError for another architecture's weights."""
         return ClipNetwork(self, device)
 
 
-def vit_l(model: str = "ViT-L-14", weights: str = "openai") -> OpenClip:
+def vit_l(model: str = "ViT-L-14", weights: str = "openai", precision: str = "fp32") -> OpenClip:
     """Under LAION's aesthetic predictors."""
-    return OpenClip(model, weights)
+    return OpenClip(model, weights, precision=precision)
 
 
 def vit_l_336(model: str = "ViT-L-14-336", weights: str = "openai", resize: str = "") -> OpenClip:
-    """Under CMMD."""
+    """Under CMMD, in fp32 as the reference that it is held against."""
     return OpenClip(model, weights, resize)
 
 
 def hpsv2(
-    version: str = "v2.1", model: str = "ViT-H-14", weights: str = "", resize: str = "longest"
+    version: str = "v2.1",
+    model: str = "ViT-H-14",
+    weights: str = "",
+    resize: str = "longest",
+    precision: str = "fp32",
 ) -> OpenClip:
     """HPSv2's network (Wu et al. 2023, arXiv 2306.09341), CLIP tuned on pairs judged by people.
 
@@ -151,7 +156,7 @@ def hpsv2(
     """
     if version not in HPS:
         raise UsageError(f"metrics.hps.version={version}; {nearest(version, HPS)}")
-    return OpenClip(model, weights or HPS[version], resize)
+    return OpenClip(model, weights or HPS[version], resize, precision=precision)
 
 
 def _looked_up(model: str, tag: str) -> Tag:
@@ -178,23 +183,23 @@ def _of_folder(folder: Path) -> Tag:
         raise UsageError(f"{folder}: no open_clip model (open_clip_config.json)") from None
 
 
-class ClipNetwork:
+class ClipNetwork(Movable):
     """A loaded CLIP: pictures and texts to unit embeddings."""
 
     def __init__(self, network: OpenClip, device: str) -> None:
         import open_clip
 
-        self.network, self.device = network, device
-        self.model = _model(network, device)
+        self.network = network
+        self.model = _model(network)
         side = self.model.visual.image_size
         self.side: int = side[0] if isinstance(side, (tuple, list)) else side
         self.tokenizer = open_clip.get_tokenizer(network.model.removesuffix(QUICK))
+        self.to(device)
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """Unit image embeddings [B, D] of uint8 [B, H, W, 3]."""
         del prompts
-        found: Tensor = self.model.encode_image(self.prepared(images), normalize=True)
-        return found
+        return unit(self.model.encode_image(self.prepared(images).to(self.network.dtype)))
 
     def prepared(self, images: Tensor) -> Tensor:
         """[B, 3, S, S], as the network was shown pictures in training."""
@@ -209,7 +214,7 @@ class ClipNetwork:
 
         with torch.inference_mode():
             ids = self.tokenizer(texts).to(self.device)
-            found: Features = self.model.encode_text(ids, normalize=True).float().cpu().numpy()
+            found: Features = unit(self.model.encode_text(ids)).cpu().numpy()
         return found
 
     def cut(self, texts: list[str]) -> list[bool]:
@@ -223,7 +228,15 @@ class ClipNetwork:
         return len(self.tokenizer.tokenizer(self.tokenizer.clean_fn(text)).input_ids)
 
 
-def _model(network: OpenClip, device: str) -> Any:
+def unit(embeddings: Tensor) -> Tensor:
+    """Embeddings [B, D] of any precision at length 1, fp32."""
+    from torch.nn.functional import normalize
+
+    found: Tensor = normalize(embeddings.float(), dim=-1)
+    return found
+
+
+def _model(network: OpenClip) -> Any:
     import open_clip
 
     path = network.path
@@ -236,7 +249,7 @@ def _model(network: OpenClip, device: str) -> Any:
     except Exception as error:  # open_clip raises many kinds for a bad file
         why = f"not the weights of {network.model} ({brief(error, 160)})"
         raise UsageError(f"{path}: {mistaken(path, of_weights(path)) or why}") from None
-    return model.eval().requires_grad_(False).to(device)
+    return model.eval().requires_grad_(False).to(network.dtype)
 
 
 def _shortest(x: Tensor, side: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.errors import UsageError, brief
 from bench.metrics import resize
 from bench.metrics.networks.base import FolderNetwork
+from bench.metrics.networks.placement import Movable
 from hypersd.model_folder import culprit
 
 if TYPE_CHECKING:
@@ -41,14 +42,15 @@ class Dinov2(FolderNetwork):
 
     def build(self, device: str) -> Dinov2Network:
         """The network in fp32. Raises UsageError for other weights."""
-        return Dinov2Network(_model(self.folder).to(device))
+        return Dinov2Network(_model(self.folder), device)
 
 
-class Dinov2Network:
+class Dinov2Network(Movable):
     """A loaded DINOv2."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, device: str) -> None:
         self.model = model
+        self.to(device)
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """[B, D] of uint8 [B, H, W, 3]."""

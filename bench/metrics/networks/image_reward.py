@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bench.errors import UsageError, brief
 from bench.metrics import resize, weights
-from bench.metrics.networks.base import Network, loaded
+from bench.metrics.networks.base import CastNetwork, loaded
 from bench.metrics.networks.clip import MEAN, STD
+from bench.metrics.networks.placement import Movable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ TOKENS = 35
 
 
 @dataclass(frozen=True)
-class ImageReward(Network):
+class ImageReward(CastNetwork):
     """weights, vocabulary: sources of the published file and of BERT's vocab.txt."""
 
     kind: ClassVar[str] = "image_reward"
@@ -51,11 +52,11 @@ class ImageReward(Network):
         return found
 
     def build(self, device: str) -> ImageRewardNetwork:
-        """The network in fp32. Raises UsageError for other weights."""
+        """The network. Raises UsageError for other weights."""
         return ImageRewardNetwork(self, device)
 
 
-class ImageRewardNetwork:
+class ImageRewardNetwork(Movable):
     """A loaded ImageReward."""
 
     def __init__(self, network: ImageReward, device: str) -> None:
@@ -64,17 +65,18 @@ class ImageRewardNetwork:
         from hypersd.rewards import affine, blip
         from hypersd.rewards.tensors import tensors
 
-        self.device, path = device, network.path
+        self.dtype, path = network.dtype, network.path
         state = tensors(path)
         try:
             self.head = affine.of_layers(blip.below("mlp.", state))
-            self.vision = blip.vision(blip.below("blip.visual_encoder.", state)).to(device)
-            self.text = blip.text(blip.below("blip.text_encoder.", state)).to(device)
+            self.vision = blip.vision(blip.below("blip.visual_encoder.", state)).to(self.dtype)
+            self.text = blip.text(blip.below("blip.text_encoder.", state)).to(self.dtype)
         except (KeyError, ValueError, RuntimeError) as error:
             raise UsageError(f"{path}: not ImageReward's weights ({brief(error, 120)})") from None
         vocabulary = weights.find(f"{network.name}: vocabulary", (network.vocabulary,))
         self.tokenizer = BertWordPieceTokenizer(str(vocabulary), lowercase=True)
         self.side = self.vision.config.image_size
+        self.to(device)
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """Scores [B, 1] of uint8 [B, H, W, 3] and their prompts; about a standard normal on the
@@ -82,7 +84,8 @@ class ImageRewardNetwork:
         from hypersd.rewards.blip import score
 
         ids, mask = self._ids(prompts)
-        return score(self.vision, self.text, self.head, self.prepared(images), ids, mask)[:, None]
+        pixels = self.prepared(images).to(self.dtype)
+        return score(self.vision, self.text, self.head, pixels, ids, mask)[:, None]
 
     def prepared(self, images: Tensor) -> Tensor:
         """[B, 3, S, S]: the shorter side to S, the middle, CLIP's mean and deviation."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.errors import UsageError, brief, nearest
 from bench.metrics import resize
 from bench.metrics.networks.base import Network
+from bench.metrics.networks.placement import Movable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,7 +61,7 @@ def patches(resize: str = "patch", weights: str = RELEASE) -> Inception:
     return Inception(resize, weights)
 
 
-class InceptionNetwork:
+class InceptionNetwork(Movable):
     """A loaded Inception."""
 
     def __init__(self, network: Inception, device: str) -> None:
@@ -74,7 +75,8 @@ class InceptionNetwork:
         except (RuntimeError, KeyError) as error:
             raise UsageError(f"{path}: not Inception's weights ({brief(error, 120)})") from None
         model.fc = _identity()  # features before the classifier
-        self.model = _faster(model.eval().requires_grad_(False)).to(device)
+        self.model = _faster(model.eval().requires_grad_(False))
+        self.to(device)
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """[B, 2048] of uint8 [B, H, W, 3]."""

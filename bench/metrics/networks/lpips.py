@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.errors import UsageError, brief, nearest
 from bench.metrics import resize, weights
 from bench.metrics.networks.base import Network
+from bench.metrics.networks.placement import Movable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,14 +64,15 @@ class Lpips(Network):
 
     def build(self, device: str) -> LpipsNetwork:
         """The network in fp32. Raises UsageError for other weights."""
-        return LpipsNetwork(_model(self).to(device))
+        return LpipsNetwork(_model(self), device)
 
 
-class LpipsNetwork:
+class LpipsNetwork(Movable):
     """A loaded LPIPS."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, device: str) -> None:
         self.model = model
+        self.to(device)
 
     def between(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances [B, 1] of uint8 pictures [B, H, W, 3] from others, one by one."""

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from bench.errors import UsageError, brief
 from bench.metrics import resize
 from bench.metrics.base import Features
-from bench.metrics.networks.base import FolderNetwork, TextNetwork
-from bench.metrics.networks.clip import MEAN, STD
+from bench.metrics.networks.base import CastNetwork, FolderNetwork, TextNetwork
+from bench.metrics.networks.clip import MEAN, STD, unit
+from bench.metrics.networks.placement import Movable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Pick(FolderNetwork, TextNetwork):
+class Pick(CastNetwork, FolderNetwork, TextNetwork):
     """weights: `hf://owner/name` or a folder, with config.json and model.safetensors."""
 
     kind: ClassVar[str] = "pick"
@@ -36,43 +37,43 @@ class Pick(FolderNetwork, TextNetwork):
         return "input=shortest;output=image embedding of length exp(logit scale)"
 
     def build(self, device: str) -> PickNetwork:
-        """The network in fp32. Raises UsageError for other weights."""
+        """The network. Raises UsageError for other weights."""
         return PickNetwork(self, device)
 
 
-class PickNetwork:
+class PickNetwork(Movable):
     """A loaded PickScore."""
 
     def __init__(self, network: Pick, device: str) -> None:
         import open_clip
 
-        self.device = device
-        self.model = _model(network.folder).to(device)
+        model = _model(network.folder)
+        self.scale = float(model.logit_scale.exp())  # before it is rounded
+        self.dtype, self.model = network.dtype, model.to(network.dtype)
         self.side: int = self.model.config.vision_config.image_size
         length = self.model.config.text_config.max_position_embeddings
         self.tokenizer = open_clip.SimpleTokenizer(context_length=length)
+        self.to(device)
 
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """[B, D]: unit embeddings of uint8 [B, H, W, 3], times the network's own scale."""
-        from torch.nn.functional import normalize
-
         del prompts
         x = resize.centre(resize.shortest(images.permute(0, 3, 1, 2), self.side), self.side) / 255
         x = (x - x.new_tensor(MEAN).view(3, 1, 1)) / x.new_tensor(STD).view(3, 1, 1)
-        found = self.model.get_image_features(pixel_values=x).pooler_output
-        scaled: Tensor = normalize(found, dim=-1) * self.model.logit_scale.exp()
-        return scaled
+        return (
+            unit(self.model.get_image_features(pixel_values=x.to(self.dtype)).pooler_output)
+            * self.scale
+        )
 
     def embedded(self, texts: list[str]) -> Features:
         """Unit text embeddings [B, D]; a text that is too long is cut, its end token kept."""
         import torch
-        from torch.nn.functional import normalize
 
         with torch.inference_mode():
             ids = self.tokenizer(texts).to(self.device)
             found = self.model.get_text_features(input_ids=ids).pooler_output
-            unit: Features = normalize(found, dim=-1).float().cpu().numpy()
-        return unit
+            embeddings: Features = unit(found).cpu().numpy()
+        return embeddings
 
     def cut(self, texts: list[str]) -> list[bool]:
         """Whether each text has more tokens than the context (77)."""
