@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.suite.suite import Suite
 
 T = TypeVar("T", bound="DataclassInstance")
-RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile")
+RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references")
 CHECK = ("baseline", "update", "pictures", "check")
 STUDY = ("port", "host", "token", "votes", "simulate")
 WORDS = ("task", *RUN, *CHECK, *STUDY)  # keys beside those of a suite and of paths
@@ -64,6 +64,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
                       memory without a download; every page says so
   compile=true        run every UNet through torch.compile; adds minutes per contestant, and
                       images are cached separately (rounding differs)
+  references=teacher  draw the teacher's own pictures with another seed, once, so that fid_teacher
+                      is measured; as many evaluations again as the teacher's row
   export=DIR          write this run's features as shipped ones (for maintainers)
 
 With task=check, and the suite's own words or run=DIR:

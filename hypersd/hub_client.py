@@ -25,7 +25,7 @@ T = TypeVar("T")
 TIMEOUT = 10.0  # seconds for one answer
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds, where the other side names none
 BUSY = (408, 429, 500, 502, 503, 504)
-TOO_MANY = 429
+NOT_FOUND, TOO_MANY = 404, 429
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -66,8 +66,7 @@ def listing(repo: str, revision: str | None) -> Listing:
     from huggingface_hub import HfApi
 
     what = Reference(repo, revision)
-    if offline():
-        raise Unreachable(f"{SCHEME}{repo}: not on this machine, and HF_HUB_OFFLINE is set")
+    _check_online(f"{SCHEME}{repo}")
     ask = partial(HfApi().model_info, repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
     info = patiently(what, ask)
     card = info.card_data
@@ -106,6 +105,8 @@ def size_of(url: str) -> int | None:
     """Bytes of a file on the web, None where it is not said. Raises UsageError, Unreachable."""
     from huggingface_hub import get_session
 
+    _check_online(url)
+
     def ask() -> int | None:
         answer = get_session().head(url, follow_redirects=True, timeout=TIMEOUT)
         answer.raise_for_status()
@@ -118,6 +119,8 @@ def size_of(url: str) -> int | None:
 def read_address(url: str) -> bytes:
     """The content of a small file on the web. Raises UsageError, Unreachable."""
     from huggingface_hub import get_session
+
+    _check_online(url)
 
     def ask() -> bytes:
         answer = get_session().get(url, follow_redirects=True, timeout=TIMEOUT)
@@ -134,8 +137,7 @@ def fetch_address(url: str, path: Path, check: Callable[[Path], None]) -> None:
     """
     from huggingface_hub.file_download import http_get
 
-    if offline():
-        raise Unreachable(f"{path}: not there, and HF_HUB_OFFLINE forbids to fetch {url}")
+    _check_online(url)
 
     def fetch(beside: Path) -> None:
         with beside.open("wb") as file:
@@ -148,6 +150,11 @@ def fetch_address(url: str, path: Path, check: Callable[[Path], None]) -> None:
             check(beside)
     except OSError as error:
         raise UsageError(f"{path}: {os_words(error)}") from None
+
+
+def _check_online(what: str) -> None:
+    if offline():
+        raise Unreachable(f"{what}: not on this machine, and HF_HUB_OFFLINE is set")
 
 
 def remove(path: Path) -> None:
@@ -201,6 +208,7 @@ def _said(what: Reference | str, error: Exception) -> UsageError:
     """An error in one line that says which it was of network, gate, quota and disk."""
     from huggingface_hub import errors
 
+    of_hub = isinstance(what, Reference)
     page = f"https://huggingface.co/{what.repo}" if isinstance(what, Reference) else what
     kinds: dict[type[Exception], str] = {
         errors.GatedRepoError: f"gated: accept its licence at {page} and set HF_TOKEN",
@@ -212,17 +220,22 @@ def _said(what: Reference | str, error: Exception) -> UsageError:
     if known is not None:
         return UsageError(f"{what}: {known}")
     if status in (401, 403):
-        return UsageError(f"{what}: no access ({status}): HF_TOKEN is not one that may read it")
+        token = ": HF_TOKEN is not one that may read it" if of_hub else ""
+        return UsageError(f"{what}: no access ({status}){token}")
+    if status == NOT_FOUND and not of_hub:
+        return UsageError(f"{what}: not found ({status})")
     if status == TOO_MANY:
+        token = ", or with HF_TOKEN" if of_hub else ""
         return Unreachable(f"{what}: too many requests ({status}), also after waiting; go on "
-                           "later, or with HF_TOKEN")  # fmt: skip
+                           f"later{token}")  # fmt: skip
     if status in BUSY:
         return Unreachable(f"{what}: the other side is out of order ({status}); go on later")
     if isinstance(error, OSError) and error.errno is not None and not _of_network(error):
         return UsageError(f"{what}: {_disk(error)}")
     if status is not None or isinstance(error, ValueError):
         return UsageError(f"{what}: {words}")
-    return Unreachable(f"{what}: the hub cannot be reached ({words})")
+    who = "the hub" if of_hub else "it"
+    return Unreachable(f"{what}: {who} cannot be reached ({words})")
 
 
 def _of_network(error: OSError) -> bool:

@@ -153,7 +153,6 @@ def _given(
     name: str, network: Network, settings: Mapping[str, str]
 ) -> tuple[ReferenceFeatures, str, int]:
     k = settings.get("k", "3")
-    reference = references.features(name, network, settings)
     if not k.isdigit() or int(k) < 1:
         raise UsageError(f"metrics.{name}.k={k}: must be a whole number >= 1")
-    return reference, network.name, int(k)
+    return references.features(name, network, settings), network.name, int(k)

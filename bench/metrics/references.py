@@ -8,7 +8,8 @@ which network made them, nobody can check.
 
 Those of the world ship with its weights, as `reference/NAME.safetensors`, a set for each split of
 prompts: splits share no combination of attributes, so a distance across them is mostly that of the
-splits. Others lie in the data folder, as `references/NAME/NETWORK.safetensors`, or at any path.
+splits. Others lie in the data folder, as `references/NAME/NETWORK.safetensors`, or at any path;
+what a run made itself (`bench.run.wanted_references`) has a hash behind the network's name.
 """
 
 from __future__ import annotations
@@ -38,12 +39,17 @@ SPLITS = (TEST, "validation")  # of prompts that suites draw
 REAL = "coco2014_5k"  # the real images where a suite on published networks names none
 
 
+class NoReference(UsageError):
+    """A metric's reference is not on this machine."""
+
+
 @dataclass(frozen=True)
 class ReferenceStatistics:
     """Mean and covariance of a reference set's features.
 
     name: what the images are.  extractor: identity of the network they were seen through.
     mu: float64 [d]; sigma: float64 [d, d], divided by n - 1; n: images, 0 where unknown.
+    made_of: as of `ReferenceFeatures`.
     """
 
     name: str
@@ -51,20 +57,24 @@ class ReferenceStatistics:
     mu: Array
     sigma: Array
     n: int
+    made_of: str = ""
 
     @classmethod
-    def of(cls, features: ArrayLike, *, name: str, extractor: str) -> ReferenceStatistics:
+    def of(
+        cls, features: ArrayLike, *, name: str, extractor: str, made_of: str = ""
+    ) -> ReferenceStatistics:
         """The statistics of features [n, d]. Raises ValueError for fewer than two images."""
         x = np.asarray(features, np.float64)
         if x.ndim != 2 or len(x) < 2:
             raise ValueError(f"a reference needs features [n >= 2, d], got {x.shape}")
-        return cls(name, extractor, x.mean(axis=0), np.cov(x, rowvar=False, ddof=1), len(x))
+        mu, sigma = x.mean(axis=0), np.cov(x, rowvar=False, ddof=1)
+        return cls(name, extractor, mu, sigma, len(x), made_of)
 
     @cached_property
     def identity(self) -> str:
-        """Name, number of images and a hash of the statistics."""
-        digest = hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()[:12]
-        return f"{self.name}:n={self.n}:{digest}"
+        """Name, number of images, and what they are or else a hash of the statistics."""
+        hash_ = hashlib.sha256(self.mu.tobytes() + self.sigma.tobytes()).hexdigest()[:12]
+        return f"{self.name}:n={self.n}:{self.made_of or hash_}"
 
     @cached_property
     def root(self) -> Array:
@@ -82,26 +92,34 @@ class ReferenceStatistics:
 
 @dataclass(frozen=True)
 class ReferenceFeatures:
-    """features: fp32 [n, d] of the images `name`, seen through the network `extractor`."""
+    """features: fp32 [n, d] of the images `name`, seen through the network `extractor`.
+
+    made_of: which images they are, in a hash, where that is known: features differ in their last
+    digits between devices, and one reference would be as many as there are machines.
+    """
 
     name: str
     extractor: str
     features: Features
+    made_of: str = ""
 
     @cached_property
     def identity(self) -> str:
-        """Name, number of images and a hash of the features."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.features).tobytes()).hexdigest()[:12]
-        return f"{self.name}:n={len(self.features)}:{digest}"
+        """Name, number of images, and what they are or else a hash of the features."""
+        hash_ = hashlib.sha256(np.ascontiguousarray(self.features).tobytes()).hexdigest()[:12]
+        return f"{self.name}:n={len(self.features)}:{self.made_of or hash_}"
 
     @cached_property
     def statistics(self) -> ReferenceStatistics:
         """Mean and covariance, for a Frechet distance."""
-        return ReferenceStatistics.of(self.features, name=self.name, extractor=self.extractor)
+        return ReferenceStatistics.of(
+            self.features, name=self.name, extractor=self.extractor, made_of=self.made_of
+        )
 
     def save(self, path: Path) -> None:
-        """Write a safetensors file; its metadata holds name and extractor."""
-        _write(path, {"features": self.features}, {"name": self.name, "extractor": self.extractor})
+        """Write a safetensors file; its metadata holds name, extractor and what it is made of."""
+        about = {"name": self.name, "extractor": self.extractor, "made_of": self.made_of}
+        _write(path, {"features": self.features}, {k: v for k, v in about.items() if v})
 
 
 def not_noise(values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
@@ -115,7 +133,7 @@ def statistics(
 ) -> ReferenceStatistics:
     """Mean and covariance of a metric's reference: `reference` of its settings, else the usual one.
 
-    Raises UsageError where it is missing, damaged, or of another network.
+    Raises NoReference, UsageError where it is damaged or of another network.
     """
     found = _located(metric, network, settings, of)
     return found.statistics if isinstance(found, ReferenceFeatures) else found
@@ -145,6 +163,11 @@ def path_of(network: Network, name: str) -> Path:
     return places.references() / name / f"{network.label}.safetensors"
 
 
+def is_path(name: str) -> bool:
+    """Whether a setting `reference` is a file's path, not a name."""
+    return "/" in name or Path(name).suffix in (".safetensors", ".npz")
+
+
 def read(path: Path) -> ReferenceStatistics | ReferenceFeatures:
     """A reference's file; `extractor` is empty where it does not say which network made it.
 
@@ -159,12 +182,11 @@ def _located(
     is_worlds = isinstance(network, ShapesNetwork)
     usual = of_split(of, settings.get("split", TEST)) if is_worlds else _published(of)
     name = settings.get("reference", usual)
-    given = "/" in name or Path(name).suffix in (".safetensors", ".npz")
-    path = Path(name) if given else path_of(network, name)
+    path = Path(name) if is_path(name) else path_of(network, name)
     how = (f"python -m bench.run.references {usual}" if is_worlds
            else f"python -m bench.run.real_references {name} FOLDER_OF_IMAGES")  # fmt: skip
     if not path.is_file():
-        raise UsageError(f"metric {metric!r}: no reference {path}; make it with: {how}")
+        raise NoReference(f"metric {metric!r}: no reference {path}; make it with: {how}")
     found = read(path)
     if is_worlds and "split" in settings:
         _refuse_other_split(metric, found.name, settings["split"], usual)
@@ -204,7 +226,7 @@ def _own(path: Path) -> ReferenceStatistics | ReferenceFeatures:
             features = held["features"].astype(np.float32)
             if not len(features) or not np.isfinite(features).all():
                 raise ValueError("features that are not finite, or none")
-            return ReferenceFeatures(name, extractor, features)
+            return ReferenceFeatures(name, extractor, features, about.get("made_of", ""))
         return _checked(
             ReferenceStatistics(name, extractor, held["mu"], held["sigma"], int(about["n"]))
         )

@@ -1,6 +1,7 @@
-"""The folder of what a user fetched or made once: prompt sets and reference features.
+"""The folder of what a user fetched or made once: prompt sets, photographs, reference features.
 
 $BENCH_DATA, or few-step-bench below $XDG_CACHE_HOME (~/.cache). `prompts/` holds prompt sets,
+`pictures/` the photographs that their captions are of, under their publisher's names,
 `references/NAME/` what images of NAME look like to each network.
 """
 
@@ -9,10 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+VARIABLE = "BENCH_DATA"
+
 
 def folder() -> Path:
     """The folder; it need not exist."""
-    given = os.environ.get("BENCH_DATA")
+    given = os.environ.get(VARIABLE)
     if given:
         return Path(given).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "few-step-bench"
@@ -21,6 +24,11 @@ def folder() -> Path:
 def prompts() -> Path:
     """Where prompt sets are looked for."""
     return folder() / "prompts"
+
+
+def pictures() -> Path:
+    """Where photographs are looked for."""
+    return folder() / "pictures"
 
 
 def references() -> Path:

@@ -1,4 +1,4 @@
-"""What a run fetches before it starts: checkpoints and the networks of its metrics.
+"""What a run fetches before it starts: checkpoints, the networks of its metrics, photographs.
 
 The hub, or whoever else publishes a file, is asked for its size and licence and whether we are
 given it only where it is not on this machine, and no more once the hub does not answer. A recipe's
@@ -16,12 +16,16 @@ from rich.console import Console
 
 from bench.contestants import files
 from bench.errors import UsageError
-from bench.metrics import weights
+from bench.metrics import network_of, weights
+from bench.metrics.references import NoReference
 from bench.metrics.weights import NotHere
 from bench.results import hub
 from bench.results.hub import HUB
+from bench.run import photographs
 from bench.run.hardware import GB
 from bench.run.metric_identities import Evaluator, metric_of
+from bench.run.photographs import Photographs
+from bench.run.progress import Reporter
 from bench.suite.contestant import ContestantSettings
 from bench.suite.suite import Suite
 from hypersd.hub import pipeline_files, wanted_variant
@@ -50,11 +54,12 @@ class Download:
 @dataclass(frozen=True)
 class Downloads:
     """models: of contestants and trainings.  evaluators: of metrics, not on this machine.
-    missing: why some cannot be had, a clause each."""
+    pictures: of references that a run makes.  missing: why some cannot be had, a clause each."""
 
     models: tuple[Download, ...] = ()
     evaluators: tuple[Evaluator, ...] = ()
     missing: tuple[str, ...] = ()
+    pictures: tuple[Photographs, ...] = ()
 
     @property
     def to_fetch(self) -> list[Download]:
@@ -63,8 +68,13 @@ class Downloads:
 
     @property
     def bytes(self) -> int:
-        """To download, as far as sizes are known."""
+        """To download of models and evaluators, as far as sizes are known."""
         return known_bytes([*self.to_fetch, *self.evaluators])
+
+    @property
+    def picture_bytes(self) -> int:
+        """To download of pictures, about."""
+        return sum(one.size for one in self.pictures)
 
 
 class Fetched(NamedTuple):
@@ -83,16 +93,19 @@ def listed(
     contestants: Sequence[ContestantSettings],
     untrained: Sequence[ContestantSettings],
     evaluators: tuple[Evaluator, ...],
+    pictures: tuple[Photographs, ...] = (),
 ) -> Downloads:
     """Every reference of contestants, and of the trainings of the untrained ones, each once; of
     what is not here, what its publisher says."""
     asked = _Asked()
     models = tuple(asked.model(*each) for each in references(contestants, untrained))
     found = tuple(map(asked.evaluator, evaluators))
+    for one in pictures:
+        asked.pictures(one)
     if asked.unreachable:
         gone = [one for one in models if not one.is_here]
         asked.missing.append(_unreachable([*gone, *found], asked.unreachable))
-    return Downloads(models, found, tuple(dict.fromkeys(asked.missing)))
+    return Downloads(models, found, tuple(dict.fromkeys(asked.missing)), pictures)
 
 
 @dataclass
@@ -120,6 +133,9 @@ class _Asked:
         size, licence = said
         known = one.licence if one.licence != "unknown" else None
         return replace(one, size=size or one.size, licence=known or licence or "unknown")
+
+    def pictures(self, some: Photographs) -> None:
+        self._ask(lambda: photographs.ask_for(some), on_hub=False)
 
     def _ask(self, question: Callable[[], T], *, on_hub: bool = True) -> T | None:
         """The answer; None where there is none, which is noted."""
@@ -207,6 +223,9 @@ def fetch(downloads: Downloads, suite: Suite, out: Console) -> Fetched:
             HUB.pipeline(ref, wanted_variant(one.precision))
     for name in suite.metrics:
         _fetch_evaluator(suite, name, out)
+    for some in downloads.pictures:
+        with Reporter(out).bar(f"pictures of {some.name}", len(some.wanted)) as advance:
+            photographs.fetch(some, advance)
     return Fetched(downloads.bytes, sum(HUB.downloaded) - before)
 
 
@@ -215,7 +234,7 @@ def _fetch_evaluator(suite: Suite, name: str, out: Console) -> None:
     before = None
     while True:
         try:
-            metric_of(suite, name)
+            _check_here(suite, name)
             return
         except NotHere as error:
             if str(error) == before:
@@ -223,3 +242,11 @@ def _fetch_evaluator(suite: Suite, name: str, out: Console) -> None:
             before = str(error)
             out.print(f"fetching {before}", highlight=False, soft_wrap=True)
             error.fetch()
+
+
+def _check_here(suite: Suite, name: str) -> None:
+    """Raise NotHere where a metric's network lacks a file, UsageError for what else is wrong."""
+    try:
+        metric_of(suite, name)
+    except NoReference:  # made when its network is here
+        _ = network_of(name, suite.metric_settings.get(name), published=True).identity

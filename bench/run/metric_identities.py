@@ -10,7 +10,8 @@ from typing import Any, cast
 from bench import metrics
 from bench.contestants import identity
 from bench.errors import UsageError
-from bench.metrics import Metric
+from bench.metrics import Metric, Network
+from bench.metrics.references import NoReference
 from bench.metrics.weights import NotHere
 from bench.results import hub
 from bench.statistics.metrics import spec
@@ -63,14 +64,21 @@ def on_device(suite: Suite, kind: str) -> Suite:
     return replace(suite, metric_settings=settings)
 
 
-def identities(suite: Suite) -> MetricIdentities:
-    """Those of a suite's metrics. What is wrong with one is noted, and the others are read on."""
+def identities(suite: Suite, unmade: Mapping[str, Network] | None = None) -> MetricIdentities:
+    """Those of a suite's metrics. What is wrong with one is noted, and the others are read on.
+
+    unmade: the networks of metrics whose reference a run makes first; these have no identity yet.
+    """
     found: dict[str, str] = {}
     extractors: dict[str, str] = {}
     missing: dict[str, None] = {}
     wanted: dict[tuple[str, ...], list[str]] = {}
     for name in suite.metrics:
         try:
+            network = (unmade or {}).get(name)
+            if network is not None and _lacks_its_reference(suite, name):
+                extractors[network.name] = network.identity
+                continue
             metric = metric_of(suite, name)
             extractors[metric.extractor] = metrics.extractor(metric.extractor, "cpu").identity
             found[name] = metric.identity
@@ -80,6 +88,15 @@ def identities(suite: Suite) -> MetricIdentities:
         except UsageError as error:
             missing[str(error)] = None
     return MetricIdentities(found, extractors, _evaluators(wanted), list(missing))
+
+
+def _lacks_its_reference(suite: Suite, name: str) -> bool:
+    """Whether a metric's reference is not here. Raises UsageError for what is wrong otherwise."""
+    try:
+        metric_of(suite, name)
+    except NoReference:
+        return True
+    return False
 
 
 def _evaluators(wanted: Mapping[tuple[str, ...], Sequence[str]]) -> tuple[Evaluator, ...]:

@@ -18,7 +18,8 @@ class RunOptions:
     batch: images at once, None for the device's default.  best_batch: searched for, for each
     contestant (`batch=best`).  export: a folder that receives this run's features as shipped ones.
     random_weights: networks of the real shapes without their weights, for seconds and memory alone.
-    compiled: UNets run through torch.compile (`compile=`).
+    compiled: UNets run through torch.compile (`compile=`).  references: made by the run itself, of
+    photographs ("real") or of the teacher's own pictures too.
     """
 
     out: Path | None = None
@@ -31,4 +32,5 @@ class RunOptions:
     best_batch: bool = False
     export: Path | None = None
     random_weights: bool = False
+    references: Literal["real", "teacher"] = "real"
     compiled: Annotated[bool, Field(alias="compile")] = False

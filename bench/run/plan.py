@@ -11,13 +11,15 @@ from pathlib import Path
 from bench.errors import UsageError
 from bench.results import keys, places
 from bench.results.keys import Key
-from bench.run import costs, downloads, hardware, metric_identities
+from bench.run import costs, downloads, hardware, metric_identities, wanted_references
 from bench.run.cache import Cache
 from bench.run.downloads import Downloads, Fetched
 from bench.run.hardware import Disk, Fit, Machine
 from bench.run.metric_identities import Evaluator
 from bench.run.options import RunOptions
+from bench.run.photographs import Photographs
 from bench.run.rows_left import Planned, RowPlanner
+from bench.run.wanted_references import ToMake
 from bench.suite import prompts
 from bench.suite.contestant import ANCHORS
 from bench.suite.prompts import PromptSet
@@ -38,7 +40,8 @@ class Plan:
     extractors, metrics: identities by name, as far as they could be read.
     missing: what a run lacks, a clause each.  notes: what was left out of the suite, and why.
     costs: seconds by stage, as expected.  fit: how a suite on published checkpoints fits the
-    machine.  fetched: what was downloaded for this run before it was planned anew.
+    machine.  fetched: what was downloaded for this run before it was planned anew.  references: to
+    be made before it is known.  asked: the suite before anything was left out of it.
     """
 
     suite: Suite
@@ -55,11 +58,18 @@ class Plan:
     fit: Fit = field(default_factory=Fit)
     fetched: Fetched | None = None
     repeats: tuple[Key, ...] = ()
+    references: tuple[ToMake, ...] = ()
+    asked: Suite | None = None
 
     @property
     def is_known(self) -> bool:
-        """Whether nothing must be fetched before it is known which images and scores it makes."""
-        return not self.downloads.to_fetch and not self.downloads.evaluators
+        """Whether nothing must be fetched, and no reference made, before it is known which images
+        and scores it makes."""
+        return not (self.downloads.to_fetch or self.downloads.evaluators or self.references)
+
+    def again(self) -> Plan:
+        """The same, planned with what is here by now."""
+        return replace(make(self.asked or self.suite, self.options), fetched=self.fetched)
 
     @property
     def cost_key(self) -> str:
@@ -105,11 +115,19 @@ class Plan:
             per_image *= (planned.row.size(self.suite.size) / self.suite.size) ** 2
             total += planned.images * per_image + planned.to_score * self.costs["score"]
             total += _training_seconds(planned, self.costs["train"])
-        return total
+        return total + self._reference_seconds
+
+    @property
+    def _reference_seconds(self) -> float:
+        drawn = sum(one.images for one in self.references if one.drawn is not None)
+        total = wanted_references.evaluations(self.references) * self.costs["unet"]
+        total += drawn * self.costs["vae"]
+        return total + sum(one.images for one in self.references) * self.costs["score"]
 
 
 def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) -> Plan:
     """The plan of a suite. Raises UsageError for prompts that cannot be read."""
+    asked = suite
     chosen, missing = _prompts(suite)
     missing += _taken(options.out, suite.name)
     suite, notes = _fitting(suite, chosen)
@@ -118,8 +136,12 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
     device = machine.device(options.device) if suite.published else None
     suite = metric_identities.on_device(suite, device.kind if device else "cpu")
     suite = metric_identities.with_teacher(suite, chosen, hashes)
-    metrics = metric_identities.identities(suite)
-    missing += metrics.missing
+    found = wanted_references.wanted(
+        suite, chosen, teacher=options.references == "teacher", hashes=hashes
+    )
+    suite, notes = found.suite, [*notes, *found.notes]
+    metrics = metric_identities.identities(suite, found.unmade)
+    missing += [c for c in (*found.missing, *metrics.missing) if c not in missing]
     limit = options.limit if (options.limit or 0) < len(chosen.texts) else None
     options = replace(options, limit=limit)
     planner = _planner(suite, options, chosen, metrics.extractors, hashes)
@@ -130,7 +152,7 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
         rows.append(planned)
         notes += [f"{row.name}: {note}" for note in planned.notes]
     hashes.remember()
-    wanted, fit = _fetched(suite, rows, metrics.to_fetch), Fit()
+    wanted, fit = _fetched(suite, rows, metrics.to_fetch, found.pictures), Fit()
     if suite.published:
         fit = _fit(suite, options, machine, rows, wanted)
     return Plan(
@@ -147,6 +169,8 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
         downloads=wanted,
         fit=fit,
         repeats=tuple(_below(limit, _repeats(suite, chosen.texts))),
+        references=found.to_make,
+        asked=asked,
     )
 
 
@@ -205,11 +229,15 @@ def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:
         ]
 
 
-def _fetched(suite: Suite, rows: Sequence[Planned], evaluators: Sequence[Evaluator]) -> Downloads:
+def _fetched(
+    suite: Suite, rows: Sequence[Planned], evaluators: Sequence[Evaluator],
+    pictures: tuple[Photographs, ...],
+) -> Downloads:  # fmt: skip
     """What a run fetches; nothing for contestants of the world."""
     contestants = suite.contestants if suite.published else ()
     untrained = [planned.row.settings for planned in rows if not planned.trained]
-    return downloads.listed(contestants, untrained if suite.published else (), tuple(evaluators))
+    untrained = untrained if suite.published else []
+    return downloads.listed(contestants, untrained, tuple(evaluators), pictures)
 
 
 def _fit(
@@ -218,6 +246,7 @@ def _fit(
     pixels = sum(planned.images * planned.row.size(suite.size) ** 2 for planned in rows)
     kept = round(3 * pixels * (1 + PNG / len(suite.seeds)))
     disks = [
+        Disk(places.pictures(), wanted.picture_bytes, places.VARIABLE),
         Disk(cache_folder(), wanted.bytes, "HF_HOME"),
         Disk(options.cache, kept, "cache=DIR"),
     ]

@@ -1,28 +1,22 @@
-"""Reference features of real images, or of a teacher's: what distances on photographs measure to.
+"""Reference features of a folder's images: what distances on photographs measure to.
 
     python -m bench.run.real_references NAME FOLDER [METRIC ...] [preset=PRESET]
 
 writes `references/NAME/<network>.safetensors` into the data folder for each network that the
-metrics need (default: fid). The teacher's images are those of a run of their own, with a seed that
-no contestant has:
-
-    python bench.py suite=sdxl_1step seeds=[1000003] metrics=[clip] out=runs/teacher ...
-    python -m bench.run.real_references teacher_stable-diffusion-xl-base-1.0 \\
-        runs/teacher/images/teacher-25step
+metrics need (default: fid), for sets whose pictures a run does not fetch or draw itself
+(`bench.run.made_references`).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bench.errors import UsageError, exit_code, listed, nearest
-from bench.metrics import Network, extractor, network_of
-from bench.metrics.references import ReferenceFeatures, path_of
+from bench.metrics import Network, network_of
+from bench.metrics.references import path_of
+from bench.run.progress import Reporter, console
 from bench.statistics.metrics import METRICS
 from bench.suite import protocols
 from hypersd.picture_files import SUFFIXES, is_other_picture, is_picture
@@ -60,26 +54,13 @@ def networks(metrics: Sequence[str], preset: str | None) -> list[Network]:
 
 
 def write(name: str, paths: Sequence[Path], network: Network, device: str) -> Path:
-    """Features of the pictures in one network, one at a time since their sizes differ; the file."""
-    from rich.progress import track
+    """A reference of pictures in one network; its file."""
+    from bench.run.made_references import of_files
 
-    _ = network.path  # fetched first, so that the identity is of the weights that are used
-    seen_by = extractor(network.name, device)
-    shown = track(paths, f"{name}, {network.label}")
-    features = np.concatenate([seen_by(picture, [""]) for picture in _pictures(shown)])
     path = path_of(network, name)
-    ReferenceFeatures(name, network.identity, features).save(path)
+    with Reporter(console()).bar(f"{name}, {network.label}", len(paths)) as advance:
+        of_files(name, paths, network, device, advance).save(path)
     return path
-
-
-def _pictures(paths: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
-    from hypersd.picture_reader import read
-
-    for path in paths:
-        try:
-            yield np.array(read(path).image)[None]
-        except UsageError as error:
-            raise UsageError(f"{path}: {error}") from None
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from bench.results.summary import Summary
 from bench.run import costs, downloads, processes, shipped
 from bench.run.cache import Cache
 from bench.run.folder import claim
-from bench.run.plan import Plan, make
+from bench.run.plan import Plan
 from bench.run.processes import Process
 from bench.run.progress import Reporter
 from bench.run.show import show_plan
@@ -45,6 +45,9 @@ def run(plan: Plan, out: Console, report: Report) -> int:
     if not plan.is_known:
         plan = _fetched(plan, out)
         _refuse(plan, out, process)
+    if plan.references:
+        plan = _with_references(plan, out)
+        _refuse(plan, out, process)
     return _lead(plan, out, process, report) if process.leads else _help(plan, out, process)
 
 
@@ -63,7 +66,15 @@ def _fetched(plan: Plan, out: Console) -> Plan:
     show_plan(plan, out)
     with Cache(plan.options.cache).lock("fetching", "all"):
         fetched = downloads.fetch(plan.downloads, plan.suite, out)
-    return replace(make(plan.suite, plan.options), fetched=fetched)
+    return replace(plan, fetched=fetched).again()
+
+
+def _with_references(plan: Plan, out: Console) -> Plan:
+    """The plan with the references that its metrics wait for, so that it knows its protocol."""
+    from bench.run import made_references
+
+    made_references.make(plan, out)
+    return plan.again()
 
 
 def _lead(plan: Plan, out: Console, process: Process, report: Report) -> int:

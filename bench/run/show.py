@@ -9,12 +9,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.contestants import schedulers
+from bench.results import places
 from bench.run import costs
 from bench.run.downloads import Download, Downloads, known_bytes
 from bench.run.hardware import GB, Fit
 from bench.run.metric_identities import Evaluator
+from bench.run.photographs import Photographs
 from bench.run.plan import Plan
 from bench.run.rows_left import Planned
+from bench.run.wanted_references import ToMake
+from bench.suite import prompt_pictures
 
 DAY = 86_400.0  # seconds
 LONG = 2 * DAY
@@ -87,6 +91,10 @@ def _checklist(plan: Plan) -> Iterator[str]:
     found, fit = plan.downloads, plan.fit
     yield from _models(found)
     yield from _evaluators(found.evaluators)
+    for some in found.pictures:
+        yield from _pictures(some)
+    for one in plan.references:
+        yield _reference(one)
     licences = sorted({m.licence for m in found.models} | {e.licence for e in found.evaluators})
     yield f"licences: {', '.join(licences) or 'none are asked for'}"
     yield f"disk: {fit.disk / GB:.1f} GB"
@@ -113,6 +121,24 @@ def _evaluators(some: Sequence[Evaluator]) -> Iterator[str]:
     yield f"to download for the metrics: {len(some)} files, {_size_of(some)}"
     for one in some:
         yield f"  {one.source}: {_size(one)}, {one.licence} ({', '.join(one.metrics)})"
+
+
+def _pictures(some: Photographs) -> Iterator[str]:
+    """What is fetched of a prompt set's photographs, and on what terms."""
+    count, place = len(some.wanted), places.pictures()
+    here = count - len(some.absent)
+    yield (f"to download for the references: {len(some.absent):,} of {count:,} pictures of "
+           f"{some.name}, about {some.size / GB:.2f} GB ({here:,} here already)")  # fmt: skip
+    yield f"  {prompt_pictures.endpoint()}: {prompt_pictures.LICENCE}; into {place}"
+
+
+def _reference(one: ToMake) -> str:
+    """What is made once, and is there for every later run."""
+    drawn = one.drawn
+    how = "" if drawn is None else (f" of {drawn.row.name} with seed {drawn.seed}, "
+                                    f"{drawn.evaluations:,} network evaluations")  # fmt: skip
+    return (f"reference to make: {one.name} for {', '.join(one.metrics)} ({one.network.label}), "
+            f"{one.images:,} pictures{how}")  # fmt: skip
 
 
 def _size(one: Download | Evaluator) -> str:

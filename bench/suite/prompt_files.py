@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,21 @@ def read(path: Path, *, quoted: bool = True) -> list[str]:
         many = f"{len(empty):,} empty prompts" if len(empty) > 1 else "an empty prompt"
         raise UsageError(f"prompts.set={path}: holds {many} ({listed(empty)}); valid: some text")
     return [text for _, text in placed]
+
+
+def cells(path: Path, columns: Sequence[str]) -> list[list[str]]:
+    """What a .csv or .tsv file holds in some columns, row by row.
+
+    Raises UsageError for a file that cannot be read, or lacks one of them.
+    """
+    try:
+        table = records.table(records.decoded(_content(path)), SEPARATORS[path.suffix.lower()])
+        places = [records.column(table.columns, (name,)) for name in columns]
+    except OSError as error:
+        raise UsageError(f"prompts.set={path}: {os_words(error)}") from None
+    except ValueError as error:
+        raise UsageError(f"prompts.set={path}: {error}") from None
+    return [[row[place] for place in places] for _, row in table.rows]
 
 
 def _content(path: Path) -> bytes:

@@ -207,7 +207,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
     _fit(given.claims, given.metrics)
     if given.base is not None and "fid_teacher" in given.metrics:
         of_teacher = metric_settings.setdefault("fid_teacher", {})
-        of_teacher.setdefault("reference", _teacher(given.base))
+        of_teacher.setdefault("reference", teacher_reference(given.base))
     named = _named(given.contestants, images)
     found = _contestants(named, given.steps, SuiteDefaults(given.base, given.precision))
     return Suite(
@@ -258,7 +258,7 @@ def _fit(claims: Iterable[Stated], metrics: tuple[str, ...]) -> None:
             raise UsageError(f"claims[{i}].metric={claim.metric}: {nearest(claim.metric, metrics)}")
 
 
-def _teacher(base: str) -> str:
+def teacher_reference(base: str) -> str:
     """What the reference of a base model's own images is called, whoever hosts it."""
     return f"teacher_{base.split('@')[0].rstrip('/').rsplit('/', 1)[-1]}"
 

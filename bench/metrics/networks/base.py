@@ -50,6 +50,11 @@ class Network:
         return self.kind
 
     @property
+    def least(self) -> int:
+        """The shortest side that a picture may have, in pixels."""
+        return 1
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """Where its weights may come from, the best first."""
         raise NotImplementedError

@@ -40,6 +40,11 @@ class Inception(Network):
         return f"{self.kind}-{self.resize}"
 
     @property
+    def least(self) -> int:
+        """Of a patch, which is cut out of the picture, its side."""
+        return SIDE if self.resize == "patch" else 1
+
+    @property
     def sources(self) -> tuple[str, ...]:
         """The one file."""
         return (self.weights,)
