@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from bench.check.task import CheckOptions
+    from bench.report.write import ReportOptions
     from bench.results.summary import Summary
     from bench.run.options import RunOptions
     from bench.run.plan import Plan
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references")
 CHECK = ("baseline", "update", "pictures", "check")
+REPORT = ("mixed_model",)
 STUDY = ("port", "host", "token", "votes", "simulate")
-WORDS = ("task", *RUN, *CHECK, *STUDY)  # keys beside those of a suite and of paths
+WORDS = ("task", *RUN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
 GOES_WITH = {
     "run": ("report", "check", "study"),
     "runs": ("report",),
     **dict.fromkeys(CHECK, ("check",)),
+    **dict.fromkeys(REPORT, ("report",)),
     **dict.fromkeys(("import", *STUDY), ("study",)),
 }
 BATCHES = ("auto", "best")  # or a number
@@ -67,6 +70,9 @@ Makes images with every contestant of a suite, scores them and writes a report.
   references=teacher  draw the teacher's own pictures with another seed, once, so that fid_teacher
                       is measured; as many evaluations again as the teacher's row
   export=DIR          write this run's features as shipped ones (for maintainers)
+
+With task=report run=DIR:
+  mixed_model=true    judge the votes of its preference study by a mixed model, too
 
 With task=check, and the suite's own words or run=DIR:
   baseline=NAME|DIR   reports/baselines/NAME; a folder (any run, too) where it holds a slash
@@ -138,7 +144,7 @@ class Command:
     """What a command line asks for.
 
     suite: None where `run=` (finished) or `runs=` (together) names finished runs.  options: of a
-    run.  check, study: of that task.
+    run.  check, report, study: of that task.
     """
 
     task: str
@@ -147,6 +153,7 @@ class Command:
     finished: Path | None = None
     together: tuple[Path, ...] = ()
     check: CheckOptions | None = None
+    report: ReportOptions | None = None
     study: StudyOptions | None = None
 
 
@@ -174,6 +181,7 @@ def read(words: list[str]) -> Command:
         finished=places.get("run"),
         together=compose.folders(paths["runs"]) if "runs" in paths else (),
         check=_check_options(own) if task == "check" else None,
+        report=_report_options(own) if task == "report" else None,
         study=_study_options(own, places) if task == "study" else None,
     )
 
@@ -228,6 +236,12 @@ def _check_options(own: Mapping[str, Any]) -> CheckOptions:
     from bench.check.task import CheckOptions
 
     return _options(CheckOptions, CHECK, own, {})
+
+
+def _report_options(own: Mapping[str, Any]) -> ReportOptions:
+    from bench.report.write import ReportOptions
+
+    return _options(ReportOptions, REPORT, own, {})
 
 
 def _study_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> StudyOptions:
@@ -286,11 +300,15 @@ def _report(command: Command) -> int:
     from bench.report import write
     from bench.run.progress import console
 
+    assert command.report is not None
     out = command.options.out
-    if command.together:
-        write.compare(command.together, console(), out)
+    if not command.together:
+        folder = command.finished or out or _planned(command).out
+        write.report(folder, console(), out, command.report)
+    elif command.report.mixed_model:
+        raise UsageError("mixed_model=true: goes with run=DIR; a report of several has no study")
     else:
-        write.report(command.finished or out or _planned(command).out, console(), out)
+        write.compare(command.together, console(), out)
     return 0
 
 

@@ -23,7 +23,7 @@ from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, listed, metric_words
 from bench.results.summary import Summary
 from bench.statistics.printed import number, p_words
-from bench.study import sections, words
+from bench.study import words
 from hypersd.whole_files import written_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,18 +58,15 @@ def page(
     template = _engine().get_template("report.html.j2")
     chosen = selection.ordered(selection.choices(summary, files)) if files.pictures else []
     thumbs = gallery.thumbnails(files, chosen, PICTURES_MOST)
+    known = {"study": files.study}
     files = replace(files, notes=[*files.notes, *thumbs.damaged])
-    known = {**_view(summary, files, drawn or charts.draw(summary)), "study": _study(files)}
+    known |= _view(summary, files, drawn or charts.draw(summary))
     while True:
         text = template.render(known, **_pictures(summary, files, thumbs))
         over = len(text.encode()) - most
         if over <= 0 or not thumbs.cells:
             return text
         thumbs = thumbs.within(max(0, thumbs.size - over - 10_000))
-
-
-def _study(files: RunFiles) -> sections.StudyFigures | None:
-    return None if files.source is None else sections.study_section(files.source)
 
 
 def _engine() -> Environment:

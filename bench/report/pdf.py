@@ -116,11 +116,10 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
 
 def _study(files: RunFiles, scratch: Path) -> dict[str, Any] | None:
     """What there is to say of the study, and the files of its figures."""
-    found = None if files.source is None else sections.study_section(files.source)
-    if found is None:
+    if files.study is None:
         return None
-    content = sections.content(found)
-    for place, (panel, made) in enumerate(zip(found.panels, content["panels"], strict=True)):
+    content = sections.content(files.study)
+    for place, (panel, made) in enumerate(zip(files.study.panels, content["panels"], strict=True)):
         made["bars"] = [
             _drawn(svg, f"preferences-{place}-{part}", scratch)
             for part, svg in enumerate(study_charts.preferences(panel))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from bench.results.entries import Arrays
 from bench.results.run_folder import RunFolder
 from bench.results.summary import Summary
+from bench.study.sections import StudyFigures, study_section
 
 Array = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -27,7 +29,8 @@ class RunFiles:
 
     folder: where the report goes; links are relative to it.  ids: prompts with a score [P].
     scores: by metric, one row per contestant of `names` [C, P]; nan where there is none.
-    source: the run folder itself; None where the files come from several.
+    source: the run folder itself; None where the files come from several.  mixed_model: whether
+    its study gets the mixed model beside the shares.
     """
 
     folder: Path
@@ -38,6 +41,12 @@ class RunFiles:
     scores: Mapping[str, Array] = field(default_factory=dict)
     notes: Sequence[str] = ()
     source: Path | None = None
+    mixed_model: bool = False
+
+    @cached_property
+    def study(self) -> StudyFigures | None:
+        """The run's preference study; None without one, or without a vote. Raises UsageError."""
+        return None if self.source is None else study_section(self.source, self.mixed_model)
 
     def difference(self, a: str, b: str, metric: str) -> Array | None:
         """Scores of a minus those of b [P], nan where either has none; None without this metric."""

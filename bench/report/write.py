@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from bench.errors import UsageError
 from bench.report import charts, html, pdf, tables, terminal, together
 from bench.report.runfiles import RunFiles, read
 from bench.results import summary as summaries
@@ -27,15 +28,30 @@ class Written:
     seconds: dict[str, float]
 
 
-def report(run: Path, console: Console, out: Path | None = None) -> None:
+@dataclass(frozen=True)
+class ReportOptions:
+    """mixed_model: judge the votes of a study by it, too."""
+
+    mixed_model: bool = False
+
+
+def report(
+    run: Path, console: Console, out: Path | None = None, options: ReportOptions = ReportOptions()
+) -> None:
     """Write the report of run folder `run` again, into `out` (default: the folder itself).
 
-    Raises UsageError where the run is not finished or its result.json damaged.
+    Raises UsageError where the run is not finished, its result.json damaged, or where there are no
+    votes for the mixed model.
     """
     found = RunFolder(run).summary
     target = out or run
+    files = replace(read(found, run, target), mixed_model=options.mixed_model)
+    if options.mixed_model and files.study is None:
+        raise UsageError(
+            f"mixed_model=true: {run} has no votes; a study of it is task=study run={run}"
+        )
     target.mkdir(parents=True, exist_ok=True)
-    write(found, target, console, read(found, run, target))
+    write(found, target, console, files)
 
 
 def compare(runs: Sequence[Path], console: Console, out: Path | None) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.statistics.intervals import holm, quantile_of_normal
 from bench.study.material import Material
+from bench.study.mixed import Mixed, mixed
 from bench.study.shares import Share, even_p, share
 from bench.study.store import Rater, Vote, VoteStore
 from bench.study.strengths import Ballots, Estimate, strengths
@@ -48,7 +49,8 @@ class PairLine:
     raters and prompts, None below two votes.  p_adjusted: Holm over all pairs.  preferred: who is
     preferred where p_adjusted < 0.05.  needed: further votes until the observed share would be
     shown with a chance of 80 %; None where nothing was observed to show.  known: a simulated
-    panel's true share.
+    panel's true share.  mixed: the share by the mixed model, with its p adjusted by Holm; None
+    where it was not asked for.
     """
 
     a: str
@@ -66,6 +68,7 @@ class PairLine:
     preferred: str | None
     needed: int | None
     known: float | None
+    mixed: Mixed | None = None
 
 
 @dataclass(frozen=True)
@@ -109,19 +112,24 @@ class PanelFigures:
     last: float
 
 
-def panels(material: Material, store: VoteStore) -> list[PanelFigures]:
+def panels(material: Material, store: VoteStore, mixed_model: bool = False) -> list[PanelFigures]:
     """People's figures, then those of a simulated panel, each only where there are votes."""
     found = []
     for simulated in (False, True):
         votes = store.votes(simulated=simulated)
         if votes:
             known = json.loads(store.about("panel") or "{}") if simulated else {}
-            found.append(panel(material, votes, known))
+            found.append(panel(material, votes, known, mixed_model))
     return found
 
 
-def panel(material: Material, votes: Sequence[Vote], known: dict[str, Any]) -> PanelFigures:
-    """The figures of some votes; known: a simulated panel's true `strengths` and `shares`."""
+def panel(
+    material: Material, votes: Sequence[Vote], known: dict[str, Any], mixed_model: bool = False
+) -> PanelFigures:
+    """The figures of some votes.
+
+    known: a simulated panel's true `strengths` and `shares`.  mixed_model: add it to every pair.
+    """
     raters = rater_lines(votes)
     trusted = {line.name for line in raters if not line.left_out}
     counted = [v for v in votes if v.trial.kind != "check" and v.rater.name in trusted]
@@ -132,7 +140,7 @@ def panel(material: Material, votes: Sequence[Vote], known: dict[str, Any]) -> P
         simulated=votes[0].rater.simulated,
         votes=len(counted),
         raters=raters,
-        pairs=pairs,
+        pairs=_with_mixed(material, ballots, pairs) if mixed_model else pairs,
         strengths=_strengths(material, ballots, known.get("strengths", {})),
         agreement=agreement(counted),
         left=sum(v.choice == "left" for v in sided) / len(sided) if sided else None,
@@ -223,6 +231,17 @@ def _pairs(
         for line, one, p in zip(lines, estimates, adjusted, strict=True)
     ]
     return judged, _design_effect(lines, estimates)
+
+
+def _with_mixed(material: Material, ballots: Ballots, lines: Sequence[PairLine]) -> list[PairLine]:
+    """The lines with the mixed model's figures, where there are two votes or more."""
+    masks = [(ballots.first == a) & (ballots.second == b) for a, b in material.pairs]
+    found = [mixed(ballots.where(mine)) if mine.sum() > 1 else None for mine in masks]
+    adjusted = holm([one.p if one else 1.0 for one in found])
+    return [
+        replace(line, mixed=one and replace(one, p=float(p)))
+        for line, one, p in zip(lines, found, adjusted, strict=True)
+    ]
 
 
 def _pair(

@@ -28,13 +28,13 @@ class StudyFigures:
     panels: list[PanelFigures]
 
 
-def study_section(run: Path) -> StudyFigures | None:
+def study_section(run: Path, mixed_model: bool = False) -> StudyFigures | None:
     """The figures of a run's study; None where it has none, or no vote yet.
 
     Raises UsageError where the database is damaged or its votes are on other pictures.
     """
     with opened(run) as study:
-        figures = panels(*study) if study is not None else []
+        figures = panels(*study, mixed_model) if study is not None else []
         if study is None or not figures:
             return None
         found, _ = study
@@ -73,9 +73,14 @@ def _panel(panel: PanelFigures) -> dict[str, Any]:
         "captions": [words.PREFERENCE, words.STRENGTH],
         "strength_heads": list(words.STRENGTH_HEADS),
         "strengths": [words.strength_row(line) for line in panel.strengths],
-        "heads": list(words.PAIR_HEADS),
-        "rows": [words.pair_row(pair) for pair in panel.pairs],
-        "notes": [words.scope(panel), words.agreement(panel), words.votes(panel)],
+        "heads": list(words.pair_heads(panel)),
+        "rows": words.pair_rows(panel),
+        "notes": [
+            words.scope(panel),
+            *words.mixed(panel),
+            words.agreement(panel),
+            words.votes(panel),
+        ],
         "rater_heads": list(words.RATER_HEADS),
         "raters": [*rows[:RATERS_MOST], *([[more, "", "", "", ""]] if more else [])],
         "checks": words.CHECKS,

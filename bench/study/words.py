@@ -8,7 +8,8 @@ from __future__ import annotations
 import time
 
 from bench.statistics.printed import number, p_words
-from bench.study.analysis import PairLine, PanelFigures, StrengthLine
+from bench.study.analysis import LEVEL, PairLine, PanelFigures, StrengthLine
+from bench.study.mixed import Mixed
 
 VOTES = (
     "Every vote, with pseudonyms for raters, is in tables/{} (docs/study.md says what it holds)."
@@ -89,6 +90,21 @@ def scope(panel: PanelFigures) -> str:
     )
 
 
+def mixed(panel: PanelFigures) -> list[str]:
+    """What the mixed model says, where it was asked for."""
+    if not with_mixed(panel):
+        return []
+    ahead = [
+        f"{pair.a} over {pair.b}" if pair.mixed.share > 0.5 else f"{pair.b} over {pair.a}"
+        for pair in panel.pairs
+        if pair.mixed and pair.mixed.p < LEVEL
+    ]
+    return [
+        "Mixed model: a logistic model of the votes, raters and prompts as crossed random effects; "
+        f"certain by it: {', '.join(ahead) or 'none'}. docs/study.md says when to read it."
+    ]
+
+
 def agreement(panel: PanelFigures) -> str:
     """How far raters agree, and how often the left picture was chosen."""
     sides = ""
@@ -114,14 +130,38 @@ def votes(panel: PanelFigures) -> str:
 
 PAIR_HEADS = ("a", "b", "votes", "for a", "no difference", "both bad", "for b", "share of a",
               "95 % interval", "adjusted p", "still needed")  # fmt: skip
+MIXED_HEADS = ("mixed model: share", "95 % interval", "adjusted p")
 
 
-def pair_row(pair: PairLine) -> list[str]:
-    """The cells of a pair, under PAIR_HEADS."""
+def with_mixed(panel: PanelFigures) -> bool:
+    """Whether any pair has the mixed model's figures."""
+    return any(pair.mixed for pair in panel.pairs)
+
+
+def pair_heads(panel: PanelFigures) -> tuple[str, ...]:
+    """The heads of the pairs' cells."""
+    return PAIR_HEADS + MIXED_HEADS * with_mixed(panel)
+
+
+def pair_rows(panel: PanelFigures) -> list[list[str]]:
+    """One row per pair, under `pair_heads`."""
+    if not with_mixed(panel):
+        return [_pair(pair) for pair in panel.pairs]
+    return [[*_pair(pair), *_mixed(pair.mixed)] for pair in panel.pairs]
+
+
+def _pair(pair: PairLine) -> list[str]:
     counts = (pair.votes, pair.a_wins, pair.ties, pair.both_bad, pair.b_wins)
     needed = "none" if pair.preferred else "\u2013" if pair.needed is None else f"{pair.needed:,}"
     p = p_words(pair.p_adjusted) if pair.votes > 1 else "\u2013"
     return [pair.a, pair.b, *map(str, counts), percent(pair.share), between(pair), p, needed]
+
+
+def _mixed(found: Mixed | None) -> list[str]:
+    if found is None:
+        return ["\u2013"] * len(MIXED_HEADS)
+    between = f"[{percent(found.low)}, {percent(found.high)}]"
+    return [percent(found.share), between, p_words(found.p)]
 
 
 STRENGTH_HEADS = ("contestant", "strength", "95 % interval")
