@@ -69,6 +69,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
                       images are cached separately (rounding differs)
   references=teacher  draw the teacher's own pictures with another seed, once, so that fid_teacher
                       is measured; as many evaluations again as the teacher's row
+  vae=DIR|hf://...    decode by another VAE; madebyollin/sdxl-vae-fp16-fix runs in fp16
+  vae_precision=bf16  of the VAE alone; SDXL's own overflows in fp16 and is fp32 otherwise
   export=DIR          write this run's features as shipped ones (for maintainers)
 
 With task=report run=DIR:

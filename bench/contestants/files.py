@@ -54,7 +54,13 @@ def references(settings: ContestantSettings) -> list[Reference]:
     own = remote(settings.weights) if settings.source in WEIGHT_FILES else None
     own = own and in_repository(own, settings.source)
     config = own and _config_of(own, settings.source)
-    return [ref for ref in (base, own, config) if ref is not None]
+    return [*(ref for ref in (base, own, config) if ref is not None), *vae_files(settings)]
+
+
+def vae_files(settings: ContestantSettings) -> list[Reference]:
+    """The files of a VAE of its own on the hub."""
+    there = remote(settings.vae) if settings.vae else None
+    return [there.file(name) for name in ("config.json", UNET_NAMES[0])] if there else []
 
 
 def _config_of(own: Reference, source: str) -> Reference | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from bench.contestants import files, unets
+from bench.contestants import files, unets, vaes
 from bench.errors import UsageError
 from bench.results import hub
 from bench.results.hub import HUB
@@ -49,11 +49,14 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
         return ["shuffled_captions", *_real(where, settings, prompts, hashes), len(prompts.texts)]
     if settings.source == "vae_round_trip":
         vae = _folder(files.base_folder(where, settings) / "vae", hashes)
-        return ["vae_round_trip", *_real(where, settings, prompts, hashes), vae, settings.precision]
+        other = vaes.parts(where, settings, hashes)
+        return ["vae_round_trip", *_real(where, settings, prompts, hashes), vae, settings.precision,
+                *([other] if other else [])]  # fmt: skip
     own: dict[str, object] = {} if settings.size is None else {"size": settings.size}
     if settings.compiled:
         own["compiled"] = True
     if settings.source == "random":
+        own |= {"vae_precision": settings.vae_precision} if settings.vae_precision else {}
         return {
             **own,
             "random weights": _shape(where, settings, hashes),
@@ -64,6 +67,7 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
     unets.check(where, settings)
     if unets.takes_guidance(settings):
         own["guidance"] = "an input of the network"
+    own |= vaes.parts(where, settings, hashes)
     return {
         **own,
         "base": _base(where, settings, hashes),

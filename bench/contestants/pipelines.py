@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bench.contestants import files, identity, random_weights
+from bench.contestants import files, identity, random_weights, vaes
 from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings
 from hypersd import bases, tensor_files, unet_files, unet_inputs
@@ -94,7 +94,31 @@ def _ready(pipeline: Any, device: torch.device) -> Any:
 
 
 def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.device) -> Any:
-    """The pipeline of a contestant.
+    """The pipeline of a contestant, with the VAE that its settings ask for.
+
+    Otherwise as `_pipeline`.
+    """
+    found = _pipeline(settings, weights, device)
+    if not settings.vae and settings.vae_precision is None:
+        return found
+    vae = vae_of(settings, found).to(device, memory_format=torch.channels_last)
+    found.vae.to("cpu")  # the device holds one VAE at a time
+    own = _with(found, vae=vae)
+    own.set_progress_bar_config(disable=True)
+    return own
+
+
+def vae_of(settings: ContestantSettings, pipeline: Any) -> Any:
+    """The VAE of a contestant: read anew where its settings ask for one, else the pipeline's."""
+    if settings.source == "random" and settings.vae_precision:
+        return copy.deepcopy(pipeline.vae).to(dtype=PRECISIONS[settings.vae_precision])
+    if settings.source == "random" or not (settings.vae or settings.vae_precision):
+        return pipeline.vae
+    return vaes.load(f"contestants.{settings.key}", settings)
+
+
+def _pipeline(settings: ContestantSettings, weights: Path | None, device: torch.device) -> Any:
+    """The pipeline of a contestant, with its base's VAE.
 
     weights: the LoRA or UNet file where there is one (for a recipe: what it trained).
     Raises UsageError, one line, for files that are damaged or of another architecture.
@@ -167,9 +191,12 @@ def _beside(whole: Any, unet: Any, changed: Iterable[str] = ()) -> Any:
     """A pipeline of the base's parts with another UNet, and with text encoders of its own where
     they are to be `changed`, too."""
     own = [name for name in changed if name != UNET and whole.components.get(name)]
-    parts = {**whole.components, "unet": unet}
-    parts |= {name: copy.deepcopy(parts[name]) for name in own}
-    parts |= bases.of(whole).loaded_with
+    return _with(whole, unet=unet, **{name: copy.deepcopy(whole.components[name]) for name in own})
+
+
+def _with(whole: Any, **other: Any) -> Any:
+    """A pipeline of the same parts but for others."""
+    parts = {**whole.components, **other, **bases.of(whole).loaded_with}
     if "force_zeros_for_empty_prompt" in whole.config:
         parts["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
     return type(whole)(**parts)

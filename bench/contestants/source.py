@@ -95,7 +95,8 @@ def _anchor(
     pictures = _real_pictures(prompts.split, settings.weights, size)
     if settings.source == "vae_round_trip":
         folder = files.base_folder(f"contestants.{settings.key}", settings)
-        return RoundTrip(pictures, pipelines.base(folder, device, settings.precision).vae)
+        whole = pipelines.base(folder, device, settings.precision)
+        return RoundTrip(pictures, pipelines.vae_of(settings, whole).to(device))
     shuffled = settings.source == "shuffled_captions"
     return Real(pictures, without_fixed_points(len(prompts.texts)) if shuffled else None)
 

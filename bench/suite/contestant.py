@@ -38,6 +38,8 @@ class ContestantSettings:
     steps: the numbers of steps it is drawn at; empty for images that no sampler made.
     size: height and width in pixels where it is drawn at another size than the suite's.
     compiled: its UNet runs through torch.compile, whose rounding is another.
+    vae: a folder or `hf://owner/name` of a VAE that decodes in place of the base's, or "".
+    vae_precision: of the VAE alone; None: fp32 where half precision overflows, else `precision`.
     assumed: nothing says how its weights are drawn, so it is by the base's own scheduler.
     """
 
@@ -53,6 +55,8 @@ class ContestantSettings:
     size: int | None = None
     compiled: bool = False
     assumed: bool = False
+    vae: str = ""
+    vae_precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class SuiteDefaults:
 
     base: str | None = None
     precision: str = "fp32"
+    vae: str | None = None
+    vae_precision: str | None = None
 
     @property
     def methods(self) -> dict[str, Sampling]:
@@ -127,6 +133,8 @@ class GivenContestant:
     steps: OneOrMore[StepCount] | None = None
     lora_scale: Annotated[float, Field(ge=0, le=10)] = 1.0
     size: Pixels | None = None
+    vae: Text | None = None
+    vae_precision: Precision | None = None
 
     @property
     def of_sampling(self) -> Values:
@@ -161,13 +169,17 @@ def read(
         steps=(),
         sampling=Sampling(),
         precision=defaults.precision,
+        vae=given.vae or defaults.vae or "",
+        vae_precision=given.vae_precision or defaults.vae_precision,
     )
     if key in ANCHORS:
-        _only(where, present, ("base", "images"), f"{key!r} is an anchor and")
+        _only(
+            where, present, ("base", "images", "vae", "vae_precision"), f"{key!r} is an anchor and"
+        )
         return replace(plain, source=key)
     if source == "images":
         _only(where, present, ("images", "method"), "a folder of images")
-        return replace(plain, precision="fp32")
+        return replace(plain, precision="fp32", vae="", vae_precision=None)
     start = _start(where, key, given, defaults)
     drawn = replace(
         plain,

@@ -167,6 +167,8 @@ class GivenSuite:
     size: Pixels = 64
     base: Text | None = None
     precision: Precision = "fp32"
+    vae: Text | None = None
+    vae_precision: Precision | None = None
     preset: Text | None = None
     repeats: Repeats | None = None
 
@@ -209,7 +211,8 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
         of_teacher = metric_settings.setdefault("fid_teacher", {})
         of_teacher.setdefault("reference", teacher_reference(given.base))
     named = _named(given.contestants, images)
-    found = _contestants(named, given.steps, SuiteDefaults(given.base, given.precision))
+    defaults = SuiteDefaults(given.base, given.precision, given.vae, given.vae_precision)
+    found = _contestants(named, given.steps, defaults)
     return Suite(
         name=name,
         title=given.title,
