@@ -18,14 +18,14 @@ from pkgutil import resolve_name
 from bench.errors import UsageError, nearest
 from bench.metrics.base import Extractor, Metric
 from bench.metrics.extractor import extractor
-from bench.metrics.networks.base import Network, make_room, one_at_a_time
+from bench.metrics.networks.base import Network, leave_for_drawing, make_room, one_at_a_time
 from bench.statistics.metrics import METRICS, Maker
 from bench.statistics.result import Result
 
 Make = Callable[[str, Network, Mapping[str, str]], Metric]
 
-__all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "make_room", "metric",
-           "network_of", "one_at_a_time", "takes"]  # fmt: skip
+__all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "leave_for_drawing",
+           "make_room", "metric", "network_of", "one_at_a_time", "takes"]  # fmt: skip
 
 
 def metric(

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from bench.contestants import files
-from bench.results import hub
+from bench.run import memory
 from bench.suite.contestant import ContestantSettings
 
-UNET_BYTES = 800  # of activations per pixel and network evaluation at fp16; SDXL, rough
-VAE_BYTES = 4096  # per decoded pixel: four fp32 maps of 256 channels at full size
 GB = 1e9
+ROOM = 0.92  # of an accelerator's memory that is taken with the metrics' networks all on it
 PATIENCE = 120  # seconds; the first import of torch from a slow disk takes long
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of CUDA, ROCm, and CUDA under WSL
 ASK = """
@@ -121,13 +119,15 @@ class Fit:
     """How a run fits the machine.
 
     device: None where it is not known, or not there.  batch: pictures at once.  memory: bytes that
-    models and such a batch take on the device, None where not known.  disk: bytes to write.
+    models, such a batch and the metrics' networks take on the device, None where not known.
+    resident: whether these are all on the device, else one at a time.  disk: bytes to write.
     missing: what the machine lacks, a clause each.  notes: what is worth knowing.
     """
 
     device: Device | None = None
     batch: int = 1
     memory: int | None = None
+    resident: bool = True
     disk: int = 0
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -140,18 +140,19 @@ def fit(
     size: int,
     batch: int | None,
     disks: Sequence[Disk],
+    evaluators: Sequence[int] = (),
 ) -> Fit:
     """How contestants on published checkpoints fit.
 
     chosen: `device=`.  size: of a picture, in pixels.  batch: pictures at once, None for the
-    device's default.
+    device's default.  evaluators: bytes of each of the metrics' networks.
     """
     device = machine.device(chosen)
     batch = batch or pictures_at_once(device.kind if device else "cpu", size)
-    found = Fit(device, batch, _needed(contestants, size, batch), _total(disks))
-    lacking, notes = _tight(found, contestants, size)
+    needed, resident, lacking, notes = _needed(device, contestants, evaluators, size, batch)
     missing = [*_no_gpu(chosen, device, contestants), *_no_room(machine, disks), *lacking]
-    return replace(found, missing=tuple(missing), notes=tuple(notes))
+    total = _total(disks)
+    return Fit(device, batch, needed, resident, total, tuple(missing), tuple(notes))
 
 
 def pictures_at_once(device: str, size: int) -> int:
@@ -189,41 +190,34 @@ def _total(disks: Sequence[Disk]) -> int:
     return sum(disk.bytes for disk in disks)
 
 
-def _needed(contestants: Sequence[ContestantSettings], size: int, batch: int) -> int | None:
-    """Bytes of the largest base with one UNet, and of a batch's activations."""
-    weights = [_weights(one) for one in contestants if one.steps]
-    known = [bytes_ for bytes_ in weights if bytes_ is not None]
-    return max(known) + activations(contestants, size, batch) if known else None
-
-
-def activations(contestants: Sequence[ContestantSettings], size: int, batch: int) -> int:
-    """Bytes that a batch takes besides weights: denoising, or decoding one picture at a time."""
-    evaluations = max(one.sampling.evaluations_per_step for one in contestants)
-    wide = 2 if any(one.precision == "fp32" for one in contestants) else 1
-    return size**2 * max(VAE_BYTES, UNET_BYTES * wide * evaluations * batch)
-
-
-def _weights(settings: ContestantSettings) -> int | None:
-    """Bytes of the networks of a base at its precision."""
-    there = files.remote(settings.base)
-    if there is not None:
-        return hub.size(there, settings.precision)
-    held = list(files.weights_path(settings.base).glob("*/*.safetensors"))
-    return sum(path.stat().st_size for path in held) or None
-
-
-def _tight(
-    found: Fit, contestants: Sequence[ContestantSettings], size: int
-) -> tuple[list[str], list[str]]:
-    """What does not fit in memory at all, and what will be halved."""
-    device = found.device
-    if found.memory is None or device is None or found.memory <= device.memory:
-        return [], []
-    there = device.memory / GB
-    smallest = max(_weights(one) or 0 for one in contestants) + activations(contestants, size, 1)
-    if smallest > device.memory:
-        return [
-            f"memory: about {smallest / GB:.0f} GB for one picture, {device.name} has "
-            f"{there:.0f} GB; size=512, or a smaller base"
-        ], []
-    return [], [f"a batch may not fit in {there:.0f} GB; it is halved until it does"]
+def _needed(
+    device: Device | None,
+    contestants: Sequence[ContestantSettings],
+    evaluators: Sequence[int],
+    size: int,
+    batch: int,
+) -> tuple[int | None, bool, list[str], list[str]]:
+    """Bytes of memory, whether the metrics' networks are all on the device, what does not fit at
+    all, and what will be halved."""
+    kind = device.kind if device else "cpu"
+    most = memory.need(contestants, evaluators, kind, size, batch)
+    if most is None or device is None:
+        return None if most is None else most.together, True, [], []
+    there = device.memory
+    if kind == "cpu" or most.together <= ROOM * there:
+        needed, resident = most.together, True
+    else:
+        needed, resident = most.one_at_a_time, False
+    if needed <= there:
+        return needed, resident, [], []
+    least = memory.need(contestants, evaluators, kind, size, 1)
+    assert least is not None
+    smallest = least.together if resident else least.one_at_a_time
+    if smallest <= there:
+        said = f"a batch may not fit in {there / GB:.0f} GB; it is halved until it does"
+        return needed, resident, [], [said]
+    lacking = (
+        f"memory: about {smallest / GB:.1f} GB for one picture, {device.name} has "
+        f"{there / GB:.1f} GB; vae_precision=bf16, size=512, or a smaller base"
+    )
+    return needed, resident, [lacking], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from bench import metrics
@@ -62,6 +63,30 @@ def on_device(suite: Suite, kind: str) -> Suite:
         if spec(name).published is not None and metrics.takes(name, "precision"):
             settings[name] = {"precision": HALF, **settings.get(name, {})}
     return replace(suite, metric_settings=settings)
+
+
+def network_bytes(suite: Suite) -> list[int]:
+    """About how many bytes each network of a suite's metrics has, in its precision; of those whose
+    size is not known, none. Known sizes are of fp32."""
+    found: dict[str, int] = {}
+    for name in suite.metrics if suite.published else ():
+        with contextlib.suppress(UsageError):  # what is wrong is said where identities are read
+            network = metrics.network_of(name, _of_network(suite, name), published=True)
+            half = getattr(network, "precision", "fp32") != "fp32"
+            sizes = [_size(source) for source in network.sources]
+            size = next((one for one in sizes if one is not None), 0)
+            found[network.name] = size // 2 if half else size
+    return list(found.values())
+
+
+def _of_network(suite: Suite, name: str) -> dict[str, str]:
+    given = suite.metric_settings.get(name, {})
+    return {key: value for key, value in given.items() if metrics.takes(name, key)}
+
+
+def _size(source: str) -> int | None:
+    path = Path(source)
+    return path.stat().st_size if path.is_file() else hub.of_source(source.split("#")[0])[0]
 
 
 def identities(suite: Suite, unmade: Mapping[str, Network] | None = None) -> MetricIdentities:

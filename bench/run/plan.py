@@ -251,7 +251,10 @@ def _fit(
         Disk(options.cache, kept, "cache=DIR"),
     ]
     batch = 1 if options.best_batch else options.batch
-    return hardware.fit(machine, suite.contestants, options.device, suite.size, batch, disks)
+    evaluators = metric_identities.network_bytes(suite)
+    return hardware.fit(
+        machine, suite.contestants, options.device, suite.size, batch, disks, evaluators
+    )
 
 
 def _kind(fit: Fit) -> str:

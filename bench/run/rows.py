@@ -66,6 +66,7 @@ def worker(plan: Plan) -> Worker:
     for name, one in extractors.items():
         if one.identity != plan.extractors[name]:
             raise UsageError(changed(name))
+    metrics.one_at_a_time(not plan.fit.resident)
     batches = Batches(device, plan.options.batch)
     made = Worker(Cache(plan.options.cache), batches, device, extractors)
     made.teacher = partial(_teachers, plan, made)
@@ -128,6 +129,7 @@ class RowSource:
 
     def load(self) -> None:
         """Load it, where it is not yet, and let the worker find a batch that memory holds."""
+        metrics.leave_for_drawing(str(self.worker.device))
         if self._loaded is not None:
             return
         row, worker, size = self.planned.row, self.worker, self.stage.size

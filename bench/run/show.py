@@ -161,7 +161,7 @@ def _patience(seconds: float) -> Iterator[str]:
 
 
 def _memory(fit: Fit) -> str:
-    """Of models and a batch, the metrics' networks not counted."""
+    """Of models, a batch, and the metrics' networks."""
     there = "no device"
     if fit.device is not None:
         name = "this machine" if fit.device.kind == "cpu" else fit.device.name
@@ -169,4 +169,5 @@ def _memory(fit: Fit) -> str:
     if fit.memory is None:
         return f"memory: not known; {there}"
     pictures = f"{fit.batch} pictures at once" if fit.batch > 1 else "one picture at once"
-    return f"memory: about {fit.memory / GB:.0f} GB with {pictures}; {there}"
+    judges = "" if fit.resident else ", the metrics' networks one at a time"
+    return f"memory: about {fit.memory / GB:.0f} GB with {pictures}{judges}; {there}"

@@ -182,6 +182,12 @@ def make_room(device: str, but: Network | None = None) -> bool:
     return LOADED.release(device, but)
 
 
+def leave_for_drawing(device: str) -> None:
+    """Let all of them wait on the host where only one at a time is on the device."""
+    if LOADED.alone:
+        LOADED.release(device)
+
+
 def one_at_a_time(alone: bool) -> None:
     """Say whether loaded networks are on their device one at a time, or all of them."""
     LOADED.alone = alone
