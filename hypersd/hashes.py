@@ -91,7 +91,12 @@ class Hashes:
 
 def states(root: Path) -> tuple[str, ...]:
     """What a file system tells of a model's files: equal where none of them has changed."""
-    return tuple(_state(path, path.stat()) for path in sorted(model_files(root)))
+    return tuple(state(path) for path in sorted(model_files(root)))
+
+
+def state(path: Path) -> str:
+    """A file's place, and what a file system tells of it: equal where it has not changed."""
+    return _state(path, path.stat())
 
 
 def model_files(root: Path) -> list[Path]:
@@ -113,6 +118,5 @@ def _remembered(memory: Path) -> dict[str, str]:
 
 
 def _state(path: Path, of: os.stat_result) -> str:
-    """A file's place, and what a file system tells of it."""
     place = os.path.abspath(path)
     return f"{place}|{of.st_dev}|{of.st_ino}|{of.st_size}|{of.st_mtime_ns}|{of.st_ctime_ns}"

@@ -1,34 +1,30 @@
-"""Weights on disk -> a pipeline that is ready to sample. The base is loaded once per process.
+"""Weights on disk -> a pipeline that is ready to sample.
 
-Each contestant has a UNet of its own, a LoRA merged into it, so that one contestant cannot leave a
-trace in the next and its speed is that of the merged network.
+A LoRA is merged into the network's weights, so that a contestant's speed is that of the merged
+network. One base is in memory at a time, and in it one contestant.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
+import gc
 import warnings
-from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.contestants import files, identity, random_weights, vaes
+from bench.contestants import files, identity, random_weights, unet_weights, vaes
+from bench.contestants.resident import PRECISIONS, Resident, with_parts
 from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings
-from hypersd import bases, tensor_files, unet_files, unet_inputs
+from hypersd import bases
 from hypersd.errors import FileError
-from hypersd.hashes import states
+from hypersd.hashes import state, states
 from hypersd.hub import wanted_variant
-from hypersd.lora import merging, reader
-from hypersd.lora.forms import NETWORKS, UNET
+from hypersd.lora import reader
+from hypersd.lora.forms import UNET
 from hypersd.quiet import quiet
-from hypersd.whole_files import written_whole
-
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def device_of(name: str, index: int = 0) -> torch.device:
@@ -64,19 +60,107 @@ def _line(x: torch.Tensor) -> torch.Tensor:
     return (2 * x + 1).relu()
 
 
+def free(device: torch.device) -> None:
+    """Give memory that no tensor holds back to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def base(folder: Path, device: torch.device, precision: str = "fp32") -> Any:
     """A pipeline without progress bars. Raises UsageError if it is damaged or of another kind."""
-    return _ready(_base(folder, precision, states(folder)), device)
+    return _ready(_load(folder, precision), device)
 
 
-@lru_cache(maxsize=2)
-def _base(folder: Path, precision: str, files_as_they_are: tuple[str, ...]) -> Any:
-    """A pipeline in memory, all parts in one precision."""
-    del files_as_they_are
+def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.device) -> Any:
+    """The pipeline of a contestant, as `Networks.pipeline`, that shares nothing with others."""
+    return Networks(device).pipeline(settings, weights)
+
+
+class Networks:
+    """What a run draws with on a device: one base, and the weights of one contestant in it.
+
+    A base of another name, precision or state of its files takes the place of the one before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._resident: Resident | None = None
+        self._base: tuple[object, ...] = ()
+        self._own: tuple[object, ...] = ()
+        self._vae: tuple[object, Any] | None = None
+
+    def pipeline(self, settings: ContestantSettings, weights: Path | None) -> Any:
+        """The pipeline of a contestant, until another one is asked for. What is in memory already,
+        from another number of steps, is not loaded again.
+
+        weights: the LoRA or UNet file where there is one (for a recipe: what it trained).
+        Raises UsageError, one line, for files that are damaged or of another architecture. Nothing
+        is held after an error, since it may be half changed.
+        """
+        try:
+            resident = self._on_base(settings)
+            own = _own_state(settings, weights)
+            if own != self._own:
+                read = weights or resident.folder
+                _loaded(read, lambda: _put_in(resident, settings, weights))
+                if weights is not None:
+                    _check_range(weights, resident.pipe.unet, settings.precision)
+                self._own = own
+            return self._with_vae(settings, _ready(resident.pipe, self.device))
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Hold nothing. On CUDA its memory is given back, as far as nobody else holds a part."""
+        if self._resident is not None:
+            self._resident, self._base, self._own, self._vae = None, (), (), None
+            free(self.device)
+
+    def _with_vae(self, settings: ContestantSettings, found: Any) -> Any:
+        """The pipeline with the VAE that the settings ask for, where that is not its own; one of
+        them is on the device at a time."""
+        key = settings.vae, settings.vae_precision
+        if not any(key):
+            self._vae = None
+            return found
+        if self._vae is None or self._vae[0] != key:
+            self._vae = key, _own_vae(settings, found)
+        found.vae.to("cpu")
+        vae = self._vae[1].to(self.device, memory_format=torch.channels_last)
+        own = with_parts(found, vae=vae)
+        own.set_progress_bar_config(disable=True)
+        return own
+
+    def _on_base(self, settings: ContestantSettings) -> Resident:
+        """The base that a contestant stands on, with whatever is in it."""
+        where, precision = f"contestants.{settings.key}", settings.precision
+        is_random = settings.source == "random"
+        folder = Path() if is_random else files.base_folder(where, settings)
+        shape = identity.shape(where, settings) if is_random else ""
+        key = (shape, precision) if is_random else (folder, precision, *states(folder))
+        if self._resident is None or key != self._base:
+            self.release()
+            pipe = _random(shape, precision, self.device) if is_random else _load(folder, precision)
+            self._resident, self._base = Resident(pipe, folder, precision), key
+        return self._resident
+
+
+def _own_vae(settings: ContestantSettings, pipeline: Any) -> Any:
+    """The VAE that a contestant's settings ask for, read anew."""
+    if settings.source != "random":
+        return vaes.load(f"contestants.{settings.key}", settings)
+    if settings.vae_precision is None:
+        return pipeline.vae
+    return copy.deepcopy(pipeline.vae).to(dtype=PRECISIONS[settings.vae_precision])
+
+
+def _load(folder: Path, precision: str) -> Any:
+    """A pipeline on the CPU, all parts in one precision."""
     return bases.load(folder, PRECISIONS[precision], wanted_variant(precision))
 
 
-@lru_cache(maxsize=1)
 def _random(shape: str, precision: str, device: torch.device) -> Any:
     quiet()
     return random_weights.pipeline(shape, PRECISIONS[precision], device)
@@ -93,140 +177,37 @@ def _ready(pipeline: Any, device: torch.device) -> Any:
     return pipeline
 
 
-def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.device) -> Any:
-    """The pipeline of a contestant, with the VAE that its settings ask for.
-
-    Otherwise as `_pipeline`.
-    """
-    found = _pipeline(settings, weights, device)
-    if not settings.vae and settings.vae_precision is None:
-        return found
-    vae = vae_of(settings, found).to(device, memory_format=torch.channels_last)
-    found.vae.to("cpu")  # the device holds one VAE at a time
-    own = _with(found, vae=vae)
-    own.set_progress_bar_config(disable=True)
-    return own
-
-
-def vae_of(settings: ContestantSettings, pipeline: Any) -> Any:
-    """The VAE of a contestant: read anew where its settings ask for one, else the pipeline's."""
-    if settings.source == "random" and settings.vae_precision:
-        return copy.deepcopy(pipeline.vae).to(dtype=PRECISIONS[settings.vae_precision])
-    if settings.source == "random" or not (settings.vae or settings.vae_precision):
-        return pipeline.vae
-    return vaes.load(f"contestants.{settings.key}", settings)
-
-
-def _pipeline(settings: ContestantSettings, weights: Path | None, device: torch.device) -> Any:
-    """The pipeline of a contestant, with its base's VAE.
-
-    weights: the LoRA or UNet file where there is one (for a recipe: what it trained).
-    Raises UsageError, one line, for files that are damaged or of another architecture.
-    """
-    where = f"contestants.{settings.key}"
-    if settings.source == "random":
-        return _ready(_random(identity.shape(where, settings), settings.precision, device), device)
-    folder = files.base_folder(where, settings)
-    whole = _base(folder, settings.precision, states(folder))
+def _own_state(settings: ContestantSettings, weights: Path | None) -> tuple[object, ...]:
+    """What a base's networks are changed by: equal where they need not be changed again."""
     if weights is None:
-        return base(folder, device, settings.precision)
-    whole.unet.to("cpu")  # the device holds one UNet at a time
-    own = _loaded(weights, lambda: _own(whole, folder, weights, settings))
-    own.unet.to(dtype=PRECISIONS[settings.precision])
-    _finite(weights, own.unet, settings.precision)
-    return _ready(own, device)
+        return ()
+    read = [weights, *files.read_beside(settings, weights)]
+    return (settings.source, settings.lora_scale, *map(state, read))
 
 
-def _finite(weights: Path, unet: Any, precision: str) -> None:
+def _put_in(resident: Resident, settings: ContestantSettings, weights: Path | None) -> None:
+    """Give a base's networks the weights of a contestant, merged where they are a LoRA.
+
+    A recipe's are what their name says.
+    """
+    if weights is None:
+        resident.merge()
+        return
+    name = weights.name if settings.source == "recipe" else files.WEIGHT_FILES[settings.source]
+    if name == files.LORA_FILE:
+        layers = reader.read(weights)
+        if not resident.merge(layers, settings.lora_scale) and settings.lora_scale:
+            raise FileError("the LoRA changes no weight")
+    else:
+        config = files.unet_config(settings, weights) or resident.folder / UNET / "config.json"
+        resident.replace_unet(lambda: unet_weights.load(config, weights))
+
+
+def _check_range(weights: Path, unet: Any, precision: str) -> None:
     """Refuse weights that a precision cannot hold: fp16 ends at 65,504."""
     for name, value in unet.state_dict().items() if precision == "fp16" else ():
         if not value.isfinite().all():
             raise UsageError(f"{weights}: {name} is too large for fp16; valid: precision=bf16")
-
-
-def _own(whole: Any, folder: Path, weights: Path, settings: ContestantSettings) -> Any:
-    """The base with the weights of a contestant, merged where they are a LoRA.
-
-    A recipe's are what their name says.
-    """
-    name = weights.name if settings.source == "recipe" else files.WEIGHT_FILES[settings.source]
-    if name != files.LORA_FILE:
-        config = files.unet_config(settings, weights) or folder / "unet" / "config.json"
-        return _beside(whole, _unet_of(config, safe(weights)))
-    layers = reader.read(weights)
-    own = _beside(whole, _fresh_unet(folder, settings.precision), {own.network for own in layers})
-    networks = {name: getattr(own, name, None) for name in NETWORKS}
-    if not merging.merge(layers, networks, settings.lora_scale) and settings.lora_scale:
-        raise FileError("the LoRA changes no weight")
-    return own
-
-
-def safe(weights: Path) -> Path:
-    """The file itself, or what a pickle holds as safetensors: read once, tensors only.
-
-    The copy is kept in the hub's folder for derived files ($HF_HOME/assets).
-    """
-    if weights.suffix == ".safetensors":
-        return weights
-    from huggingface_hub import cached_assets_path
-    from safetensors.torch import save_file
-
-    with weights.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = cached_assets_path("few-step-bench", "converted", sha256)
-    target = folder / "diffusion_pytorch_model.safetensors"
-    if not target.is_file():
-        with written_whole(target) as beside:
-            save_file(_tensors(weights), beside)
-    return target
-
-
-def _tensors(weights: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a pickle, which is not allowed to hold code."""
-    found, _ = tensor_files.read(weights)
-    return {name: value.contiguous().clone() for name, value in found.items()}
-
-
-def _beside(whole: Any, unet: Any, changed: Iterable[str] = ()) -> Any:
-    """A pipeline of the base's parts with another UNet, and with text encoders of its own where
-    they are to be `changed`, too."""
-    own = [name for name in changed if name != UNET and whole.components.get(name)]
-    return _with(whole, unet=unet, **{name: copy.deepcopy(whole.components[name]) for name in own})
-
-
-def _with(whole: Any, **other: Any) -> Any:
-    """A pipeline of the same parts but for others."""
-    parts = {**whole.components, **other, **bases.of(whole).loaded_with}
-    if "force_zeros_for_empty_prompt" in whole.config:
-        parts["force_zeros_for_empty_prompt"] = whole.config.force_zeros_for_empty_prompt
-    return type(whole)(**parts)
-
-
-def _fresh_unet(folder: Path, precision: str) -> Any:
-    """The base's UNet once more, at fp32, in which a LoRA is merged most exactly."""
-    import diffusers
-
-    kind: Any = diffusers.UNet2DConditionModel
-    variant = bases.variant(folder, wanted_variant(precision))
-    return kind.from_pretrained(folder / "unet", variant=variant, use_safetensors=True).float()
-
-
-def _unet_of(config: Path, weights: Path) -> Any:
-    """A UNet of a configuration with the weights of a file.
-
-    Raises UsageError for a configuration that makes no UNet, FileError for another's weights.
-    """
-    import diffusers
-    from accelerate import init_empty_weights
-
-    kind: Any = diffusers.UNet2DConditionModel
-    try:
-        with init_empty_weights():
-            unet = kind.from_config(unet_inputs.read(config))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{config}: makes no UNet ({brief(error, 160)})") from None
-    unet.load_state_dict(unet_files.weights_for(unet, weights, config), assign=True)
-    return unet.eval()
 
 
 def _loaded(path: Path, load: Any) -> Any:
@@ -239,7 +220,7 @@ def _loaded(path: Path, load: Any) -> Any:
         raise
     except FileError as error:
         raise UsageError(f"{path}: cannot be loaded ({error})") from None
-    except torch.OutOfMemoryError:  # no fault of the file
+    except (torch.OutOfMemoryError, MemoryError):  # no fault of the file
         raise
     except Exception as error:  # libraries raise many kinds for a bad file
         words = " ".join(str(error).split()) or type(error).__name__

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.contestants import files, pipelines
+from bench.contestants import files
+from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch, Sampler, to_uint8
 from bench.errors import UsageError, listed
 from bench.results.keys import Key
@@ -33,34 +34,34 @@ Pictures = Callable[[Sequence[int]], Batch]
 
 
 def load(
-    row: Row, prompts: PromptSet, size: int, weights: Path | None, device: torch.device
+    row: Row, prompts: PromptSet, size: int, weights: Path | None, networks: Networks
 ) -> Source:
-    """What gives a row's images.
+    """What gives a row's images, until another row is loaded.
 
-    weights: those that a recipe gave.  Raises UsageError for files that cannot be loaded, and where
-    memory does not hold the networks.
+    weights: those that a recipe gave.  networks: those in memory.  Raises UsageError for files that
+    cannot be loaded, and where memory does not hold the networks.
     """
     try:
-        return _load(row, prompts, size, weights, device)
+        return _load(row, prompts, size, weights, networks)
     except (torch.OutOfMemoryError, MemoryError):
         raise UsageError(
-            f"contestants.{row.settings.key}: out of memory on {device}: it cannot hold the "
-            "networks; try precision=fp16, a smaller base=, or device=cpu"
+            f"contestants.{row.settings.key}: out of memory on {networks.device}: it cannot hold "
+            "the networks; try precision=fp16, a smaller base=, or device=cpu"
         ) from None
 
 
 def _load(
-    row: Row, prompts: PromptSet, size: int, weights: Path | None, device: torch.device
+    row: Row, prompts: PromptSet, size: int, weights: Path | None, networks: Networks
 ) -> Source:
     settings = row.settings
     if settings.source in ANCHORS:
-        return _anchor(settings, prompts, size, device)
+        return _anchor(settings, prompts, size, networks)
     if settings.source == "images":
         return Folder(Path(settings.weights), size)
     assert row.steps is not None
     if settings.source in files.WEIGHT_FILES:
         weights = files.weight_file(f"contestants.{settings.key}", settings)
-    pipeline = pipelines.pipeline(settings, weights, device)
+    pipeline = networks.pipeline(settings, weights)
     return Sampler(pipeline, settings.sampling, row.steps, size, compiled=settings.compiled)
 
 
@@ -90,13 +91,11 @@ def _from_files(
 
 
 def _anchor(
-    settings: ContestantSettings, prompts: PromptSet, size: int, device: torch.device
+    settings: ContestantSettings, prompts: PromptSet, size: int, networks: Networks
 ) -> Source:
     pictures = _real_pictures(prompts.split, settings.weights, size)
     if settings.source == "vae_round_trip":
-        folder = files.base_folder(f"contestants.{settings.key}", settings)
-        whole = pipelines.base(folder, device, settings.precision)
-        return RoundTrip(pictures, pipelines.vae_of(settings, whole).to(device))
+        return RoundTrip(pictures, networks.pipeline(settings, None).vae)
     shuffled = settings.source == "shuffled_captions"
     return Real(pictures, without_fixed_points(len(prompts.texts)) if shuffled else None)
 

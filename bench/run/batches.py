@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from bench.contestants.pipelines import free
 from bench.contestants.sampler import Sampler
 from bench.errors import UsageError
 from bench.metrics import make_room
@@ -154,9 +155,3 @@ def _images_per_second(sampler: Sampler, keys: Sequence[Key]) -> float | None:
         return len(keys) / seconds
     free(sampler.device)
     return None
-
-
-def free(device: torch.device) -> None:
-    """Give memory that no tensor holds back to the device."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

@@ -23,6 +23,7 @@ import torch
 
 from bench import metrics
 from bench.contestants import identity, source
+from bench.contestants.pipelines import Networks
 from bench.errors import exit_code
 from bench.results import places, summary
 from bench.results.entries import Arrays, Entry, read_entry, write_entry
@@ -61,7 +62,8 @@ class Kept:
 
     def _is_drawn_alike(self) -> bool:
         keys = self.keys[:DRAWN]
-        draw = source.load(self.row, self.prompts, self.size, None, torch.device("cpu"))
+        networks = Networks(torch.device("cpu"))
+        draw = source.load(self.row, self.prompts, self.size, None, networks)
         images, texts = draw(keys).images, [key.prompt for key in keys]
         return all(
             np.allclose(

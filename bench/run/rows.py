@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.contestants import identity, source
-from bench.contestants.pipelines import device_of
+from bench.contestants.pipelines import Networks, device_of
 from bench.contestants.sampler import Batch, Sampler
 from bench.errors import UsageError
 from bench.metrics.extractor import changed
@@ -68,7 +68,7 @@ def worker(plan: Plan) -> Worker:
             raise UsageError(changed(name))
     metrics.one_at_a_time(not plan.fit.resident)
     batches = Batches(device, plan.options.batch)
-    made = Worker(Cache(plan.options.cache), batches, device, extractors)
+    made = Worker(Cache(plan.options.cache), batches, Networks(device), extractors)
     made.teacher = partial(_teachers, plan, made)
     return made
 
@@ -107,7 +107,8 @@ def train(plan: Plan, worker: Worker) -> float:
 
 
 class RowSource:
-    """What draws a row's images: loaded and warmed up when the first one is to be made.
+    """What draws a row's images: loaded and warmed up when the first one is to be made, and anew
+    where another row's was loaded since, which draws with the same networks.
 
     search: for the row's best batch, where the command line asks for it.
     """
@@ -118,7 +119,7 @@ class RowSource:
         self.plan, self.planned, self.worker = plan, planned, worker
         self.stage = Stage("draw", planned.row.settings.key, planned.row.size(plan.suite.size))
         self._search = search and plan.options.best_batch
-        self._loaded: source.Source | None = None
+        self._name = planned.identity, self.stage.size
         self._hashes = Hashes(worker.cache.root / "hashes.json")
 
     def __call__(self, keys: Sequence[Key]) -> Batch:
@@ -127,14 +128,20 @@ class RowSource:
         assert self._loaded is not None
         return self._loaded(keys)
 
+    @property
+    def _loaded(self) -> source.Source | None:
+        name, found = self.worker.loaded or (None, None)
+        return found if name == self._name else None
+
     def load(self) -> None:
-        """Load it, where it is not yet, and let the worker find a batch that memory holds."""
+        """Load it, where it is not, and let the worker find a batch that memory holds."""
         metrics.leave_for_drawing(str(self.worker.device))
         if self._loaded is not None:
             return
         row, worker, size = self.planned.row, self.worker, self.stage.size
+        worker.loaded = None  # so that what the next one does not need is let go
         with heard() as words:
-            found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.device)
+            found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.networks)
         self._say(words)
         if isinstance(found, Sampler):
             if self._search:
@@ -143,7 +150,7 @@ class RowSource:
             worker.batches.warm_up(self.stage, found.warm_up, most)
             if row.settings.compiled:
                 found.warm_up(1)  # a batch of another size is compiled anew
-        self._loaded = found
+        worker.loaded = self._name, found
         self._check()
 
     def check(self) -> None:
@@ -162,7 +169,7 @@ class RowSource:
         for line in words:
             if line not in said:
                 print(f"warning: {self.planned.name}: {line}")
-        self.worker.heard[self.planned.identity] = words
+        self.worker.heard.setdefault(self.planned.identity, words)
 
     def _find_batch(self, sampler: Sampler) -> None:
         """Let the worker go on with the row's best batch."""
@@ -192,6 +199,17 @@ def _share_row(
             with contextlib.suppress(Timeout):
                 _do(planned, part, worker, drawer, _uncounted, timeout=0)
             advance(len(part) if part.make else 0)
+    _let_go(plan, planned, worker)
+
+
+def _let_go(plan: Plan, planned: Planned, worker: Worker) -> None:
+    """Release the networks of a row that is done, where no other one that is left stands on its
+    base: what is scored next may need the memory."""
+    worker.done.add(planned.name)
+    mine, left = planned.row.settings, [p for p in plan.rows if p.name not in worker.done]
+    on_it = [p for p in left if p.row.settings.base == mine.base and p.images]
+    if not any(p.row.settings.precision == mine.precision for p in on_it):
+        worker.release()
 
 
 def _uncounted(count: int) -> None:
@@ -227,6 +245,7 @@ def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder
                 pictures += len(shown)
                 worker.cache.damaged += write_images(folder, planned.name, shown)
             done.append((part.keys, one))
+    _let_go(plan, planned, worker)
     shipped = planned.shipped
     features = shipped if shipped is not None else _in_order(plan, done, plan.keys)
     repeated = _in_order(plan, done, plan.repeats) if is_repeated(planned.row) else {}

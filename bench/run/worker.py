@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch
 from bench.errors import UsageError, brief
 from bench.metrics.base import Extractor
@@ -65,19 +66,33 @@ class NotScored(Exception):
 class Worker:
     """What all slices of a run share.
 
-    seconds: spent per stage, for the result.  scored: images that were.  teacher: the teacher's own
-    images of some keys, for extractors that hold a contestant's against them.  heard: what
-    libraries warned of while a contestant was loaded, by its identity.
+    networks: what is drawn with.  loaded: what draws at the moment, by a name of its row: the only
+    one, since all draw with the same networks.  done: rows that are, by name.  seconds: spent per
+    stage, for the result.  scored: images that were.  teacher: the teacher's own images of some
+    keys, for extractors that hold a contestant's against them.  heard: what libraries warned of
+    while a contestant was loaded, by its identity.
     """
 
     cache: Cache
     batches: Batches
-    device: torch.device
+    networks: Networks
     extractors: Mapping[str, Extractor]
     seconds: dict[str, float] = field(default_factory=lambda: {"generate": 0.0, "score": 0.0})
     scored: int = 0
     heard: dict[str, list[str]] = field(default_factory=dict)
     teacher: Callable[[Sequence[Key]], Images] | None = None
+    done: set[str] = field(default_factory=set)
+    loaded: tuple[object, Callable[[Sequence[Key]], Batch]] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks run."""
+        return self.networks.device
+
+    def release(self) -> None:
+        """Hold no network that draws."""
+        self.loaded = None
+        self.networks.release()
 
     def images(
         self, part: Slice, source: ImageSource, advance: Advance, *, timeout: float = -1

@@ -30,7 +30,6 @@ def merged(weight: Tensor, layer: Layer, scale: float = 1.0) -> Tensor:
     return layer.magnitude.to(total).view(norm.shape) / norm * total
 
 
-@torch.no_grad()
 def merge(
     layers: Iterable[Layer], networks: Mapping[str, nn.Module | None], scale: float = 1.0
 ) -> bool:
@@ -40,13 +39,30 @@ def merge(
     Raises FileError where it names what a network has not, has another shape, or gives a weight
     that is not finite.
     """
-    changed = False
     modules = {name: plain(own) for name, own in networks.items() if own is not None}
-    for layer, module in targets(layers, modules):
-        result = merged(module.weight, layer, scale)
+    return merge_into(targets(layers, modules), scale)
+
+
+@torch.no_grad()
+def merge_into(
+    pairs: Iterable[tuple[Layer, Any]],
+    scale: float = 1.0,
+    originals: Mapping[Any, Tensor] | None = None,
+) -> bool:
+    """Give each module the weight that its layer makes of the original one, summed in at least fp32
+    and rounded once to the module's precision; whether any is another than the original.
+
+    originals: by module, in any precision, on any device; None: the weights that they have.
+    Raises FileError for a weight that is not finite; modules before it are changed by then.
+    """
+    changed = False
+    for layer, module in pairs:
+        original = module.weight if originals is None else originals[module]
+        original = original.to(module.weight.device)
+        result = merged(original, layer, scale)
         if not result.sum().isfinite():
             raise FileError(f"the weight of {layer.module} is not finite with it")
-        changed = changed or not torch.equal(result, module.weight.to(result))
+        changed = changed or not torch.equal(result, original.to(result))
         module.weight.copy_(result)
     return changed
 

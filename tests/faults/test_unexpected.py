@@ -52,5 +52,6 @@ def test_networks_that_memory_does_not_hold_are_no_trace(monkeypatch: pytest.Mon
     assert command.suite is not None
     row: Row = next(row for row in command.suite.rows if row.settings.key == "lcm")
     monkeypatch.setattr(pipelines, "_ready", full)
+    networks = pipelines.Networks(torch.device("cpu"))
     with pytest.raises(UsageError, match=r"contestants\.lcm: out of memory on cpu"):
-        source.load(row, PromptSet("shapes/test", ("a",)), 64, None, torch.device("cpu"))
+        source.load(row, PromptSet("shapes/test", ("a",)), 64, None, networks)

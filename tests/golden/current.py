@@ -106,11 +106,13 @@ def write_pictures(folder: Path) -> None:
     from PIL import Image
 
     from bench.contestants import source
+    from bench.contestants.pipelines import Networks
 
     (folder / "pictures").mkdir()
+    networks = Networks(torch.device("cpu"))  # as in a run: for all rows
     plan = _plan((f"suite={HERE / 'pictures.yaml'}",), folder)
     for row in (planned.row for planned in plan.rows):
-        draw = source.load(row, plan.prompts, plan.suite.size, None, torch.device("cpu"))
+        draw = source.load(row, plan.prompts, plan.suite.size, None, networks)
         sheet = np.concatenate(list(draw(plan.keys).images), axis=1)
         Image.fromarray(sheet).save(folder / "pictures" / f"{row.name}.png", optimize=True)
 

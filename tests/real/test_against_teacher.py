@@ -14,7 +14,11 @@ import torchvision
 from PIL import Image
 from torchmetrics.functional.image.lpips import _LPIPS
 
+from bench import cli
 from bench.cli import main
+from bench.contestants import pipelines
+from bench.contestants.sampler import Sampler
+from bench.results.keys import Key
 
 
 @pytest.fixture
@@ -85,3 +89,17 @@ def test_it_is_added_to_a_finished_run_and_another_teacher_is_another_metric(fol
 def test_a_suite_without_a_teacher_is_told(folder: Path, capsys: Any) -> None:
     assert main(["suite=tiny.yaml", "device=cpu", "~contestants.teacher"]) == 2
     assert "needs one row of method teacher" in capsys.readouterr().err
+
+
+def test_a_teacher_that_is_drawn_in_between_leaves_the_others_as_they_are(folder: Path) -> None:
+    """The teacher's pictures are drawn while `mine` is scored, slice by slice, by the same networks
+    in memory: each picture of `mine` is still one of its LoRA."""
+    assert main(["suite=tiny.yaml", "out=run", "device=cpu"]) == 0
+    suite = cli.read(["suite=tiny.yaml"]).suite
+    assert suite is not None
+    mine = suite.contestants[0]
+    pipe = pipelines.pipeline(mine, Path(mine.weights), torch.device("cpu"))
+    keys = [Key(i, text, 0) for i, text in enumerate(Path("mine.txt").read_text().splitlines())]
+    alone = Sampler(pipe, mine.sampling, 2, 64)(keys).images
+    found = (pictures(folder / "run", "mine-2step").permute(0, 2, 3, 1) + 1) * 127.5
+    assert np.abs(found.numpy() - alone).max() <= 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch
 from bench.errors import UsageError
 from bench.results.keys import Key
@@ -60,7 +61,7 @@ class Judge:
 
 def worker(folder: Path, batch: int | None) -> Worker:
     cpu = torch.device("cpu")
-    return Worker(Cache(folder), Batches(cpu, batch), cpu, {"judge": Judge()})
+    return Worker(Cache(folder), Batches(cpu, batch), Networks(cpu), {"judge": Judge()})
 
 
 def test_it_is_halved_said_and_nothing_is_lost(tmp_path: Path, capsys: Any) -> None:

@@ -25,7 +25,7 @@ from diffusers import (
 from safetensors.torch import load_file
 
 from bench import cli
-from bench.contestants import pipelines
+from bench.contestants import pipelines, unet_weights
 from bench.contestants.sampler import Sampler, generator, initial_noise
 from bench.results.keys import Key
 from bench.suite.contestant import Row
@@ -194,7 +194,7 @@ def test_a_pickle_is_read_without_its_code_and_once(
     assert all(torch.equal(unet[name], value) for name, value in theirs.items())
     with monkeypatch.context() as patched:
         patched.setattr("torch.load", lambda *words, **more: pytest.fail("read twice"))
-        assert pipelines.safe(sdxl_files / "unet.bin").suffix == ".safetensors"
+        assert unet_weights.safe(sdxl_files / "unet.bin").suffix == ".safetensors"
     torch.save({"code": pytest.fail}, tmp_path / "bad.bin")
     with pytest.raises(UsageError, match=r"bad\.bin: cannot be loaded"):
         pipelines.pipeline(row.settings, tmp_path / "bad.bin", CPU)
