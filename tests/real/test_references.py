@@ -160,6 +160,23 @@ def test_a_run_fetches_the_pictures_of_its_captions_once_and_is_held_against_the
 
 
 @pytest.mark.parametrize(
+    ("name", "metrics"),
+    [("sdxl_1step", "fid"), ("sd15_1step", "fid"), ("sdxl_unified", "fid"),
+     ("sdxl_candidate", "fid"), ("sdxl_quick", "kid"), ("sd15_quick", "kid")],
+)  # fmt: skip
+def test_no_shipped_suite_waits_for_a_reference_of_the_users(
+    folder: Path, name: str, metrics: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["prompts.n=5", "task=plan", "device=cpu", f"cache={folder / 'cache'}"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        assert main([f"suite={name}", *words]) == 0
+    said = capsys.readouterr().out
+    assert f"reference to make: coco2014_5k for {metrics} (inception-clean), 6 pictures" in said
+    assert "no reference" not in said
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (None, f"{NAMES[2]} (not found (404))"),
