@@ -43,11 +43,13 @@ class SegmentStage:
 
 
 class Segmented(Method):
-    """f is the jump t -> s, s within t's own segment."""
+    """f is the jump t -> s, s within t's own segment.  stage_kind: what its recipes' stages say."""
+
+    stage_kind: ClassVar[type[SegmentStage]] = SegmentStage
 
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
         super().__init__(recipe, grid)
-        self.stages = recipe.read_stages(SegmentStage)
+        self.stages: Sequence[SegmentStage] = recipe.read_stages(self.stage_kind)
         self.ends = list(accumulate(stage.steps for stage in self.stages))
         self.grids = [SolverGrid(stage.points) if stage.points else grid for stage in self.stages]
         for stage, own in zip(self.stages, self.grids, strict=True):

@@ -14,6 +14,8 @@ critic (`hypersd.critic`) tells the target's points ("real") from the student's 
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -24,11 +26,13 @@ from hypersd.conditions import Text
 from hypersd.critic import Critic
 from hypersd.methods.consistency import TARGET, ConsistencyOptions, ConsistencyPair, Draw
 from hypersd.methods.jumps import JumpOptions, JumpTask
-from hypersd.methods.segmented import Segmented, SegmentedTask
+from hypersd.methods.segmented import Segmented, SegmentedTask, SegmentStage
 from hypersd.recipe import Recipe
 from hypersd.student import STUDENT, TEACHER
+from hypersd.validation import Count
 
 PREVIOUS = "previous"
+Teacher = Literal["base", "previous_stage"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +44,29 @@ class TscdOptions(JumpOptions):
     critic: its trunk, a trained "copy" of the UNet's half, or the UNet's own, "frozen".
     """
 
-    teacher: Literal["base", "previous_stage"] = "base"
+    teacher: Teacher = "base"
     critic: Literal["copy", "frozen"] = "copy"
+
+
+@dataclass(frozen=True)
+class TscdStage(SegmentStage):
+    """teacher: of this stage's ODE, the options' where None.  ode_steps: the base's from a solver
+    point to the one below, the options' where None."""
+
+    teacher: Teacher | None = None
+    ode_steps: Count | None = None
 
 
 class Tscd(Segmented):
     """s is a solver point of t's own segment, drawn from [t_b, t_prev]."""
 
     options: ClassVar[type[ConsistencyOptions]] = TscdOptions
+    stage_kind: ClassVar[type[SegmentStage]] = TscdStage
+    stages: Sequence[TscdStage]
+
+    def stage(self, step: int) -> TscdStage:
+        """The stage that a training step belongs to."""
+        return self.stages[bisect_right(self.ends, step)]
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
         """Any solver point from the lower edge of the segment up to t_prev."""
@@ -58,6 +77,7 @@ class TscdTask(JumpTask, SegmentedTask):
     """A `hypersd.loop.Task` with Lightning's critic."""
 
     options: TscdOptions
+    method: Tscd
 
     def make_critic(self) -> Critic:
         """A trunk and a head."""
@@ -84,7 +104,8 @@ class TscdTask(JumpTask, SegmentedTask):
 
     def ode_steps(self, step: int) -> int:
         """One of a student's, who has learned to jump as far."""
-        return 1 if self._taught_by_previous(step) else super().ode_steps(step)
+        own = self.method.stage(step).ode_steps
+        return 1 if self._taught_by_previous(step) else own or super().ode_steps(step)
 
     def after_step(self, step: int) -> None:
         """Move the target; at a stage's end keep what it has left as the next one's teacher."""
@@ -95,10 +116,14 @@ class TscdTask(JumpTask, SegmentedTask):
 
     @property
     def _keeps_previous(self) -> bool:
-        return self.options.teacher == "previous_stage"
+        return any(self._teacher(stage) == "previous_stage" for stage in self.method.stages[1:])
+
+    def _teacher(self, stage: TscdStage) -> Teacher:
+        return stage.teacher or self.options.teacher
 
     def _taught_by_previous(self, step: int) -> bool:
-        return self._keeps_previous and step >= self.method.ends[0]
+        is_first = step < self.method.ends[0]
+        return not is_first and self._teacher(self.method.stage(step)) == "previous_stage"
 
 
 def build(recipe: Recipe, device: torch.device) -> TscdTask:

@@ -18,12 +18,12 @@ from hypersd.whole_files import folder_written_whole
 TRAININGS = Path("runs/train")
 
 
-def finished(recipe: str, part: str = "final") -> Path:
+def finished(recipe: str, part: str = "final", trainings: Path = TRAININGS) -> Path:
     """An exported folder of a recipe's training, whose last part is done too.
 
     Raises UsageError where it is not there: a snapshot alone is of a training that still runs.
     """
-    folder = TRAININGS / recipe
+    folder = trainings / recipe
     for name in (part, "final"):
         if not (folder / name / "README.md").is_file():
             raise UsageError(f"{folder / name} is not there; make it with: "
@@ -38,8 +38,11 @@ def ship(name: str) -> Path:
     """
     if name not in NAMES:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
-    source = finished(*training(name))
-    target = FOLDER / name
+    return put(finished(*training(name)), FOLDER / name)
+
+
+def put(source: Path, target: Path) -> Path:
+    """Copy an exported folder to its place, whole and for everybody to read; returns the place."""
     with folder_written_whole(target) as beside:
         shutil.copytree(source, beside, dirs_exist_ok=True)
         for path in (beside, *beside.rglob("*")):

@@ -94,6 +94,19 @@ def test_the_previous_stages_average_teaches_the_next(build: Any, tmp_path: Path
     torch.testing.assert_close(task.ode_eps(1, x, t, text), plain)
 
 
+def test_a_stage_has_a_teacher_and_steps_of_its_own(built: Callable[..., TscdTask]) -> None:
+    stages = [
+        {"segments": 4, "steps": 1},
+        {"segments": 2, "steps": 1, "ode_steps": 4},
+        {"segments": 1, "steps": 2, "ode_steps": 4, "teacher": "previous_stage"},
+    ]
+    task = built(RECIPE, stages=stages, options={**RECIPE.options, "ode_steps": 2})
+    assert [task.ode_steps(step) for step in range(4)] == [2, 4, 1, 1]
+    assert "previous" in task.roles()
+    first = {**stages[0], "teacher": "previous_stage"}
+    assert "previous" not in built(RECIPE, stages=[first, {"segments": 1, "steps": 3}]).roles()
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(
     build: Any, recompute: bool
