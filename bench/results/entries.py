@@ -1,4 +1,7 @@
-"""One safetensors file of arrays, a JSON record and the sha256 of both, written whole."""
+"""One safetensors file of arrays, a JSON record and the sha256 of both, written whole.
+
+Pictures that `bench.results.lossless` packed are read as their pixels.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.results.lossless import unpacked
 from hypersd.errors import os_words
 from hypersd.file_kinds import SAFETENSORS, mistaken
 from hypersd.whole_files import written_whole
@@ -55,7 +59,7 @@ def read_entry(path: Path) -> Entry:
         raise ValueError(said or "not readable, cut off or no entry") from None
     if _checksum(arrays, about["record"]) != about.get("sha256"):
         raise ValueError("its checksum is wrong")
-    return Entry(arrays, record)
+    return Entry(unpacked(arrays), record)
 
 
 def _checksum(arrays: Arrays, record: str) -> str:

@@ -1,8 +1,8 @@
 """The cache that runs share: whole slices of images and features, checksummed, written atomically.
 
 An entry is one safetensors file `<kind>/<first 2 hex>/<key>.safetensors`: arrays, a JSON record
-and the sha256 of both. Images are kept as they were made (uint8, no codec): a slice of 100 at 64 px
-is 1.2 MB and is written and checked in milliseconds.
+and the sha256 of both. Images are packed without loss (`bench.results.lossless`); older entries,
+with pixels as they are, read alike.
 """
 
 from __future__ import annotations

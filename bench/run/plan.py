@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.results import keys, places
+from bench.results import keys, lossless, places
 from bench.results.keys import Key
 from bench.run import costs, downloads, hardware, metric_identities, wanted_references
 from bench.run.cache import Cache
@@ -29,7 +29,7 @@ from hypersd.hashes import Hashes, digest
 from hypersd.hub_client import cache_folder
 from hypersd.shapes.captions import parse
 
-PNG = 0.35  # of a picture's bytes, in the run folder beside the cache; measured at 1024 px
+PNG = 0.44  # of a picture's bytes, in the run folder beside the cache; measured at 1024 px
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ def _fit(
     suite: Suite, options: RunOptions, machine: Machine, rows: Sequence[Planned], wanted: Downloads
 ) -> Fit:
     pixels = sum(planned.images * planned.row.size(suite.size) ** 2 for planned in rows)
-    kept = round(3 * pixels * (1 + PNG / len(suite.seeds)))
+    kept = round(3 * pixels * (lossless.RATIO + PNG / len(suite.seeds)))
     disks = [
         Disk(places.pictures(), wanted.picture_bytes, places.VARIABLE),
         Disk(cache_folder(), wanted.bytes, "HF_HOME"),

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.contestants import schedulers
-from bench.results import places
+from bench.results import lossless, places
 from bench.run import costs
 from bench.run.downloads import Download, Downloads, known_bytes
 from bench.run.hardware import GB, Fit
@@ -29,10 +29,10 @@ def show_plan(plan: Plan, out: Console) -> None:
     out.print(_table(plan))
     total = sum(planned.evaluations for planned in plan.rows)
     images = sum(planned.images for planned in plan.rows)
-    disk = sum(row.images * row.row.size(plan.suite.size) ** 2 * 3 for row in plan.rows)
+    raw = sum(row.images * row.row.size(plan.suite.size) ** 2 * 3 for row in plan.rows)
     out.print(
         f"{images:,} images to make, {total:,} network evaluations, "
-        f"about {_duration(plan.seconds)}, {disk / 1e6:.0f} MB of cache",
+        f"about {_duration(plan.seconds)}, {raw * lossless.RATIO / 1e6:.0f} MB of cache",
         highlight=False,
     )
     for line in _checklist(plan):

@@ -17,6 +17,7 @@ from bench.errors import UsageError, brief
 from bench.metrics.base import Extractor
 from bench.results.entries import Arrays
 from bench.results.keys import Key
+from bench.results.lossless import Encoder, packed
 from bench.run import environment
 from bench.run.batches import Batches, Stage
 from bench.run.cache import Cache
@@ -149,7 +150,10 @@ class Worker:
             return entry.arrays["images"], entry.record
         began = time.perf_counter()
         source.load()
-        images, record = self._make(part.keys, source, advance)
+        with Encoder() as encoder:
+            take = encoder.add if part.is_cached else None
+            images, record = self._make(part.keys, source, advance, take)
+            files = encoder.files()
         source.check()
         if alone and record["timings"] and self.batches.of(source.stage) > 1:
             record["alone"] = [{"n": 1, **source([key]).seconds} for key in alone]
@@ -158,19 +162,23 @@ class Worker:
         if self.heard.get(part.contestant):
             record["warnings"] = self.heard[part.contestant]
         if part.is_cached:
-            self.cache.write("images", part.key, {"images": images}, record)
+            self.cache.write("images", part.key, packed("images", files), record)
         self.seconds["generate"] += time.perf_counter() - began
         return images, record
 
     def _make(
-        self, keys: Sequence[Key], source: ImageSource, advance: Advance
-    ) -> tuple[Images, Record]:
+        self, keys: Sequence[Key], source: ImageSource, advance: Advance,
+        take: Callable[[Images], None] | None,
+    ) -> tuple[Images, Record]:  # fmt: skip
+        """take: is given the images of each batch."""
         environment.reset_peak(self.device)
         began = time.perf_counter()
 
         def draw(start: int, stop: int) -> Batch:
             drawn = draw_batch(source, keys[start:stop])
             advance(stop - start)
+            if take is not None:
+                take(drawn.images)
             return drawn
 
         starts, parts = self.batches.cut(source.stage, len(keys), draw)

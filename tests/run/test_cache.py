@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from bench.errors import UsageError
 from bench.results.keys import Key, needed, ordered, slice_key, slices
+from bench.results.lossless import Encoder, packed, unpacked
 from bench.run.cache import Cache
 
 IMAGES = {"images": np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)}
@@ -22,6 +26,49 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert entry is not None and entry.record == {"batch": 2}
     np.testing.assert_array_equal(entry.arrays["images"], IMAGES["images"])
     assert cache.read("images", "other") is None and cache.damaged == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 33), st.integers(1, 33), st.just(3)).flatmap(
+        lambda shape: arrays(np.uint8, shape)
+    ),
+    st.integers(1, 5),
+)
+def test_every_pixel_comes_back(pictures: np.ndarray, batch: int) -> None:
+    with Encoder() as encoder:
+        for start in range(0, len(pictures), batch):
+            encoder.add(pictures[start : start + batch])
+        files = encoder.files()
+    np.testing.assert_array_equal(unpacked(packed("images", files))["images"], pictures)
+
+
+def test_noise_and_packed_pictures_are_read_from_an_entry(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 70, 50, 3), dtype=np.uint8)
+    with Encoder() as encoder:
+        encoder.add(noise)
+        files = encoder.files()
+    cache = Cache(tmp_path)
+    cache.write("images", "abc", packed("images", files), {"batch": 3})
+    entry = cache.read("images", "abc")
+    assert entry is not None and entry.record == {"batch": 3} and list(entry.arrays) == ["images"]
+    np.testing.assert_array_equal(entry.arrays["images"], noise)
+
+
+def test_a_packed_picture_that_is_none_is_damage(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.write("images", "abc", packed("images", [b"no picture"]), {})
+    assert cache.read("images", "abc") is None
+    assert "not a WebP file" in cache.damaged[0]
+
+
+def test_entries_with_raw_pixels_are_read(tmp_path: Path) -> None:
+    """As caches of before hold them."""
+    cache = Cache(tmp_path)
+    cache.write("images", "abc", IMAGES, {"batch": 2})
+    entry = cache.read("images", "abc")
+    assert entry is not None and list(entry.arrays) == ["images"]
+    np.testing.assert_array_equal(entry.arrays["images"], IMAGES["images"])
 
 
 def test_any_flipped_bit_is_noticed(tmp_path: Path) -> None:
