@@ -14,11 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.contestants import files, vaes
 from bench.errors import UsageError
 from bench.results import hub
+from bench.results.hub import HUB
 from bench.suite.contestant import ContestantSettings
+from hypersd.hub import wanted_variant
 
 Parts = dict[str, int]  # parameters of a base by part
 PARAMETERS: dict[str, Parts] = {
@@ -83,12 +86,18 @@ def need(
 
 
 def parameters(settings: ContestantSettings) -> Parts | None:
-    """Of a base: as published, or by the sizes of the files of a folder; None where not known."""
+    """Of a base: by the sizes of its files, before they are here as published; None where not
+    known."""
     there = files.remote(settings.base)
-    if there is not None:
-        return PARAMETERS.get(hub.family(there.repo) or "")
+    if there is None:
+        return _of_files(files.weights_path(settings.base))
+    here = HUB.cached_pipeline(there, wanted_variant(settings.precision))
+    return PARAMETERS.get(hub.family(there.repo) or "") if here is None else _of_files(here)
+
+
+def _of_files(folder: Path) -> Parts | None:
     found: Parts = {}
-    for path in sorted(files.weights_path(settings.base).glob("*/*.safetensors")):
+    for path in sorted(folder.glob("*/*.safetensors")):
         part = path.parent.name.partition("_encoder")[0]
         if part in ("unet", "vae", "text"):
             half = ".fp16." in path.name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -140,3 +142,15 @@ def test_a_cpu_holds_a_contestants_own_unet_beside_the_bases() -> None:
     one, other = (fitted(kind, 200 * GB, "precision=fp32").memory for kind in ("cuda", "cpu"))
     assert one is not None and other is not None
     assert other - one > 4 * PARAMETERS["sdxl"]["unet"] - 7 * GB  # the card's batch is larger
+
+
+def test_a_folder_is_as_large_as_its_files(tiny_base: Path, tmp_path: Path) -> None:
+    """Files of half precision beside whole ones are the same weights once more."""
+    folder = shutil.copytree(tiny_base, tmp_path / "base")
+    suite = read(["suite=sdxl_1step", f"base={folder}"]).suite
+    assert suite is not None
+    found = memory.parameters(suite.contestants[0])
+    unet = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    assert found is not None and found["unet"] == unet.stat().st_size // 4
+    shutil.copy(unet, unet.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    assert memory.parameters(suite.contestants[0]) == found
