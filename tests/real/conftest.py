@@ -19,6 +19,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
+from tests.real import evaluators, official
 from tests.support import models
 from tests.support.judges import Judges
 
@@ -61,6 +62,13 @@ def tiny_sdxl(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_hub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, official.Files]:
+    """All that the suites on SD1.5 and SDXL take from the hub, small and under the official ids."""
+    folder = tmp_path_factory.mktemp("hub")
+    return official.hub(folder) | evaluators.hub(folder / "evaluators")
 
 
 def _text_lora() -> dict[str, torch.Tensor]:

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlparse
 
+MARK = "mark/here"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LARGE = (".safetensors", ".bin", ".pt")  # are kept elsewhere
+LARGE = (".safetensors", ".bin", ".pt", ".pth")  # are kept elsewhere
 
 
 @dataclass
@@ -25,7 +26,8 @@ class Fault:
     """What goes wrong: requests whose line ("GET them/model/...") holds `at`, so many times.
 
     status: the answer's, with `headers`.  cut: only so many bytes of the content are sent before
-    the connection ends.  wait: seconds before the answer.
+    the connection ends.  wait: seconds before the answer.  during: only while the command line of
+    this number is done, as `small_bench` says by asking for `MARK`.
     """
 
     at: str
@@ -34,6 +36,7 @@ class Fault:
     cut: int | None = None
     wait: float = 0.0
     times: int = 1
+    during: int | None = None
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -54,8 +57,11 @@ class Hub(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = urlparse(self.path).path.strip("/")
         line = f"{self.command} {path}"
-        self.asked.append(line)
-        self.fault = next((f for f in self.faults if f.times and f.at in line), None)
+        part = self.headers["Range"]
+        self.asked.append(f"{line} {part}" if part else line)
+        now = self.asked.count(f"GET {MARK}") - 1
+        due = (f for f in self.faults if f.times and f.during in (None, now))
+        self.fault = next((f for f in due if f.at in line), None)
         if self.fault is not None:
             self.fault.times -= 1
             time.sleep(self.fault.wait)
@@ -66,7 +72,8 @@ class Hub(BaseHTTPRequestHandler):
         if repo not in self.repos:
             self._send(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif path.startswith("api/"):
-            self._send(200, self._info(repo), {"Content-Type": "application/json"})
+            told = self._tree(repo) if "/tree/" in path else self._info(repo)
+            self._send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
         elif repo in self.gated and self.headers["Authorization"] != "Bearer secret":
             self._send(403, b"", {"X-Error-Code": "GatedRepo"})
         else:
@@ -89,13 +96,18 @@ class Hub(BaseHTTPRequestHandler):
         facts["Content-Range"] = f"bytes {start}-{last}/{len(content)}"
         return self._send(206, content[int(start) : last + 1], facts)
 
-    def _info(self, repo: str) -> bytes:
-        return json.dumps({
+    def _tree(self, repo: str) -> list[dict[str, object]]:
+        listed = [_sibling(name, content) for name, content in self.repos[repo].items()]
+        return [{"type": "file", "path": one.pop("rfilename"), "oid": COMMIT, **one}
+                for one in listed]  # fmt: skip
+
+    def _info(self, repo: str) -> dict[str, object]:
+        return {
             "id": repo, "modelId": repo, "sha": COMMIT, "cardData": {"license": "mit"},
             "siblings": [_sibling(name, content) for name, content in self.repos[repo].items()],
             "gated": "auto" if repo in self.gated else False,
             "tags": [], "downloads": 0, "likes": 0, "private": False,
-        }).encode()  # fmt: skip
+        }  # fmt: skip
 
     def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -120,7 +132,8 @@ def _sha256(content: bytes) -> str:
 def _sibling(name: str, content: bytes) -> dict[str, object]:
     found: dict[str, object] = {"rfilename": name, "size": len(content)}
     if name.endswith(LARGE):
-        found["lfs"] = {"sha256": _sha256(content), "size": len(content), "pointerSize": 134}
+        sha256 = _sha256(content)
+        found["lfs"] = {"sha256": sha256, "oid": sha256, "size": len(content), "pointerSize": 134}
     return found
 
 

@@ -1,10 +1,12 @@
 """Small models of the real classes in the real key layouts, under the ids that suites name.
 
-64 px; every file that the hub lists of a base is there, also those that nobody needs.
+64 px; every file that the hub lists of a base is there, also those that nobody needs, and its
+scheduler is configured as published. Evaluators: tests.real.evaluators.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -14,25 +16,49 @@ import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from diffusers.utils import convert_state_dict_to_kohya
 from safetensors.torch import save
-from transformers import CLIPConfig, CLIPModel
 
 from tests.hypersd.real_models import make_sd15, make_sdxl
-from tests.hypersd.real_rewards import make_image_reward
 from tests.support import models
 
 Files = dict[str, bytes]
 State = dict[str, torch.Tensor]
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+TURBO = "stabilityai/sdxl-turbo"
 NAMED = {"feature_extractor": ["transformers", "CLIPImageProcessor"]}
 CHECKER = {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
+PREPROCESSOR = "feature_extractor/preprocessor_config.json"
+SCHEDULER = "scheduler/scheduler_config.json"
+# What the bases' scheduler_config.json hold, and what SDXL's and Turbo's hold besides.
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+         "num_train_timesteps": 1000, "trained_betas": None, "clip_sample": False,
+         "set_alpha_to_one": False, "skip_prk_steps": True, "steps_offset": 1}  # fmt: skip
+EULER = {"interpolation_type": "linear", "prediction_type": "epsilon", "sample_max_value": 1.0,
+         "use_karras_sigmas": False}  # fmt: skip
+PNDM_OF_SD15 = BETAS | {"_class_name": "PNDMScheduler", "_diffusers_version": "0.6.0"}
+EULER_OF_SDXL = BETAS | EULER | {
+    "_class_name": "EulerDiscreteScheduler", "_diffusers_version": "0.19.0.dev0",
+    "timestep_spacing": "leading",
+}  # fmt: skip
+EULER_OF_TURBO = BETAS | EULER | {
+    "_class_name": "EulerAncestralDiscreteScheduler", "_diffusers_version": "0.24.0.dev0",
+    "timestep_spacing": "trailing",
+}  # fmt: skip
+
+
+def hub(folder: Path) -> dict[str, Files]:
+    """What the suites on SD1.5 and SDXL take from the hub but for evaluators."""
+    found = sd15(folder)
+    for repo, files in sdxl(folder).items():
+        found[repo] = found.get(repo, {}) | files
+    return found
 
 
 def sd15(folder: Path) -> dict[str, Files]:
-    """What the suites on SD1.5 take from the hub but for evaluators."""
+    """Those on SD1.5."""
     pipe = StableDiffusionPipeline.from_pretrained(make_sd15(folder / "sd15"), safety_checker=None)
-    base = _base(pipe, folder / "sd15-both", NAMED | CHECKER)
-    base["feature_extractor/preprocessor_config.json"] = b"{}"
+    base = _base(pipe, folder / "sd15-both", NAMED | CHECKER, PNDM_OF_SD15)
+    base[PREPROCESSOR] = b"{}"
     base["safety_checker/model.safetensors"] = base["v1-5-pruned.safetensors"] = b"large"
     loras = {
         "latent-consistency/lcm-lora-sdv1-5": {"pytorch_lora_weights.safetensors": _kohya},
@@ -46,7 +72,7 @@ def sd15(folder: Path) -> dict[str, Files]:
 
 
 def sdxl(folder: Path) -> dict[str, Files]:
-    """The same of those on SDXL."""
+    """Those on SDXL."""
     pipe = StableDiffusionXLPipeline.from_pretrained(
         make_sdxl(folder / "sdxl"), add_watermarker=False
     )
@@ -63,39 +89,46 @@ def sdxl(folder: Path) -> dict[str, Files]:
             for n in ("1step", "2steps", "4steps", "8steps")
         },
         "tianweiy/DMD2": {"dmd2_sdxl_4step_lora_fp16.safetensors": _peft},
+        "wangfuyun/PCM_Weights": {
+            f"sdxl/pcm_sdxl_smallcfg_{n}step_converted.safetensors": _kohya for n in (2, 4, 8)
+        },
     }
-    found = {SDXL: _base(pipe, folder / "sdxl-both", NAMED), **_of_each(pipe.unet, loras)}
-    for name in ("1step_unet_x0", "2step_unet", "4step_unet", "8step_unet"):
-        found["ByteDance/SDXL-Lightning"][f"{lightning}_{name}.safetensors"] = save(_moved(whole))
-    found["ByteDance/Hyper-SD"]["Hyper-SDXL-1step-Unet.safetensors"] = save(_moved(whole))
+    found = {
+        SDXL: _base(pipe, folder / "sdxl-both", {}, EULER_OF_SDXL),
+        TURBO: _turbo(copy.deepcopy(pipe), folder / "turbo"),
+        **_of_each(pipe.unet, loras),
+    }
+    for seed, name in enumerate(("1step_unet_x0", "2step_unet", "4step_unet", "8step_unet")):
+        unet = save(_moved(whole, seed))
+        found["ByteDance/SDXL-Lightning"][f"{lightning}_{name}.safetensors"] = unet
+    found["ByteDance/Hyper-SD"]["Hyper-SDXL-1step-Unet.safetensors"] = save(_moved(whole, 4))
     for steps in (1, 4):
         name = f"dmd2_sdxl_{steps}step_unet_fp16.bin"
-        found["tianweiy/DMD2"][name] = _pickled(_moved(whole), folder / name)
-    found["stabilityai/sdxl-turbo"] = found[SDXL]
+        found["tianweiy/DMD2"][name] = _pickled(_moved(whole, 4 + steps), folder / name)
     return found
 
 
-def evaluators(folder: Path) -> dict[str, Files]:
-    """Networks of `pick` and `image_reward`, whose sizes their files say."""
-    made = make_image_reward(folder / "image_reward")
-    return {
-        "yuvalkirstain/PickScore_v1": _files(_pick(folder / "pick")),
-        "THUDM/ImageReward": {"ImageReward.pt": (made / "ImageReward.pt").read_bytes()},
-        "google-bert/bert-base-uncased": {"vocab.txt": (made / "vocab.txt").read_bytes()},
-    }
+def _turbo(pipe: Any, folder: Path) -> Files:
+    pipe.unet.load_state_dict(_moved(pipe.unet.state_dict(), 9))
+    return _base(pipe, folder, NAMED, EULER_OF_TURBO) | {PREPROCESSOR: b"{}"}
 
 
-def _base(pipe: Any, folder: Path, named: dict[str, list[str]]) -> Files:
+def _base(pipe: Any, folder: Path, named: dict[str, list[str]], scheduler: dict[str, Any]) -> Files:
     """A pipeline in single and half precision, whose index names parts that nobody needs."""
     pipe.save_pretrained(folder)
-    pipe.to(dtype=torch.float16).save_pretrained(folder, variant="fp16")
-    pipe.to(dtype=torch.float32)
+    half = copy.deepcopy(pipe).to(dtype=torch.float16)
+    half.save_pretrained(folder, variant="fp16")
+    (folder / SCHEDULER).write_text(json.dumps(scheduler))
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | named))
-    return {"README.md": b"-", **_files(folder)}
+    index |= named | {"scheduler": ["diffusers", scheduler["_class_name"]]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    for path in folder.glob("tokenizer_2/*"):  # the hub's client fetches equal files once
+        path.write_bytes(path.read_bytes() + b"\n")
+    return {"README.md": b"-", **files_of(folder)}
 
 
-def _files(folder: Path) -> Files:
+def files_of(folder: Path) -> Files:
+    """Every file of a folder by its path in there."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
@@ -105,11 +138,15 @@ def _of_each(
 ) -> dict[str, Files]:
     """A LoRA of the UNet of its own for each file, in the file's layout."""
     found: dict[str, Files] = {}
-    for number, (repo, files) in enumerate(layouts.items()):
-        state = models.random_lora(unet, seed=number)
-        unet.delete_adapters("default")
-        named = {f"unet.{key}": value.detach().contiguous() for key, value in state.items()}
-        found[repo] = {"README.md": b"-", **{n: save(layout(named)) for n, layout in files.items()}}
+    seed = 0
+    for repo, files in layouts.items():
+        found[repo] = {"README.md": b"-"}
+        for name, layout in files.items():
+            seed += 1
+            state = models.random_lora(unet, seed=seed)
+            unet.delete_adapters("default")
+            named = {f"unet.{key}": value.detach().contiguous() for key, value in state.items()}
+            found[repo][name] = save(layout(named))
     return found
 
 
@@ -121,9 +158,9 @@ def _peft(named: State) -> State:
     return named
 
 
-def _moved(whole: State) -> State:
+def _moved(whole: State, seed: int) -> State:
     """Another UNet of the same shapes, in half precision."""
-    rng = torch.Generator().manual_seed(len(whole))
+    rng = torch.Generator().manual_seed(seed)
     return {
         name: (value + 0.02 * torch.randn(value.shape, generator=rng)).half()
         for name, value in whole.items()
@@ -133,16 +170,3 @@ def _moved(whole: State) -> State:
 def _pickled(state: State, path: Path) -> bytes:
     torch.save(state, path)
     return path.read_bytes()
-
-
-def _pick(folder: Path) -> Path:
-    shared = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
-              "num_attention_heads": 2, "projection_dim": 16}  # fmt: skip
-    config = CLIPConfig(
-        text_config={**shared, "bos_token_id": 49406, "eos_token_id": 49407},
-        vision_config={**shared, "image_size": 32, "patch_size": 16}, projection_dim=16,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        CLIPModel(config).save_pretrained(folder)
-    return folder
