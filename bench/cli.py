@@ -91,12 +91,15 @@ With task=study run=DIR:
   import=FILE|DIR     bring in the votes that they saved
   simulate=8          votes of so many simulated raters, marked as such
 
+A contestant that cannot be drawn ends the run before anything is; with keep_going=true it is left
+out, the report names it, and the exit code is 4.
+
 Every key of a suite can be set: prompts.n=500  steps=[1,4]  seeds=[0,1]  prompts.set=mine.txt
   contestants.tcd.eta=0.5  ~contestants.lcm  +contestants.mine.lora=my.safetensors
 
 exit codes: 0 done; 1 check: regressed; 2 usage, or something is missing; 3 check: inconclusive;
-  4 done, but some images or scores failed; 70 an error that nobody foresaw, its trace in a file;
-  130 stopped
+  4 done, but some rows, images or scores failed; 70 an error that nobody foresaw, its trace in a
+  file; 130 stopped
 """
 
 
@@ -287,7 +290,12 @@ def _run(command: Command) -> int:
 
         write(found, folder, out)
 
-    return run(_planned(command), out, report)
+    def early(found: Summary, folder: Path) -> None:
+        from bench.report.write import early
+
+        early(found, folder, out)
+
+    return run(_planned(command), out, report, early)
 
 
 def _plan(command: Command) -> int:

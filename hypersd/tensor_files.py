@@ -24,6 +24,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     return _pickled(path) if path.suffix in PICKLES else _stored(path)
 
 
+def outline(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The same without values, which are not read: tensors of the "meta" device."""
+    if path.suffix in PICKLES:
+        return _pickled(path, "meta")
+    held, metadata = _stored(path)  # mapped into memory, no page of which is touched
+    return {key: value.to("meta") for key, value in held.items()}, metadata
+
+
 def check(path: Path) -> None:
     """Refuse a safetensors file by its header alone; a pickle is only read when it is loaded, so
     one whose first bytes are no pickle's.
@@ -48,12 +56,12 @@ def _stored(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     return {key: held[key] for key in keys}, metadata
 
 
-def _pickled(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+def _pickled(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """The tensors of a pickle, which is not allowed to hold code."""
     import torch
 
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        held = torch.load(path, map_location=device, weights_only=True)
     except OSError:
         raise
     except Exception:  # pickle raises what it likes

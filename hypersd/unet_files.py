@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hypersd import tensor_files
-from hypersd.errors import FileError
+from hypersd import tensor_files, unet_inputs
+from hypersd.errors import FileError, UsageError, brief
 
 KINDS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 ORIGINAL = "model.diffusion_model."
@@ -35,6 +35,22 @@ SHAPES = (  # and on its shape; where none of these does, `block_out_channels`
 )
 
 
+def empty(config: Path) -> Any:
+    """A UNet of a configuration, without memory ("meta").
+
+    Raises UsageError for one that makes no UNet.
+    """
+    import diffusers
+    from accelerate import init_empty_weights
+
+    kind: Any = diffusers.UNet2DConditionModel
+    try:
+        with init_empty_weights():
+            return kind.from_config(unet_inputs.read(config))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{config}: makes no UNet ({brief(error, 160)})") from None
+
+
 def weights_for(unet: Any, path: Path, source: Path | str) -> Mapping[str, Tensor]:
     """The weights in a file, by the names of a UNet; it may be without memory itself ("meta").
 
@@ -44,7 +60,7 @@ def weights_for(unet: Any, path: Path, source: Path | str) -> Mapping[str, Tenso
     contradicts.
     """
     held = tensor_files.read(path)[0]
-    _fits(unet, held, source)
+    fits(unet, held, source)
     for name, value in held.items():
         if value.dtype not in KINDS:
             kind = str(value.dtype).removeprefix("torch.")
@@ -54,7 +70,9 @@ def weights_for(unet: Any, path: Path, source: Path | str) -> Mapping[str, Tenso
     return held
 
 
-def _fits(unet: Any, held: Mapping[str, Tensor], source: Path | str) -> None:
+def fits(unet: Any, held: Mapping[str, Tensor], source: Path | str) -> None:
+    """Refuse weights that are not a network's by name and shape, as `weights_for` does; they may be
+    without values. Raises FileError."""
     wanted: Mapping[str, Tensor] = unet.state_dict()
     if not held.keys() & wanted.keys() and any(name.startswith(ORIGINAL) for name in held):
         raise FileError(f"a checkpoint in its original form ({ORIGINAL}*); valid: a "

@@ -6,8 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UsageError, brief
-from hypersd import tensor_files, unet_files, unet_inputs
+from hypersd import tensor_files, unet_files
 from hypersd.whole_files import written_whole
 
 
@@ -16,15 +15,7 @@ def load(config: Path, weights: Path) -> Any:
 
     Raises UsageError for a configuration that makes no UNet, FileError for another's weights.
     """
-    import diffusers
-    from accelerate import init_empty_weights
-
-    kind: Any = diffusers.UNet2DConditionModel
-    try:
-        with init_empty_weights():
-            unet = kind.from_config(unet_inputs.read(config))
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{config}: makes no UNet ({brief(error, 160)})") from None
+    unet = unet_files.empty(config)
     held = unet_files.weights_for(unet, safe(weights), config)
     unet.load_state_dict(held, assign=True)
     return unet.eval()

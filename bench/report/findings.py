@@ -31,9 +31,17 @@ def findings(summary: Summary) -> list[Findings]:
         names = {c.name for c in members}
         rows = [r for r in summary.comparisons if r.a in names]
         lead = f"{_lead(summary, members)} {_against_teacher(summary, members, rows)}".strip()
+        lead = f"{_so_far(summary, members)}{lead}"
         if heading not in ("Teacher", "Anchors") and rows:
             made.append(Findings(heading, lead, _sentences(summary, rows)))
     return made
+
+
+def _so_far(summary: Summary, members: Sequence[Contestant]) -> str:
+    """Who of a step count is still to come, before what is said of the others."""
+    steps = {c.steps for c in members}
+    lacking = [row.name for row in summary.to_come if row.steps in steps]
+    return f"So far, without {listed(lacking)}: " if lacking else ""
 
 
 def leader(

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import charts, figures, gallery, published, selection, study_charts, view
+from bench.report import banners, charts, figures, gallery, published, selection, study_charts, view
 from bench.report.charts import Charts
 from bench.report.drawing import on_page
 from bench.report.findings import findings
@@ -116,6 +116,8 @@ def _view(summary: Summary, files: RunFiles, drawn: Charts) -> dict[str, Any]:
         "colours": figures.colours(summary),
         "wins": [w for m in metrics if (w := figures.wins(summary, files, m)) is not None],
         "attributes": view.attributes(summary),
+        "banners": banners.banners(summary, files),
+        "banner_columns": banners.COLUMNS,
         "published": published.beside(summary),
         "published_values": published.values(summary),
         "comparisons": summary.comparisons[:COMPARISONS_MOST],

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench.errors import UsageError
 from bench.report import (
+    banners,
     charts,
     figures,
     gallery,
@@ -80,6 +81,7 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "title": summary.title or summary.suite,
         "about": _about(summary, n),
         "limit": summary.limit,
+        "banners": [asdict(one) for one in banners.banners(summary, files)],
         "findings": [
             {"heading": f.heading if len(made) > 1 else "", "lead": f.lead,
              "sentences": f.sentences[:SENTENCES_MOST]}

@@ -26,6 +26,7 @@ class Table:
     values: in our units; units: what the printed number was multiplied by, where it was.
     conditions: base, prompts, n, size as far as the paper says (None: it does not).
     networks: by metric, a part of the identity that the same metric has here (None: not said).
+    rounding: by metric, half a unit of the last printed figure, in our units.
     """
 
     source: str
@@ -35,6 +36,7 @@ class Table:
     units: Mapping[str, float] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     networks: Mapping[str, str | None] = field(default_factory=dict)
+    rounding: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,18 @@ def _table(source: str, entry: Mapping[str, Any]) -> Table:
         }
         for name, row in entry["rows"].items()
     }
+    columns_of = dict(zip(columns, zip(*entry["rows"].values(), strict=True), strict=True))
+    rounding = {m: units.get(m, 1) * _half_a_unit(column) for m, column in columns_of.items()}
     return Table(
         source, str(entry["place"]), str(entry["protocol"]), values, units,
-        entry.get("conditions", {}), entry.get("networks", {}),
+        entry.get("conditions", {}), entry.get("networks", {}), rounding,
     )  # fmt: skip
+
+
+def _half_a_unit(column: Iterable[float | None]) -> float:
+    """Of the last figure that any number of a column has; zeros at an end are lost in YAML."""
+    decimals = [len(str(value).partition(".")[2]) for value in column if value is not None]
+    return 0.5 * 10.0 ** -max(decimals, default=0)
 
 
 def beside(summary: Summary, known: Iterable[Table] | None = None) -> list[Beside]:

@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from bench.report import view
+from bench.report.banners import partial_words
 from bench.report.words import metric_words
 from bench.results.csv_text import csv_text
 from bench.results.summary import Claim, Comparison, Contestant, Summary, Training
@@ -129,20 +130,36 @@ def _caption(summary: Summary) -> str:
     )
     cut = f" Quick run, cut to {summary.limit} prompts." if summary.limit is not None else ""
     return (
-        f"{summary.title or summary.suite}: N = {n:,}, 95 % intervals, bold where paired tests "
+        f"{partial(summary)}{summary.title or summary.suite}: N = {n:,}, "
+        f"95 % intervals, bold where paired tests "
         f"show the best of its step count (Holm, p < 0.05).{several} "
-        f"Protocol {summary.protocol[:12]}.{cut}"
+        f"Protocol {summary.protocol[:12]}.{cut}{_lacking(summary)}"
     )
 
 
+def partial(summary: Summary) -> str:
+    """ "Partial, 9 of 15 rows. "; "" of a run whose rows are all drawn."""
+    return f"Partial, {partial_words(summary)}. " if summary.to_come else ""
+
+
+def _lacking(summary: Summary) -> str:
+    """The rows that are not there."""
+    names = {"Still to be drawn": summary.to_come, "Left out": summary.left_out}
+    return "".join(f" {why}: {', '.join(row.name for row in rows)}."
+                   for why, rows in names.items() if rows)  # fmt: skip
+
+
 def results_csv(summary: Summary) -> str:
-    """One line per contestant and metric, numbers in full."""
+    """One line per contestant and metric, numbers in full; of a row that is not there one line
+    without a metric."""
+    lacking = ([row.name, row.method, row.steps] for row in summary.missing)
     return csv_text(
         ("contestant", "method", "steps", "metric", "value", "low", "high", "n",
          "higher_is_better", "trained_on", "ms_per_image", "precomputed", "identity",
          "trainings", "mean_of_trainings", "mean_low", "mean_high", "lowest", "highest"),
-        (_results_line(summary, r.contestant, m) for _, rows in view.table(summary) for r in rows
-         for m in r.contestant.metrics),
+        [*(_results_line(summary, r.contestant, m) for _, rows in view.table(summary)
+           for r in rows for m in r.contestant.metrics),
+         *([*one, *[None] * 16] for one in lacking)],
     )  # fmt: skip
 
 
@@ -163,8 +180,10 @@ def _over_trainings(summary: Summary, name: str, metric: str) -> list[object]:
 
 
 def comparisons_csv(summary: Summary) -> str:
-    """One line per comparison, numbers in full."""
-    return csv_text(COMPARISON, (_comparison_line(row) for row in summary.comparisons))
+    """One line per comparison, numbers in full; of one that waits for a row the pair alone."""
+    waiting = [(row.name, other) for row in summary.missing for other in row.against]
+    lines = [_comparison_line(row) for row in summary.comparisons]
+    return csv_text(COMPARISON, [*lines, *([*pair, *[None] * 13] for pair in waiting)])
 
 
 def _comparison_line(row: Comparison) -> list[object]:

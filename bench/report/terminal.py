@@ -110,6 +110,8 @@ def _caption(summary: Summary, intervals: bool) -> str:
     parts = [f"N = {n:,}, {covered}, bold: best by a paired test"]
     if any(c.precomputed for c in summary.contestants):
         parts.append("* shipped features")
+    if summary.missing:
+        parts.append(f"left out: {', '.join(row.name for row in summary.missing)}")
     if summary.limit is not None:
         parts.append(f"quick run, limit={summary.limit}")
     return "; ".join(parts)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.errors import UsageError
-from bench.report import charts, html, pdf, tables, terminal, together
+from bench.report import banners, charts, html, pdf, tables, terminal, together
 from bench.report.runfiles import RunFiles, read
 from bench.results import summary as summaries
 from bench.results.run_folder import RunFolder
@@ -66,9 +66,27 @@ def write(summary: Summary, out: Path, console: Console, files: RunFiles | None 
     """Write the report in all its forms into `out`; print the table and where everything is."""
     written = render(summary, out, files)
     console.print(terminal.table(summary))
+    _say_what_is_off(summary, files or read(summary, out), console)
     for what, path in (("report", written.page), ("pdf", written.document),
                        ("tables", written.tables[0].parent)):  # fmt: skip
         console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+
+
+def early(summary: Summary, out: Path, console: Console) -> None:
+    """Write page and tables of a run that is not finished into `out`, marked so; print where."""
+    files = read(summary, out)
+    page = html.render(summary, out, files)
+    tables.write(summary, out)
+    done, of = len(summary.contestants), len(summary.contestants) + len(summary.missing)
+    console.print(f"report of {done} of {of} rows so far: {page}", highlight=False, soft_wrap=True)
+    _say_what_is_off(summary, files, console)
+
+
+def _say_what_is_off(summary: Summary, files: RunFiles, console: Console) -> None:
+    """Print what came out otherwise than papers print it, a line for each row."""
+    for banner in banners.banners(summary, files):
+        for line in banner.lines:
+            console.print(f"{banner.heading} {line}", highlight=False, soft_wrap=True, markup=False)
 
 
 def render(summary: Summary, out: Path, files: RunFiles | None = None) -> Written:

@@ -235,6 +235,24 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class MissingRow:
+    """A row that a result lacks. why: it is left out; "" of one that is still to be drawn.
+
+    images, evaluations, seconds: what is left to make of it, the seconds as expected.  against:
+    whom it would be compared with, each pair once in a result.
+    """
+
+    name: str
+    method: str
+    steps: int | None
+    why: str = ""
+    images: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+    against: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class OverTrainings:
     """A row's metric over several trainings of its method: their mean, and its 95 % interval over
     new trainings and new prompts. values: of each, the row's own weights first."""
@@ -273,7 +291,8 @@ class Summary:
 
     sensitivity: by metric; empty where nothing was compared.  conditions: base, prompts, n, size
     and what else of the protocol a published table can be held against.  over_trainings: by row and
-    metric, of rows with at least three trainings.
+    metric, of rows with at least three trainings.  missing: rows that it lacks, in a run that is
+    not finished or that left some out.
     """
 
     suite: str
@@ -290,6 +309,17 @@ class Summary:
     sensitivity: dict[str, Sensitivity] = field(default_factory=dict)
     conditions: dict[str, Any] = field(default_factory=dict)
     over_trainings: dict[str, dict[str, OverTrainings]] = field(default_factory=dict)
+    missing: list[MissingRow] = field(default_factory=list)
+
+    @property
+    def to_come(self) -> list[MissingRow]:
+        """The rows that are still to be drawn; none of a finished run."""
+        return [row for row in self.missing if not row.why]
+
+    @property
+    def left_out(self) -> list[MissingRow]:
+        """The rows that could not be drawn."""
+        return [row for row in self.missing if row.why]
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of a name. Raises KeyError."""

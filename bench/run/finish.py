@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from bench.results.keys import Key
 from bench.results.pictures import image_files
 from bench.results.summary import Contestant, SecondsPerImage, Summary, TriedBatch
 from bench.run import counted, environment, extra_trainings, processes
+from bench.run.drawing import Drawn
 from bench.run.folder import write_features, write_scores
 from bench.run.metric_identities import metric_of
+from bench.run.missing_rows import missing_rows
 from bench.run.plan import Plan
 from bench.run.rows import Outcome
 from bench.run.scoring import scored
 from bench.run.worker import Record, Worker
-from bench.statistics.claims import claim_verdicts
+from bench.statistics.claims import claim_verdicts, waiting
 from bench.statistics.comparisons import Scored, compare, refused, sensitivity
 from bench.statistics.over_trainings import over_trainings
 from bench.statistics.result import to_arrays
@@ -32,14 +35,25 @@ NAMED = 20  # prompts named one by one
 
 
 def summarise(
-    plan: Plan, outcomes: Sequence[Outcome], worker: Worker, train_seconds: float, folder: Path
+    drawn: Drawn, worker: Worker, train_seconds: float, folder: Path, known: dict[str, Scored]
 ) -> Summary:
-    """The result of a run; scores and features of its rows are written into its folder."""
+    """The result of the rows that are done; what is not is named in it.
+
+    known: rows by name that were scored before; those that are now are added, and their scores and
+    features written into the run's folder.
+    """
     began = time.perf_counter()
+    plan, outcomes = drawn.plan, drawn.outcomes
     metrics = [_as_planned(plan, name) for name in plan.metrics]
-    rows = [_scored(plan, outcome, metrics, folder) for outcome in outcomes]
+    for one in outcomes:
+        if one.planned.name not in known:
+            known[one.planned.name] = _scored(plan, one, metrics, folder)
+    rows = [known[one.planned.name] for one in outcomes]
     comparisons = compare(rows, plan.suite.margins, plan.suite.primary)
-    others = extra_trainings.find(plan, rows, metrics)
+    own = replace(plan, rows=[one.planned for one in outcomes])
+    others = extra_trainings.find(own, rows, metrics)
+    missing = missing_rows(drawn, {**plan.costs, **costs(outcomes, worker)})
+    is_whole = all(row.why for row in missing)
     seconds = {"train": train_seconds, **worker.seconds}
     seconds["score"] += time.perf_counter() - began
     return Summary(
@@ -49,14 +63,16 @@ def summarise(
         seconds={name: round(value, 2) for name, value in seconds.items()},
         contestants=[one.contestant for one in rows],
         comparisons=comparisons,
-        claims=claim_verdicts(plan.suite.claims, [*rows, *others.trainings], plan.suite.margins),
+        claims=claim_verdicts(plan.suite.claims, [*rows, *others.trainings], plan.suite.margins)
+        if is_whole
+        else waiting(plan.suite.claims),
         ledger={
             **_faults(plan, outcomes),
             "damaged_and_made_again": worker.cache.damaged,
             "left_out": plan.notes,
             "warnings": [*plan.warnings, *_heard(outcomes)],
             "prompts": plan.prompts.notes,
-            "not_as_planned": counted.not_as_planned(plan, outcomes, seconds),
+            "not_as_planned": counted.not_as_planned(plan, outcomes, seconds) if is_whole else [],
             "doubtful_intervals": [
                 f"{row.contestant.name}: {metric}: {result.doubt}"
                 for row in rows
@@ -78,6 +94,7 @@ def summarise(
         sensitivity=sensitivity(comparisons),
         conditions=_conditions(plan),
         over_trainings=over_trainings(rows, others.trainings),
+        missing=missing,
     )
 
 

@@ -15,7 +15,7 @@ from bench.run import costs, downloads, hardware, metric_identities, wanted_refe
 from bench.run.cache import Cache
 from bench.run.downloads import Downloads, Fetched
 from bench.run.hardware import Disk, Fit, Machine
-from bench.run.metric_identities import Evaluator
+from bench.run.metric_identities import AGAINST, Evaluator
 from bench.run.options import RunOptions
 from bench.run.photographs import Photographs
 from bench.run.rows_left import Planned, RowPlanner
@@ -38,7 +38,8 @@ class Plan:
 
     keys: the scored keys.  repeats: those that `diversity` is of, where it is not of all of them.
     extractors, metrics: identities by name, as far as they could be read.
-    missing: what a run lacks, a clause each.  notes: what was left out of the suite, and why.
+    missing: what a run lacks, a clause each; faults: of these, what is wrong with contestants.
+    notes: what was left out of the suite, and why.
     costs: seconds by stage, as expected.  fit: how a suite on published checkpoints fits the
     machine.  fetched: what was downloaded for this run before it was planned anew.  references: to
     be made before it is known.  asked: the suite before anything was left out of it.
@@ -60,6 +61,7 @@ class Plan:
     repeats: tuple[Key, ...] = ()
     references: tuple[ToMake, ...] = ()
     asked: Suite | None = None
+    faults: Sequence[str] = ()
 
     @property
     def is_known(self) -> bool:
@@ -98,6 +100,24 @@ class Plan:
         return {planned.row.name: planned.identity for planned in self.rows}
 
     @property
+    def sound(self) -> list[Planned]:
+        """The rows that are not left out, those that cost least first and the teacher last, so that
+        few-step contestants can be compared long before it is drawn; first where each of their
+        pictures is held against its own."""
+
+        def cost(planned: Planned) -> tuple[int, int]:
+            evaluations = planned.evaluations
+            is_last = evaluations > 0 and planned.row.settings.method == "teacher"
+            return -1 if self.is_held_against(planned) else is_last, evaluations
+
+        return sorted((planned for planned in self.rows if not planned.fault), key=cost)
+
+    def is_held_against(self, planned: Planned) -> bool:
+        """Whether it is the teacher, and a metric compares the pictures of others with its own."""
+        is_teacher = planned.row.settings.method == "teacher"
+        return is_teacher and any(AGAINST in name for name in self.extractors)
+
+    @property
     def out(self) -> Path:
         """The run folder."""
         if self.options.out is not None:
@@ -107,15 +127,16 @@ class Plan:
     @property
     def seconds(self) -> float:
         """An estimate of the whole run."""
-        total = 0.0
-        for planned in self.rows:
-            per_image = planned.evaluations / max(1, planned.images) * self.costs["unet"]
-            model = planned.row.settings.source not in (*ANCHORS, "images")
-            per_image += self.costs["vae"] if model else self.costs["render"]
-            per_image *= (planned.row.size(self.suite.size) / self.suite.size) ** 2
-            total += planned.images * per_image + planned.to_score * self.costs["score"]
-            total += _training_seconds(planned, self.costs["train"])
-        return total + self._reference_seconds
+        return sum(self.seconds_of(planned) for planned in self.rows) + self._reference_seconds
+
+    def seconds_of(self, planned: Planned) -> float:
+        """An estimate of one row."""
+        per_image = planned.evaluations / max(1, planned.images) * self.costs["unet"]
+        model = planned.row.settings.source not in (*ANCHORS, "images")
+        per_image += self.costs["vae"] if model else self.costs["render"]
+        per_image *= (planned.row.size(self.suite.size) / self.suite.size) ** 2
+        drawn = planned.images * per_image + planned.to_score * self.costs["score"]
+        return drawn + _training_seconds(planned, self.costs["train"])
 
     @property
     def _reference_seconds(self) -> float:
@@ -145,12 +166,16 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
     limit = options.limit if (options.limit or 0) < len(chosen.texts) else None
     options = replace(options, limit=limit)
     planner = _planner(suite, options, chosen, metrics.extractors, hashes)
-    rows = []
+    rows, faults = [], dict[str, None]()
     for row in suite.rows:
         planned, lacks = planner.row(row)
-        missing += [clause for clause in lacks if clause not in missing]
+        if lacks and suite.keep_going:
+            planned = planned.without(", ".join(lacks))
+        elif lacks:
+            faults |= dict.fromkeys(lacks)
         rows.append(planned)
         notes += [f"{row.name}: {note}" for note in planned.notes]
+    missing += [*faults, *_none_left(rows)]
     hashes.remember()
     wanted, fit = _fetched(suite, rows, metrics.to_fetch, found.pictures), Fit()
     if suite.published:
@@ -171,7 +196,14 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
         repeats=tuple(_below(limit, _repeats(suite, chosen.texts))),
         references=found.to_make,
         asked=asked,
+        faults=list(faults),
     )
+
+
+def _none_left(rows: Sequence[Planned]) -> list[str]:
+    """Why each row is left out, where all of them are."""
+    faults = [planned.fault for planned in rows]
+    return list(dict.fromkeys(faults)) if all(faults) else []
 
 
 def _taken(out: Path | None, name: str) -> list[str]:

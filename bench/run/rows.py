@@ -32,11 +32,12 @@ from bench.run import processes
 from bench.run.batches import Batches, Stage
 from bench.run.cache import Cache
 from bench.run.folder import write_images
+from bench.run.metric_identities import extractors_of, feature_key
 from bench.run.plan import Plan
 from bench.run.processes import Process
 from bench.run.progress import Advance, Reporter
 from bench.run.rows_left import Planned, Slice, is_repeated
-from bench.run.worker import Done, Record, Worker
+from bench.run.worker import Done, Record, Undrawable, Worker
 from hypersd import hub, loop, recipe
 from hypersd.hashes import Hashes
 from hypersd.quiet import heard, quiet
@@ -68,7 +69,13 @@ def worker(plan: Plan) -> Worker:
             raise UsageError(changed(name))
     metrics.one_at_a_time(not plan.fit.resident)
     batches = Batches(device, plan.options.batch)
-    made = Worker(Cache(plan.options.cache), batches, Networks(device), extractors)
+    made = Worker(
+        Cache(plan.options.cache),
+        batches,
+        Networks(device),
+        extractors,
+        keep_going=plan.suite.keep_going,
+    )
     made.teacher = partial(_teachers, plan, made)
     return made
 
@@ -76,6 +83,8 @@ def worker(plan: Plan) -> Worker:
 def _teachers(plan: Plan, worker: Worker, keys: Sequence[Key]) -> NDArray[np.uint8]:
     """The teacher's own images of some keys, from the cache or made now."""
     planned = next(one for one in plan.rows if one.row.settings.method == "teacher")
+    if planned.fault:
+        raise UsageError(planned.fault)
     wanted, found = set(keys), dict[Key, NDArray[np.uint8]]()
     for part in planned.slices:
         if wanted.intersection(part.keys):
@@ -180,21 +189,13 @@ class RowSource:
         print(f"{self.planned.name}: tried {sizes} images at once, going on with {best}")
 
 
-def share(plan: Plan, worker: Worker, reporter: Reporter, process: Process) -> Plan:
-    """Make this process's part of all rows. The plan as it is then: nothing left to make, but for
-    slices that others are still at, or died with."""
-    with reporter.live():
-        for planned in plan.rows:
-            _share_row(plan, planned, worker, reporter, process)
-    return replace(plan, rows=[_made(planned) for planned in plan.rows])
-
-
-def _share_row(
+def share(
     plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, process: Process
 ) -> None:
+    """Make this process's part of a row, into the cache."""
     drawer = RowSource(plan, planned, worker)
     left = [part for part in planned.slices if part.make or part.score]
-    with reporter.bar(planned.name, planned.images) as advance:
+    with reporter.bar(planned.name, planned.images) as advance, contextlib.suppress(Undrawable):
         for part in _from_own_place(left, process):
             with contextlib.suppress(Timeout):
                 _do(planned, part, worker, drawer, _uncounted, timeout=0)
@@ -212,6 +213,23 @@ def _let_go(plan: Plan, planned: Planned, worker: Worker) -> None:
         worker.release()
 
 
+def made(planned: Planned) -> Planned:
+    """A row of which nothing is left to make, as far as its plan goes."""
+    slices = [replace(part, make=False, score=False) for part in planned.slices]
+    return replace(planned, slices=slices)
+
+
+def is_made(planned: Planned, worker: Worker) -> bool:
+    """Whether all that was left of a row lies in the cache by now, whoever made it."""
+    cache, seen_by = worker.cache, extractors_of(worker.extractors, planned.identity)
+    kinds = [worker.extractors[name].identity for name in seen_by]
+    return all(
+        (not part.make or cache.has("images", part.key))
+        and (not part.score or all(cache.has("features", feature_key(part.key, k)) for k in kinds))
+        for part in planned.slices
+    )
+
+
 def _uncounted(count: int) -> None:
     """A slice counts when it is done, whoever did it."""
 
@@ -223,17 +241,13 @@ def _from_own_place(left: Sequence[Slice], process: Process) -> Iterator[Slice]:
     yield from left[:start]
 
 
-def _made(planned: Planned) -> Planned:
-    slices = [replace(part, make=False, score=False) for part in planned.slices]
-    return replace(planned, slices=slices)
-
-
 def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder: Path) -> Outcome:
     """Make and score what is left of one row, and put pictures into the run folder."""
     drawer = RowSource(plan, planned, worker)
     if planned.images:
         began = time.perf_counter()
-        drawer.load()  # before the clock of the bar starts
+        with worker.drawing():
+            drawer.load()  # before the clock of the bar starts
         worker.seconds["generate"] += time.perf_counter() - began
     done: list[tuple[tuple[Key, ...], Done]] = []
     pictures = 0

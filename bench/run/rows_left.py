@@ -61,6 +61,7 @@ class Planned:
     shipped: features that came with the project, one row for each scored key.
     training: the folder of a recipe's training; trained: its weights are there, as far as is known
     before its base is fetched.  notes: on files in its folder of pictures that are not used.
+    fault: why it cannot be drawn, of a row that is left out.
     """
 
     row: Row
@@ -70,6 +71,7 @@ class Planned:
     training: Path | None = None
     trained: bool = True
     notes: Sequence[str] = ()
+    fault: str = ""
 
     @property
     def name(self) -> str:
@@ -100,6 +102,10 @@ class Planned:
     def weights(self) -> Path | None:
         """What its recipe's training gave; None for all other rows."""
         return None if self.training is None else trained_weights(self.training / "final")
+
+    def without(self, fault: str) -> Planned:
+        """The row left out, so that nothing of it is drawn."""
+        return replace(self, slices=[], trained=True, fault=fault)
 
     @property
     def card(self) -> Card:

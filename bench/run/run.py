@@ -15,25 +15,30 @@ from bench.results import summary
 from bench.results.summary import Summary
 from bench.run import costs, downloads, processes, shipped
 from bench.run.cache import Cache
+from bench.run.early import EarlyReports
 from bench.run.folder import claim
+from bench.run.opening import opened
 from bench.run.plan import Plan
 from bench.run.processes import Process
 from bench.run.progress import Reporter
 from bench.run.show import show_plan
 
 if TYPE_CHECKING:
+    from bench.run.drawing import Drawn
     from bench.run.rows import Outcome
+    from bench.statistics.comparisons import Scored
 
 FAILURES = ("not_finite", "black", "not_scored")
 Report = Callable[[Summary, Path], None]  # shows what lies in a run folder
 
 
-def run(plan: Plan, out: Console, report: Report) -> int:
-    """Do what the plan says; 0, or 4 where some images or scores failed.
+def run(plan: Plan, out: Console, report: Report, early: Report | None = None) -> int:
+    """Do what the plan says; 0, or 4 where some rows, images or scores failed.
 
     Of several processes the first does it, and all others make slices for it.
     report: called once with the finished run and its folder, which is locked meanwhile; the
-    seconds that it takes are part of result.json.
+    seconds that it takes are part of result.json.  early: the same with the rows that are done, now
+    and then while others are drawn.
     Raises UsageError where something is missing: all of it in one line.
     """
     process = processes.here()
@@ -45,15 +50,22 @@ def run(plan: Plan, out: Console, report: Report) -> int:
     if not plan.is_known:
         plan = _fetched(plan, out)
         _refuse(plan, out, process)
+    plan = opened(plan, out)
     if plan.references:
         plan = _with_references(plan, out)
         _refuse(plan, out, process)
-    return _lead(plan, out, process, report) if process.leads else _help(plan, out, process)
+        plan = opened(plan, out)
+    if not process.leads:
+        return _help(plan, out, process)
+    return _lead(plan, out, process, report, early)
 
 
 def _refuse(plan: Plan, out: Console, process: Process) -> None:
-    """Raise UsageError where something is missing; where it may be much, it is listed first."""
-    if not plan.missing:
+    """Raise UsageError where something is missing; where it may be much, it is listed first.
+
+    Faults of contestants alone are left to `opened`, which finds more of them.
+    """
+    if not plan.missing or (plan.is_known and plan.missing == plan.faults):
         return
     if plan.suite.published and process.leads:
         show_plan(plan, out)
@@ -77,33 +89,40 @@ def _with_references(plan: Plan, out: Console) -> Plan:
     return plan.again()
 
 
-def _lead(plan: Plan, out: Console, process: Process, report: Report) -> int:
+def _lead(plan: Plan, out: Console, process: Process, report: Report, early: Report | None) -> int:
     """The whole run, in its folder."""
     with claim(plan) as folder:
         show_plan(plan, out)
-        from bench.run import finish, rows  # torch, only now that nothing is missing
+        from bench.run import drawing, finish, rows  # torch, only now that nothing is missing
 
         worker, reporter = rows.worker(plan), Reporter(out)
+        scored: dict[str, Scored] = {}
         train_seconds = rows.train(plan, worker)
-        if process.count > 1:
-            plan = rows.share(plan, worker, reporter, process)
-        with reporter.live():
-            outcomes = [rows.row(plan, one, worker, reporter, folder) for one in plan.rows]
-        _export(plan, outcomes)
-        found = finish.summarise(plan, outcomes, worker, train_seconds, folder)
-        costs.remember(plan.options.cache, plan.cost_key, finish.costs(outcomes, worker))
-        _write(found, folder, report)
+
+        def summarised(drawn: Drawn) -> Summary:
+            return finish.summarise(drawn, worker, train_seconds, folder, scored)
+
+        def report_early(drawn: Drawn) -> None:
+            if early is not None:
+                early(summarised(drawn), folder)
+
+        reports = EarlyReports(report_early, out, is_finished=(folder / "result.json").exists())
+        drawn = drawing.draw(plan, worker, reporter, folder, process, reports)
+        _export(plan, drawn.outcomes)
+        found = summarised(drawn)
+        costs.remember(plan.options.cache, plan.cost_key, finish.costs(drawn.outcomes, worker))
+        _write(found, folder, report, reports.seconds)
         out.print(f"result: {folder / 'result.json'}", highlight=False, soft_wrap=True)
-    return 4 if any(found.ledger.get(name) for name in FAILURES) else 0
+    return 4 if found.missing or any(found.ledger.get(name) for name in FAILURES) else 0
 
 
 def _help(plan: Plan, out: Console, process: Process) -> int:
     """A part of the run's slices, into the cache."""
-    from bench.run import rows
+    from bench.run import drawing, rows
 
     worker = rows.worker(plan)
     rows.train(plan, worker)
-    rows.share(plan, worker, Reporter(out), process)
+    drawing.help_to_draw(plan, worker, Reporter(out), process)
     return 0
 
 
@@ -121,10 +140,11 @@ def _export(plan: Plan, outcomes: Sequence[Outcome]) -> None:
             print(f"exported {path}")
 
 
-def _write(found: Summary, folder: Path, report: Report) -> None:
-    """result.json and the report; result.json once more, to hold the seconds that that took."""
+def _write(found: Summary, folder: Path, report: Report, before: float) -> None:
+    """result.json and the report; result.json once more, to hold the seconds that that took, and
+    those `before` that earlier reports did."""
     began = time.perf_counter()
     summary.write(found, folder / "result.json")
     report(found, folder)
-    found.seconds["report"] = round(time.perf_counter() - began, 2)
+    found.seconds["report"] = round(before + time.perf_counter() - began, 2)
     summary.write(found, folder / "result.json")

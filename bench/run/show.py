@@ -18,6 +18,7 @@ from bench.run.photographs import Photographs
 from bench.run.plan import Plan
 from bench.run.rows_left import Planned
 from bench.run.wanted_references import ToMake
+from bench.statistics.printed import duration
 from bench.suite import prompt_pictures
 
 DAY = 86_400.0  # seconds
@@ -32,7 +33,7 @@ def show_plan(plan: Plan, out: Console) -> None:
     raw = sum(row.images * row.row.size(plan.suite.size) ** 2 * 3 for row in plan.rows)
     out.print(
         f"{images:,} images to make, {total:,} network evaluations, "
-        f"about {_duration(plan.seconds)}, {raw * lossless.RATIO / 1e6:.0f} MB of cache",
+        f"about {duration(plan.seconds)}, {raw * lossless.RATIO / 1e6:.0f} MB of cache",
         highlight=False,
     )
     for line in _checklist(plan):
@@ -43,6 +44,8 @@ def show_plan(plan: Plan, out: Console) -> None:
         out.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
     for note in [*plan.notes, *plan.prompts.notes]:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    for fault in dict.fromkeys(planned.fault for planned in plan.rows if planned.fault):
+        out.print(f"left out: {fault}", highlight=False, soft_wrap=True, markup=False)
     for clause in plan.missing:
         out.print(f"missing: {clause}", highlight=False, soft_wrap=True, markup=False)
 
@@ -64,6 +67,8 @@ def _table(plan: Plan) -> Table:
 
 
 def _cells(planned: Planned, scored: int) -> tuple[str, ...]:
+    if planned.fault:
+        return ("", "", "", "", "left out")
     if not planned.identity and not planned.images:
         return ("", "", "", "", "something is missing")
     shipped = scored if planned.shipped is not None else 0
@@ -74,14 +79,6 @@ def _cells(planned: Planned, scored: int) -> tuple[str, ...]:
     numbers = (planned.images, cached, shipped)
     evaluations = f"{about}{planned.evaluations:,}" if planned.evaluations else ""
     return (*(f"{n:,}" if n else "" for n in numbers), evaluations, first)
-
-
-def _duration(seconds: float) -> str:
-    units = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
-    unit = next((one for one in units if seconds >= 2 * one[1]), None)
-    if unit is None and seconds >= 60:
-        unit = units[-1]
-    return f"{seconds / unit[1]:.1f} {unit[0]}" if unit else f"{max(1, round(seconds))} seconds"
 
 
 def _checklist(plan: Plan) -> Iterator[str]:

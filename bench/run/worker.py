@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch
-from bench.errors import UsageError, brief
+from bench.errors import UsageError, brief, in_a_line, unexpected
 from bench.metrics.base import Extractor
 from bench.results.entries import Arrays
 from bench.results.keys import Key
@@ -59,6 +60,10 @@ class Done:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+class Undrawable(UsageError):
+    """Why images of one contestant cannot be made, in a run that goes on with the others."""
+
+
 class NotScored(Exception):
     """An extractor that failed on a batch: which, and why, in one line."""
 
@@ -71,7 +76,8 @@ class Worker:
     one, since all draw with the same networks.  done: rows that are, by name.  seconds: spent per
     stage, for the result.  scored: images that were.  teacher: the teacher's own images of some
     keys, for extractors that hold a contestant's against them.  heard: what libraries warned of
-    while a contestant was loaded, by its identity.
+    while a contestant was loaded, by its identity.  keep_going: what a contestant raises is
+    Undrawable.
     """
 
     cache: Cache
@@ -84,6 +90,7 @@ class Worker:
     teacher: Callable[[Sequence[Key]], Images] | None = None
     done: set[str] = field(default_factory=set)
     loaded: tuple[object, Callable[[Sequence[Key]], Batch]] | None = None
+    keep_going: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -94,6 +101,21 @@ class Worker:
         """Hold no network that draws."""
         self.loaded = None
         self.networks.release()
+
+    @contextlib.contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Within it a contestant is loaded or draws. Raises Undrawable where it fails and the run
+        keeps going."""
+        try:
+            yield
+        except Exception as error:
+            if not self.keep_going or isinstance(error, Undrawable):
+                raise
+            said = (
+                in_a_line(error) if isinstance(error, UsageError | OSError) else unexpected(error)
+            )
+            self.release()  # networks that may be half changed
+            raise Undrawable(said) from error
 
     def images(
         self, part: Slice, source: ImageSource, advance: Advance, *, timeout: float = -1
@@ -149,14 +171,14 @@ class Worker:
         if entry is not None:
             return entry.arrays["images"], entry.record
         began = time.perf_counter()
-        source.load()
-        with Encoder() as encoder:
+        with self.drawing(), Encoder() as encoder:
+            source.load()
             take = encoder.add if part.is_cached else None
             images, record = self._make(part.keys, source, advance, take)
             files = encoder.files()
-        source.check()
-        if alone and record["timings"] and self.batches.of(source.stage) > 1:
-            record["alone"] = [{"n": 1, **source([key]).seconds} for key in alone]
+            source.check()
+            if alone and record["timings"] and self.batches.of(source.stage) > 1:
+                record["alone"] = [{"n": 1, **source([key]).seconds} for key in alone]
         if part.contestant in self.batches.tried:
             record["tried"] = [asdict(one) for one in self.batches.tried[part.contestant]]
         if self.heard.get(part.contestant):

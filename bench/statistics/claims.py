@@ -81,6 +81,12 @@ def claim_verdicts(
     return made
 
 
+def waiting(stated: Sequence[Stated]) -> list[Claim]:
+    """Every claim as it is while rows are still to come: undecided, without figures."""
+    why = "waits for the rows that are still to be drawn: claims are judged together"
+    return [replace(_stated(claim, claim.steps), why=why) for claim in stated]
+
+
 def _adjusted(p_values: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     """The p values of every claim by kind, those of one kind adjusted together."""
     found: list[dict[str, float]] = [{} for _ in p_values]
@@ -115,22 +121,31 @@ def _members(name: str, steps: int | None, metric: str, scored: Sequence[Scored]
     return list(found.values())
 
 
-def _tested(
-    claim: Stated, steps: int | None, scored: Sequence[Scored], sizes: Mapping[str, Margin] | None
-) -> Tested:
-    a, b = (_members(name, steps, claim.metric, scored) for name in (claim.a, claim.b))
-    at = f" at {steps} step{'s' * (steps != 1)}" if steps is not None else ""
-    made = Claim(
-        text=f"{claim.a} {WORDS[claim.relation]} {claim.b} on {claim.metric}{at}",
+def _at(steps: int | None) -> str:
+    return f" at {steps} step{'s' * (steps != 1)}" if steps is not None else ""
+
+
+def _stated(claim: Stated, steps: int | None) -> Claim:
+    """What a claim says, without a figure."""
+    return Claim(
+        text=f"{claim.a} {WORDS[claim.relation]} {claim.b} on {claim.metric}{_at(steps)}",
         verdict="undecided",
         why="",
-        training_seeds=min(len(a), len(b)),
+        training_seeds=0,
         a=claim.a,
         b=claim.b,
         metric=claim.metric,
         steps=steps,
         relation=claim.relation,
     )
+
+
+def _tested(
+    claim: Stated, steps: int | None, scored: Sequence[Scored], sizes: Mapping[str, Margin] | None
+) -> Tested:
+    a, b = (_members(name, steps, claim.metric, scored) for name in (claim.a, claim.b))
+    at = _at(steps)
+    made = replace(_stated(claim, steps), training_seeds=min(len(a), len(b)))
     for name, members in ((claim.a, a), (claim.b, b)):
         if not members:
             return Tested(replace(made, why=f"{name}{at} was not scored on {claim.metric}"))

@@ -109,6 +109,7 @@ class Suite:
     metric_settings: of published evaluators, by metric, where they differ from the usual.
     preset: the published protocol it takes what it does not say itself from.
     repeats: what `diversity` is measured on; None: on all images, so that `seeds` are several.
+    keep_going: a contestant that cannot be drawn is left out, and the others are run.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Suite:
     metric_settings: dict[str, dict[str, str]] = field(default_factory=dict)
     preset: str = ""
     repeats: Repeats | None = None
+    keep_going: bool = False
 
     @property
     def rows(self) -> list[Row]:
@@ -171,6 +173,7 @@ class GivenSuite:
     vae_precision: Precision | None = None
     preset: Text | None = None
     repeats: Repeats | None = None
+    keep_going: bool = False
 
 
 KEYS = tuple(field.name for field in fields(GivenSuite))
@@ -233,6 +236,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
         metric_settings=metric_settings,
         preset=given.preset or "",
         repeats=given.repeats if any(METRICS[m].of_repeats for m in given.metrics) else None,
+        keep_going=given.keep_going,
     )
 
 

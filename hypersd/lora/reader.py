@@ -77,11 +77,25 @@ def read(path: Path) -> tuple[Layer, ...]:
 
     Raises FileError for whatever is not used or cannot be right, OSError.
     """
-    tensors, metadata = tensor_files.read(path)
+    return _layers(path, *tensor_files.read(path))
+
+
+def _layers(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
+) -> tuple[Layer, ...]:
     keys = tuple(tensors)
     found = forms.layers(keys)
     own = _strengths_of(found, path, keys, metadata)
     return tuple(_layer(keys, tensors, own.get(keys.network)) for keys in found)
+
+
+def outline(path: Path) -> tuple[Layer, ...]:
+    """The layers of a LoRA's file without values: tensors of the "meta" device, scales of 1 where
+    an alpha would say another.
+
+    Raises FileError for what can be seen so, OSError.
+    """
+    return _layers(path, *tensor_files.outline(path))
 
 
 def _strengths_of(
@@ -119,7 +133,7 @@ def _values(value: Tensor, key: str, whole_numbers: bool) -> Tensor:
     if not allowed or value.is_quantized or value.dtype == torch.bool:
         kind = str(value.dtype).removeprefix("torch.")
         raise FileError(f"{key} holds {kind}; valid: floating point numbers")
-    if not value.float().isfinite().all():
+    if not value.is_meta and not value.float().isfinite().all():
         raise FileError(f"{key} is not finite; valid: numbers only")
     return value.float() if value.itemsize == 1 else value
 
@@ -129,6 +143,8 @@ def _scale(keys: LayerKeys, rank: int, alpha: Tensor | None, strength: Strength 
     loader of such files."""
     if alpha is not None and alpha.numel() != 1:
         raise FileError(f"{keys.parts['alpha']} {list(alpha.shape)}; valid: one number")
+    if alpha is not None and alpha.is_meta:
+        return 1.0
     own = None if alpha is None else float(alpha) / rank
     if strength is None:
         return 1.0 if own is None else own

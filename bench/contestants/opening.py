@@ -1,0 +1,71 @@
+"""A contestant's files opened, but for the values of weights: does what they hold fit its base?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench.contestants import files
+from bench.errors import UsageError
+from bench.suite.contestant import ANCHORS, ContestantSettings
+from hypersd import bases, tensor_files, unet_files
+from hypersd.errors import FileError
+from hypersd.hashes import states
+from hypersd.lora import merging, reader
+from hypersd.lora.forms import UNET
+
+
+def check(settings: ContestantSettings, weights: Path | None = None) -> None:
+    """Refuse weights that do not fit their base, by the names and shapes of their tensors.
+
+    weights: those that a recipe gave.  Raises UsageError, as loading them would.
+    """
+    if settings.source in (*ANCHORS, "images", "random"):
+        return
+    where = f"contestants.{settings.key}"
+    folder = files.base_folder(where, settings)
+    bases.kind(folder)
+    if settings.source in files.WEIGHT_FILES:
+        weights = files.weight_file(where, settings)
+    if weights is None:
+        return
+    is_lora = settings.source == "lora" or weights.name == files.LORA_FILE
+    config = files.unet_config(settings, weights) or folder / "unet/config.json"
+    try:
+        if is_lora:
+            layers = reader.outline(weights)
+            merging.targets(layers, dict(_modules(folder, {one.network for one in layers})))
+        else:
+            held = tensor_files.outline(weights)[0]
+            unet_files.fits(_unet(config, states(config.parent)), held, config)
+    except (FileError, OSError) as error:
+        raise UsageError(f"{where}: {weights}: cannot be loaded ({error})") from None
+
+
+def _modules(folder: Path, names: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The modules of a base's networks, without memory, of those of the names that it has."""
+    index = json.loads((folder / "model_index.json").read_bytes())
+    for name in names:
+        if name == UNET:
+            unet = _unet(folder / "unet/config.json", states(folder / "unet"))
+            yield name, merging.plain(unet)
+        elif isinstance(index.get(name), list) and index[name][1]:
+            yield name, merging.plain(_text_encoder(folder / name, index[name][1]))
+
+
+@lru_cache(maxsize=4)
+def _unet(config: Path, files_as_they_are: tuple[str, ...]) -> Any:
+    del files_as_they_are
+    return unet_files.empty(config)
+
+
+def _text_encoder(folder: Path, kind: str) -> Any:
+    import transformers
+    from accelerate import init_empty_weights
+
+    found: Any = getattr(transformers, kind)
+    with init_empty_weights():
+        return found(found.config_class.from_pretrained(folder))

@@ -1,0 +1,85 @@
+"""What stands above the findings of a report: that it is partial or lacks rows, and how its rows
+compare with what papers print of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.report import held_against
+from bench.report.runfiles import RunFiles
+from bench.report.words import listed
+from bench.results.run_folder import RunFolder
+from bench.results.summary import MissingRow, Summary
+from bench.statistics.printed import duration
+
+
+@dataclass(frozen=True)
+class Banner:
+    """heading, text: in short.  lines: one by one.  rows: of a table below, under `COLUMNS`.
+    is_warning: it bears on how the report is to be read."""
+
+    heading: str
+    text: str
+    lines: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    is_warning: bool = True
+
+
+COLUMNS = ("row", "images", "network evaluations", "about", "pairs")
+
+
+def banners(summary: Summary, files: RunFiles) -> list[Banner]:
+    """In the order in which a reader needs them."""
+    return [*_partial(summary), *_left_out(summary), *_papers(summary, files)]
+
+
+def partial_words(summary: Summary) -> str:
+    """ "9 of 15 rows"; "" where none is still to be drawn."""
+    done = len(summary.contestants)
+    return f"{done} of {done + len(summary.to_come)} rows" if summary.to_come else ""
+
+
+def _partial(summary: Summary) -> list[Banner]:
+    if not summary.to_come:
+        return []
+    waiting = sum(len(row.against) for row in summary.to_come)
+    claims = " and all claims" if summary.claims else ""
+    return [Banner(
+        "Partial.",
+        f"{partial_words(summary)} are drawn; the run goes on. {waiting:,} pairs{claims} wait "
+        "for the rows below. Differences are adjusted for the pairs so far: what is shown here may "
+        "not be shown any more in the finished report.",
+        rows=[_row(row) for row in summary.to_come],
+    )]  # fmt: skip
+
+
+def _row(row: MissingRow) -> list[str]:
+    counts = (f"{n:,}" if n else "\u2013" for n in (row.images, row.evaluations))
+    return [row.name, *counts, duration(row.seconds), f"{len(row.against):,}"]
+
+
+def _left_out(summary: Summary) -> list[Banner]:
+    rows = summary.left_out
+    if not rows:
+        return []
+    lines = [f"{listed(names)}: {why}" for why, names in _by_reason(rows).items()]
+    return [
+        Banner("Left out.", f"{len(rows)} row{'s' * (len(rows) != 1)} could not be drawn.", lines)
+    ]
+
+
+def _by_reason(rows: Sequence[MissingRow]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.why, []).append(row.name)
+    return found
+
+
+def _papers(summary: Summary, files: RunFiles) -> list[Banner]:
+    resolved = {} if files.source is None else RunFolder(files.source).resolved
+    found = held_against.verdict(summary, resolved)
+    if found is None:
+        return []
+    is_warning = bool(found.unexpected)
+    return [Banner(f"{found.heading}.", found.text, found.unexpected, is_warning=is_warning)]
