@@ -199,18 +199,17 @@ def _needed(
 ) -> tuple[int | None, bool, list[str], list[str]]:
     """Bytes of memory, whether the metrics' networks are all on the device, what does not fit at
     all, and what will be halved."""
-    kind = device.kind if device else "cpu"
-    most = memory.need(contestants, evaluators, kind, size, batch)
+    most = memory.need(contestants, evaluators, size, batch)
     if most is None or device is None:
         return None if most is None else most.together, True, [], []
     there = device.memory
-    if kind == "cpu" or most.together <= ROOM * there:
+    if device.kind == "cpu" or most.together <= ROOM * there:
         needed, resident = most.together, True
     else:
         needed, resident = most.one_at_a_time, False
     if needed <= there:
         return needed, resident, [], []
-    least = memory.need(contestants, evaluators, kind, size, 1)
+    least = memory.need(contestants, evaluators, size, 1)
     assert least is not None
     smallest = least.together if resident else least.one_at_a_time
     if smallest <= there:

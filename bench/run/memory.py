@@ -62,23 +62,21 @@ class Need:
 def need(
     contestants: Sequence[ContestantSettings],
     evaluators: Sequence[int],
-    device: str,
     size: int,
     batch: int,
 ) -> Need | None:
     """What the contestants that draw need, each at its own size; None where no base is known.
 
-    size: of the others, in pixels.  device: its kind; a CPU holds a contestant's own UNet beside
-    its base's, an accelerator one of them.
+    size: of the others, in pixels.  There is one UNet at a time: a LoRA is merged into the base's,
+    whose own weights are read from its files again (`bench.contestants.resident`).
     """
     drawn = [one for one in contestants if one.steps]
     held = {one.key: found for one in drawn if (found := parameters(one)) is not None}
     if not held:
         return None
-    own = ("lora", "unet", "recipe") if device == "cpu" else ()
     known = [one for one in drawn if one.key in held]
     return Need(
-        max(weights(one, held[one.key], again=one.source in own) for one in known),
+        max(weights(one, held[one.key]) for one in known),
         max(drawing(one, one.size or size, batch) for one in known),
         batch * (PIXEL * size**2 + PICTURE) if evaluators else 0,
         tuple(evaluators),
@@ -107,9 +105,9 @@ def _of_files(folder: Path) -> Parts | None:
     return found or None
 
 
-def weights(settings: ContestantSettings, held: Parts, *, again: bool) -> int:
-    """Bytes of a contestant's networks. again: with a second UNet."""
-    others = held.get("text", 0) + held.get("unet", 0) * (2 if again else 1)
+def weights(settings: ContestantSettings, held: Parts) -> int:
+    """Bytes of a contestant's networks."""
+    others = held.get("text", 0) + held.get("unet", 0)
     return others * BYTES[settings.precision] + held.get("vae", 0) * BYTES[vae_precision(settings)]
 
 

@@ -134,14 +134,21 @@ def test_the_largest_run_that_was_measured() -> None:
     """Full size on a CPU, fp32, 1024 px: 18.9 GB at its peak."""
     suite = read(["suite=sdxl_smoke", "random_weights=true", "precision=fp32"]).suite
     assert suite is not None
-    found = memory.need(suite.contestants[:1], [], "cpu", 1024, 1)
+    found = memory.need(suite.contestants[:1], [], 1024, 1)
     assert found is not None and found.together == pytest.approx(18.9 * GB, rel=0.01)
 
 
-def test_a_cpu_holds_a_contestants_own_unet_beside_the_bases() -> None:
-    one, other = (fitted(kind, 200 * GB, "precision=fp32").memory for kind in ("cuda", "cpu"))
-    assert one is not None and other is not None
-    assert other - one > 4 * PARAMETERS["sdxl"]["unet"] - 7 * GB  # the card's batch is larger
+def test_a_lora_takes_no_second_unet() -> None:
+    """Merged into the one that is there: on a CPU, too, a LoRA in fp32 fits where the base does."""
+    words = ["suite=sdxl_1step", "precision=fp32"]
+    suite = read(words).suite
+    assert suite is not None
+    by_key = {one.key: one for one in suite.contestants}
+    alone, lora, unet = (
+        memory.need([by_key[key]], [], 1024, 1) for key in ("teacher", "lcm", "hyper_sd_unet")
+    )
+    assert alone is not None and lora is not None and unet is not None
+    assert lora.weights == unet.weights == alone.weights
 
 
 def test_a_folder_is_as_large_as_its_files(tiny_base: Path, tmp_path: Path) -> None:
