@@ -7,6 +7,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bench.contestants import identity
 from bench.errors import UsageError, os_words
 from bench.results.entries import Entry, write_entry
 from bench.results.keys import Key
+from bench.results.lossless import THREADS
 from bench.run.plan import Plan
 from hypersd.hashes import Hashes
 from hypersd.whole_files import written_whole
@@ -69,6 +71,15 @@ def _parts(plan: Plan) -> dict[str, Any]:
     return {row.name: identity.parts(row, plan.prompts, hashes) for row in rows}
 
 
+def holds(plan: Plan, out: Path) -> bool:
+    """Whether a folder is this run's, claimed by whichever process leads it."""
+    try:
+        _same_run(plan, out)
+    except UsageError:
+        return False
+    return (out / "run.json").is_file()
+
+
 def _same_run(plan: Plan, out: Path) -> None:
     path = out / "run.json"
     if not path.is_file():
@@ -106,26 +117,31 @@ def _write(path: Path, text: str) -> None:
 def write_images(out: Path, name: str, images: Mapping[int, NDArray[np.uint8]]) -> list[str]:
     """`images/<contestant>/<prompt index>.png` for pictures that a report may show.
 
-    What is there stays; one that is damaged is made again, and named in what comes back.
+    Written in threads. What is there stays; one that is damaged is made again, and named in what
+    comes back.
     """
+    folder = out / "images" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index:05d}.png" for index in images]
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = list(threads.map(_write_image, paths, images.values()))
+    return [f"images/{name}/{path.name}: {fault}; made again"
+            for path, fault in zip(paths, found, strict=True) if fault]  # fmt: skip
+
+
+def _write_image(path: Path, image: NDArray[np.uint8]) -> str | None:
+    """Write a picture where there is none that is sound; what was wrong with the one there."""
     from PIL import Image
 
     from bench.results.pictures import damage
 
-    folder = out / "images" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    damaged = []
-    for index, image in images.items():
-        path = folder / f"{index:05d}.png"
-        if path.is_file():
-            found = damage(path)
-            if found is None:
-                continue
-            damaged.append(f"images/{name}/{path.name}: {found}; made again")
-        # The fastest level: at 1024 px a fifth of the usual one's time for a tenth more bytes.
-        with written_whole(path, synced=False) as beside:
-            Image.fromarray(image).save(beside, format="PNG", compress_level=1)
-    return damaged
+    found = damage(path) if path.is_file() else None
+    if found is None and path.is_file():
+        return None
+    # The fastest level: at 1024 px a fifth of the usual one's time for a tenth more bytes.
+    with written_whole(path, synced=False) as beside:
+        Image.fromarray(image).save(beside, format="PNG", compress_level=1)
+    return found
 
 
 def write_scores(out: Path, name: str, scores: Mapping[str, NDArray[Any]]) -> None:

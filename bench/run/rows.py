@@ -31,7 +31,7 @@ from bench.results.keys import Key
 from bench.run import processes
 from bench.run.batches import Batches, Stage
 from bench.run.cache import Cache
-from bench.run.folder import write_images
+from bench.run.folder import holds, write_images
 from bench.run.metric_identities import extractors_of, feature_key
 from bench.run.plan import Plan
 from bench.run.processes import Process
@@ -198,7 +198,10 @@ def share(
     with reporter.bar(planned.name, planned.images) as advance, contextlib.suppress(Undrawable):
         for part in _from_own_place(left, process):
             with contextlib.suppress(Timeout):
-                _do(planned, part, worker, drawer, _uncounted, timeout=0)
+                made = part.make and not worker.cache.has("images", part.key)
+                one = _do(planned, part, worker, drawer, _uncounted, show=made, timeout=0)
+                if made and one.images is not None and holds(plan, plan.out):
+                    write_images(plan.out, planned.name, _shown(plan, part.keys, one.images))
             advance(len(part) if part.make else 0)
     _let_go(plan, planned, worker)
 
@@ -253,12 +256,14 @@ def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder
     pictures = 0
     with reporter.bar(planned.name, planned.images) as advance:
         for part in planned.slices:
-            one = _do(planned, part, worker, drawer, advance)
+            kept = part.make or worker.cache.has("images", part.key)
+            show = kept or part is planned.slices[0]
+            one = _do(planned, part, worker, drawer, advance, show=show)
             if one.images is not None:
                 shown = _shown(plan, part.keys, one.images)
                 pictures += len(shown)
                 worker.cache.damaged += write_images(folder, planned.name, shown)
-            done.append((part.keys, one))
+            done.append((part.keys, replace(one, images=None)))  # of 1024 px: 0.3 GB a slice
     _let_go(plan, planned, worker)
     shipped = planned.shipped
     features = shipped if shipped is not None else _in_order(plan, done, plan.keys)
@@ -275,18 +280,18 @@ def _do(
     drawer: RowSource,
     advance: Advance,
     *,
+    show: bool,
     timeout: float = -1,
 ) -> Done:
     """One slice of a row, from the cache or made now.
 
-    Its pictures go into the run folder if it is the first, and wherever they are there anyway;
-    those of which only features are left in the cache are not drawn again for it.
+    show: its pictures, too, for the run folder: of the first slice, and wherever they are there
+    anyway; those of which only features are left in the cache are not drawn again for it.
     Raises filelock.Timeout where another process is at it for longer than `timeout` seconds; below
     0 it is waited for.
     """
     if planned.shipped is not None:
         return worker.images(part, drawer, advance, timeout=timeout)
-    show = part is planned.slices[0] or part.make or worker.cache.has("images", part.key)
     return worker.features(part, drawer, advance, show=show, timeout=timeout)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.cli import main
 from bench.errors import UsageError
-from bench.run import processes, worker
+from bench.run import processes, rows, worker
 from tests.support.outcomes import images, metrics, pixels
 
 Together = Callable[..., list[int | None]]
@@ -55,6 +55,28 @@ def test_it_is_the_run_of_one(count: int, alone: Path, together: Together) -> No
     for rank in range(1, count):
         assert not (alone / f"said.{rank}.out").read_text()
         assert not (alone / f"said.{rank}.err").read_text()
+
+
+def test_each_process_writes_the_pictures_that_it_draws(alone: Path, together: Together) -> None:
+    def writes(rank: int) -> None:
+        write = rows.write_images
+
+        def noted(out: Path, name: str, shown: Any) -> list[str]:
+            with open(alone / f"wrote.{rank}", "a") as file:
+                file.write(f"{len(shown)}\n")
+            return write(out, name, shown)
+
+        rows.write_images = noted
+
+    assert together(2, "cache=shared", "out=run", inside=writes) == [0, 0]
+    assert sum(map(int, (alone / "wrote.1").read_text().split())) > 0
+    assert pictures(alone / "run") == pictures(alone / "alone")
+
+
+def pictures(run: Path) -> dict[str, bytes]:
+    """The bytes of each picture file of a run folder."""
+    files = (run / "images").rglob("*.png")
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
 def test_a_process_that_is_killed_is_stood_in_for(alone: Path, together: Together) -> None:
