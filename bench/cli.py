@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from bench.suite.suite import Suite
 
 T = TypeVar("T", bound="DataclassInstance")
-RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references")
-CHECK = ("baseline", "update", "pictures", "check")
+RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references",
+       "pictures")  # fmt: skip
+CHECK = ("baseline", "update", "check")  # and `pictures`, where it is an address
 REPORT = ("mixed_model",)
 STUDY = ("port", "host", "token", "votes", "simulate")
 WORDS = ("task", *RUN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
@@ -69,6 +70,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
                       images are cached separately (rounding differs)
   references=teacher  draw the teacher's own pictures with another seed, once, so that fid_teacher
                       is measured; as many evaluations again as the teacher's row
+  pictures=shown|none keep the pictures of each contestant's first slice alone (at most 100, which
+                      the report shows), or none; scores are the same, another metric draws anew
   vae=DIR|hf://...    decode by another VAE; madebyollin/sdxl-vae-fp16-fix runs in fp16
   vae_precision=bf16  of the VAE alone; SDXL's own overflows in fp16 and is fp32 otherwise
   export=DIR          write this run's features as shipped ones (for maintainers)
@@ -178,7 +181,7 @@ def read(words: list[str]) -> Command:
         for key in values:
             raise UsageError(f"{key}=...: is a key of a suite; give suite=NAME as well")
     places = {PLACES.get(key, key): Path(path) for key, path in paths.items()}
-    options = _run_options(own, {} if task == "study" else places)
+    options = _run_options(_of_run(task, own), {} if task == "study" else places)
     return Command(
         task=task,
         suite=None if name is None else _suite(Path(name).stem, values, options),
@@ -220,6 +223,17 @@ def _study_keys(keys: AbstractSet[str]) -> None:
         raise UsageError(f"{doing[0]}= and {doing[1]}=: give one at a time")
 
 
+def _of_run(task: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """The words without an address in `pictures`, which is a check's. Raises UsageError."""
+    from bench.run.options import PICTURES
+
+    given = own.get("pictures", "all")
+    if given not in PICTURES and task != "check":
+        said = nearest(str(given), PICTURES)
+        raise UsageError(f"pictures={given}: {said} (an address goes with task=check)")
+    return {key: value for key, value in own.items() if key != "pictures" or value in PICTURES}
+
+
 def _run_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> RunOptions:
     from bench.run.options import RunOptions
 
@@ -239,8 +253,10 @@ def _run_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> RunOptio
 
 def _check_options(own: Mapping[str, Any]) -> CheckOptions:
     from bench.check.task import CheckOptions
+    from bench.run.options import PICTURES
 
-    return _options(CheckOptions, CHECK, own, {})
+    keys = CHECK if own.get("pictures") in PICTURES else (*CHECK, "pictures")
+    return _options(CheckOptions, keys, own, {})
 
 
 def _report_options(own: Mapping[str, Any]) -> ReportOptions:

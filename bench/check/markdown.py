@@ -19,7 +19,7 @@ _PLAIN = re.compile(r"[^\w .,:;%/+()-]|(?<!\w)_|_(?!\w)")
 @dataclass(frozen=True)
 class Page:
     """What a summary tells. changed: by contestant; environment: what else differs, added: new
-    contestants."""
+    contestants; not_kept: sentences on pictures that are not there."""
 
     suite: str
     baseline: str
@@ -29,6 +29,7 @@ class Page:
     environment: Sequence[str]
     added: Sequence[str]
     worst: Sequence[Worst]
+    not_kept: Sequence[str] = ()
 
 
 def render(page: Page, address: Callable[[Path], str] | None) -> str:
@@ -39,7 +40,7 @@ def render(page: Page, address: Callable[[Path], str] | None) -> str:
     rest = [v for v in page.verdicts if v.outcome in ("pass", "skipped")]
     if open_rows:
         lines += [*_table(open_rows), ""]
-    lines += _worst(page.worst, address)
+    lines += _worst(page.worst, page.not_kept, address)
     lines += _changed(page)
     if rest:
         lines += ["<details><summary>Rows that passed or were not compared</summary>", "",
@@ -80,7 +81,9 @@ def _difference(row: Verdict) -> str:
     return f"{row.delta:+.3g} ({row.low:.3g} to {row.high:.3g})"
 
 
-def _worst(worst: Sequence[Worst], address: Callable[[Path], str] | None) -> list[str]:
+def _worst(
+    worst: Sequence[Worst], not_kept: Sequence[str], address: Callable[[Path], str] | None
+) -> list[str]:
     lines: list[str] = []
     for name in dict.fromkeys(w.contestant for w in worst):
         rows = [w for w in worst if w.contestant == name]
@@ -98,6 +101,8 @@ def _worst(worst: Sequence[Worst], address: Callable[[Path], str] | None) -> lis
             lines += [f"| {escaped(w.text)} | {w.loss:.3g} |" for w in rows]
             if any(w.before and w.after for w in rows):
                 lines += ["", "Their pictures lie in the run's folder, under `check/pictures`."]
+        if not all(w.before and w.after for w in rows):
+            lines += [line for said in not_kept for line in ("", f"{said}.")]
         lines.append("")
     return lines
 

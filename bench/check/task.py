@@ -100,6 +100,7 @@ def judged(
         environment=protocol.environment(run, base),
         added=limits.added(run, base),
         worst=worst_prompts.worst(rows, run, base, run.path / "check" / "pictures"),
+        not_kept=[said for folder in (run, base) if (said := folder.not_kept)],
     )
 
 

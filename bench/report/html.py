@@ -92,6 +92,7 @@ def _engine() -> Environment:
 def _pictures(summary: Summary, files: RunFiles, thumbs: gallery.Thumbnails) -> dict[str, Any]:
     return {
         "gallery": gallery.data(summary, files, thumbs),
+        "not_kept": files.not_kept,
         "fallback": gallery.fallback(summary, files, thumbs),
     }
 

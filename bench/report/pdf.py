@@ -101,6 +101,7 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "figures": _figures(summary, drawn, scratch),
         "legend": [[m, palette()[style]] for m, style in figures.colours(summary)],
         "wins": [_wins(w) for m in metrics if (w := figures.wins(summary, files, m)) is not None],
+        "not_kept": list(files.not_kept),
         "plates": _plates(summary, files, scratch),
         "strip": EXTREMES,
         "extremes": _extremes(summary, files, scratch),

@@ -30,7 +30,8 @@ class RunFiles:
     folder: where the report goes; links are relative to it.  ids: prompts with a score [P].
     scores: by metric, one row per contestant of `names` [C, P]; nan where there is none.
     source: the run folder itself; None where the files come from several.  mixed_model: whether
-    its study gets the mixed model beside the shares.
+    its study gets the mixed model beside the shares.  not_kept: sentences on pictures that runs did
+    not keep.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class RunFiles:
     notes: Sequence[str] = ()
     source: Path | None = None
     mixed_model: bool = False
+    not_kept: Sequence[str] = ()
 
     @cached_property
     def study(self) -> StudyFigures | None:
@@ -77,7 +79,10 @@ def read(summary: Summary, run: Path, out: Path | None = None) -> RunFiles:
         columns[name] = _columns(arrays)
         damaged += damage
     ids, scores = table(names, columns)
-    return RunFiles(out or run, texts, pictures, names, ids, scores, [*damaged, *notes], run)
+    return RunFiles(
+        out or run, texts, pictures, names, ids, scores, [*damaged, *notes], run,
+        not_kept=[said] if (said := folder.not_kept) else [],
+    )  # fmt: skip
 
 
 def _columns(arrays: Arrays) -> dict[str, tuple[Ids, Array]]:

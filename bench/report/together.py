@@ -171,4 +171,5 @@ def _files(entrants: Sequence[Entrant], runs: Runs, target: Path) -> RunFiles:
     }
     first = read[runs[0][0]]
     notes = [note for found in read.values() for note in found.notes]
-    return RunFiles(target, first.prompts, pictures, names, ids, scores, notes)
+    not_kept = [f"{_label(runs, run)}: {said}" for run in read for said in read[run].not_kept]
+    return RunFiles(target, first.prompts, pictures, names, ids, scores, notes, not_kept=not_kept)

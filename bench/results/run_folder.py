@@ -3,7 +3,8 @@
 `task=run` leaves the one, `task=check update=true` makes the other out of it, in the same shape:
 
     result.json                          the Summary
-    run.json                             command, contestants; `resolved`: the suite as it was run
+    run.json                             command, contestants, which pictures were kept; `resolved`:
+                                         the suite as it was run
     prompts.jsonl                        {"index": 0, "text": "..."} a line
     scores/<contestant>.safetensors      per-prompt scores and influences
     features/<contestant>.safetensors    what Frechet distances are made of
@@ -31,6 +32,12 @@ from bench.results.pictures import numbered_pictures
 from bench.results.summary import Summary
 
 LISTED = 6  # contestants that a message names
+NOT_KEPT = {
+    "shown": "The {} kept pictures of its first prompts alone (pictures=shown); its command with "
+    "pictures=all draws the others again",
+    "none": "The {} kept no pictures (pictures=none); its command with pictures=all draws them "
+    "again",
+}
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,16 @@ class RunFolder:
     def pictures(self, name: str) -> dict[int, Path]:
         """A contestant's pictures by prompt index, ascending."""
         return numbered_pictures(self.path / "images" / name)
+
+    @property
+    def not_kept(self) -> str:
+        """A sentence where its run did not keep all pictures; "" where some contestant has them."""
+        which = NOT_KEPT.get(str(self._legible_about().get("pictures")))
+        folders = (self.path / "images").glob("*")
+        most = max((len(numbered_pictures(folder)) for folder in folders), default=0)
+        if which is None or most >= len(self.legible_texts()[0]):
+            return ""
+        return which.format(self.kind)
 
     def incomplete(self, lack: str) -> UsageError:
         """The error for a folder that lacks something, with the command that mends it."""

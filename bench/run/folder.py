@@ -59,6 +59,7 @@ def _about(plan: Plan) -> dict[str, Any]:
         "contestants": plan.contestants,
         "parts": _parts(plan),
         "limit": plan.options.limit,
+        "pictures": plan.options.pictures,
         "command": " ".join(["python", *map(shlex.quote, sys.argv)]),
         "resolved": dataclasses.asdict(plan.suite),
     }

@@ -107,11 +107,13 @@ HERE = Machine()
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes that a run writes below a folder. key: what names another folder on a command line."""
+    """Bytes that a run writes below a folder. key: what names another folder on a command line.
+    saving: a clause on what takes fewer."""
 
     folder: Path
     bytes: int
     key: str
+    saving: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ def _no_room(machine: Machine, disks: Sequence[Disk]) -> list[str]:
         disks = [replace(disks[-1], bytes=_total(disks))]
     return [
         f"disk: {disk.bytes / GB:.0f} GB are needed at {disk.folder}, {free / GB:.0f} GB are free; "
-        f"{disk.key} names another place, limit=N is a part"
+        f"{', '.join(filter(None, (f'{disk.key} names another place', disk.saving)))}, "
+        "limit=N is a part"
         for disk, free in zip(disks, room, strict=False)
         if disk.bytes > free
     ]

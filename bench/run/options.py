@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
+
+Pictures = Literal["all", "shown", "none"]  # of a run that are kept; each keeps less than the last
+PICTURES: tuple[Pictures, ...] = get_args(Pictures)
+
+
+def is_shown(pictures: Pictures, number: int) -> bool:
+    """Whether a row's slice of this number is kept for people to see."""
+    return pictures == "all" or (pictures == "shown" and number == 0)
 
 
 @dataclass(frozen=True)
@@ -19,7 +27,8 @@ class RunOptions:
     contestant (`batch=best`).  export: a folder that receives this run's features as shipped ones.
     random_weights: networks of the real shapes without their weights, for seconds and memory alone.
     compiled: UNets run through torch.compile (`compile=`).  references: made by the run itself, of
-    photographs ("real") or of the teacher's own pictures too.
+    photographs ("real") or of the teacher's own pictures too.  pictures: kept in the cache and the
+    run folder: all, those of each row's first slice, or none.
     """
 
     out: Path | None = None
@@ -33,4 +42,5 @@ class RunOptions:
     export: Path | None = None
     random_weights: bool = False
     references: Literal["real", "teacher"] = "real"
+    pictures: Pictures = "all"
     compiled: Annotated[bool, Field(alias="compile")] = False

@@ -9,9 +9,16 @@ from functools import cached_property
 from pathlib import Path
 
 from bench.errors import UsageError
-from bench.results import keys, lossless, places
+from bench.results import keys, places
 from bench.results.keys import Key
-from bench.run import costs, downloads, hardware, metric_identities, wanted_references
+from bench.run import (
+    costs,
+    downloads,
+    hardware,
+    metric_identities,
+    picture_bytes,
+    wanted_references,
+)
 from bench.run.cache import Cache
 from bench.run.downloads import Downloads, Fetched
 from bench.run.hardware import Disk, Fit, Machine
@@ -28,8 +35,6 @@ from hypersd import recipe
 from hypersd.hashes import Hashes, digest
 from hypersd.hub_client import cache_folder
 from hypersd.shapes.captions import parse
-
-PNG = 0.44  # of a picture's bytes, in the run folder beside the cache; measured at 1024 px
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,8 @@ class Plan:
 
 
 def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) -> Plan:
-    """The plan of a suite. Raises UsageError for prompts that cannot be read."""
+    """The plan of a suite. Raises UsageError for prompts that cannot be read, and where neither
+    pictures nor scores would be left."""
     asked = suite
     chosen, missing = _prompts(suite)
     missing += _taken(options.out, suite.name)
@@ -161,6 +167,7 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
         suite, chosen, teacher=options.references == "teacher", hashes=hashes
     )
     suite, notes = found.suite, [*notes, *found.notes]
+    _check_kept(suite, options)
     metrics = metric_identities.identities(suite, found.unmade)
     missing += [c for c in (*found.missing, *metrics.missing) if c not in missing]
     limit = options.limit if (options.limit or 0) < len(chosen.texts) else None
@@ -198,6 +205,14 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
         asked=asked,
         faults=list(faults),
     )
+
+
+def _check_kept(suite: Suite, options: RunOptions) -> None:
+    if options.pictures != "all" and not suite.metrics:
+        raise UsageError(
+            f"pictures={options.pictures}: this run has no metrics, so nothing would be left of "
+            "its pictures; valid: pictures=all"
+        )
 
 
 def _none_left(rows: Sequence[Planned]) -> list[str]:
@@ -275,12 +290,12 @@ def _fetched(
 def _fit(
     suite: Suite, options: RunOptions, machine: Machine, rows: Sequence[Planned], wanted: Downloads
 ) -> Fit:
-    pixels = sum(planned.images * planned.row.size(suite.size) ** 2 for planned in rows)
-    kept = round(3 * pixels * (lossless.RATIO + PNG / len(suite.seeds)))
+    kept = picture_bytes.together(suite, rows, options.pictures)
+    saving = picture_bytes.saving(suite, rows, options.pictures)
     disks = [
         Disk(places.pictures(), wanted.picture_bytes, places.VARIABLE),
         Disk(cache_folder(), wanted.bytes, "HF_HOME"),
-        Disk(options.cache, kept, "cache=DIR"),
+        Disk(options.cache, kept, "cache=DIR", saving),
     ]
     batch = 1 if options.best_batch else options.batch
     evaluators = metric_identities.network_bytes(suite)

@@ -198,9 +198,9 @@ def share(
     with reporter.bar(planned.name, planned.images) as advance, contextlib.suppress(Undrawable):
         for part in _from_own_place(left, process):
             with contextlib.suppress(Timeout):
-                made = part.make and not worker.cache.has("images", part.key)
+                made = _is_to_make(part, worker.cache)
                 one = _do(planned, part, worker, drawer, _uncounted, show=made, timeout=0)
-                if made and one.images is not None and holds(plan, plan.out):
+                if made and part.is_shown and one.images is not None and holds(plan, plan.out):
                     write_images(plan.out, planned.name, _shown(plan, part.keys, one.images))
             advance(len(part) if part.make else 0)
     _let_go(plan, planned, worker)
@@ -227,10 +227,15 @@ def is_made(planned: Planned, worker: Worker) -> bool:
     cache, seen_by = worker.cache, extractors_of(worker.extractors, planned.identity)
     kinds = [worker.extractors[name].identity for name in seen_by]
     return all(
-        (not part.make or cache.has("images", part.key))
+        not _is_to_make(part, cache)
         and (not part.score or all(cache.has("features", feature_key(part.key, k)) for k in kinds))
         for part in planned.slices
     )
+
+
+def _is_to_make(part: Slice, cache: Cache) -> bool:
+    """Whether a plan wants its images in the cache, and nobody has put them there."""
+    return part.make and part.is_kept and not cache.has("images", part.key)
 
 
 def _uncounted(count: int) -> None:
@@ -256,10 +261,10 @@ def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder
     pictures = 0
     with reporter.bar(planned.name, planned.images) as advance:
         for part in planned.slices:
-            kept = part.make or worker.cache.has("images", part.key)
-            show = kept or part is planned.slices[0]
+            there = part.make or worker.cache.has("images", part.key)
+            show = part.is_kept and (there or part is planned.slices[0])
             one = _do(planned, part, worker, drawer, advance, show=show)
-            if one.images is not None:
+            if one.images is not None and part.is_shown:
                 shown = _shown(plan, part.keys, one.images)
                 pictures += len(shown)
                 worker.cache.damaged += write_images(folder, planned.name, shown)
@@ -285,7 +290,7 @@ def _do(
 ) -> Done:
     """One slice of a row, from the cache or made now.
 
-    show: its pictures, too, for the run folder: of the first slice, and wherever they are there
+    show: its pictures, too, where they are kept: of the first slice, and wherever they are there
     anyway; those of which only features are left in the cache are not drawn again for it.
     Raises filelock.Timeout where another process is at it for longer than `timeout` seconds; below
     0 it is waited for.

@@ -17,7 +17,8 @@ from bench.results.keys import Key
 from bench.run import shipped
 from bench.run.cache import Cache
 from bench.run.metric_identities import extractors_of, feature_key
-from bench.run.options import RunOptions
+from bench.run.options import RunOptions, is_shown
+from bench.statistics.metrics import spec
 from bench.suite.contestant import ANCHORS, Row
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
@@ -34,13 +35,16 @@ class Slice:
     """Some images of one row: the unit of work, of the cache, and of what processes share.
 
     contestant: identity.  size: of an image, in pixels.  is_cached: its images go into the cache;
-    those of a folder do not.  make: images are missing.  score: features are missing.
+    those of a folder do not.  is_shown: its images are kept for people to see.  is_needed: they are
+    kept for the run itself.  make: images are missing.  score: features are missing.
     """
 
     contestant: str
     keys: tuple[Key, ...]
     size: int
     is_cached: bool = True
+    is_shown: bool = True
+    is_needed: bool = False
     make: bool = False
     score: bool = False
 
@@ -49,6 +53,11 @@ class Slice:
         """The cache key of its images; of a folder's, also by what reads them."""
         key = keys.slice_key(self.contestant, self.keys, self.size)
         return key if self.is_cached else digest([key, VERSION])
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its images outlast their scoring."""
+        return self.is_shown or self.is_needed
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -147,18 +156,37 @@ class RowPlanner:
     def _slices(self, row: Row, name: str) -> list[Slice]:
         """All slices of a row; a folder of images has but the scored keys."""
         size = row.size(self.suite.size)
-        if row.settings.source == "images":
-            return [Slice(name, piece, size, is_cached=False) for piece in keys.slices(self.keys)]
-        pieces = [*self.pieces, *self._repeats(row)]
-        return [self._cut(Slice(name, piece, size)) for piece in pieces]
+        is_folder = row.settings.source == "images"
+        pieces = keys.slices(self.keys) if is_folder else [*self.pieces, *self._repeats(row)]
+        is_needed, pictures = self._is_held_against(row), self.options.pictures
+        slices = [
+            Slice(
+                name, piece, size, is_cached=not is_folder,
+                is_shown=is_shown(pictures, number), is_needed=is_needed,
+            )
+            for number, piece in enumerate(pieces)
+        ]  # fmt: skip
+        return slices if is_folder else [self._cut(n, part) for n, part in enumerate(slices)]
 
-    def _cut(self, part: Slice) -> Slice:
-        """A slice without what lies beyond the limit, unless the cache has it whole."""
+    def _cut(self, number: int, part: Slice) -> Slice:
+        """A slice without what lies beyond the limit, unless the cache has all that is asked of it
+        whole."""
         limit = self.options.limit
         below = tuple(key for key in part.keys if limit is None or key.index < limit)
-        if len(below) == len(part) or self._has_images(part):
+        if len(below) == len(part) or not self._lacks_images(number, part):
             return part
         return replace(part, keys=below)
+
+    def _lacks_images(self, number: int, part: Slice) -> bool:
+        """Whether images must be made: to be shown, to be scored, or held against others."""
+        first = number == 0 and part.is_shown
+        asked = first or part.is_needed or not self._is_scored(part)
+        return asked and not self._has_images(part)
+
+    def _is_held_against(self, row: Row) -> bool:
+        """Whether a metric compares the pictures of others with its own."""
+        is_teacher = row.settings.method == "teacher"
+        return is_teacher and any(spec(name).paired for name in self.suite.metrics)
 
     def _repeats(self, row: Row) -> list[tuple[Key, ...]]:
         return self.repeats if is_repeated(row) else []
@@ -181,17 +209,15 @@ class RowPlanner:
         """What is left to do for one row."""
         if planned.row.settings.source == "recipe":
             planned = self._trained(planned)
-        seen_by = [self.extractors[e] for e in extractors_of(self.extractors, planned.identity)]
-        is_held_against = len(seen_by) < len(self.extractors)  # then all its images are needed
+        is_held_against = self._is_held_against(planned.row)
         if self.options.precomputed and self.options.export is None and not is_held_against:
             shipped = self._shipped(planned)
             if shipped is not None:
                 return shipped
-        slices = []
-        for number, part in enumerate(planned.slices):
-            scored = self._is_scored(part, seen_by)
-            make = not self._has_images(part) and (number == 0 or not scored or is_held_against)
-            slices.append(replace(part, make=make, score=not scored))
+        slices = [
+            replace(part, make=self._lacks_images(number, part), score=not self._is_scored(part))
+            for number, part in enumerate(planned.slices)
+        ]
         return replace(planned, slices=slices)
 
     def _trained(self, planned: Planned) -> Planned:
@@ -207,25 +233,29 @@ class RowPlanner:
         return replace(planned, training=folder, trained=trained)
 
     def _shipped(self, planned: Planned) -> Planned | None:
-        """The row with features that came with the project, a few of its pictures left to make;
-        None where there are no such features."""
+        """The row with features that came with the project, a few of its pictures left to make,
+        whose seconds it is told by; None where there are no such features."""
         row, size = planned.row, planned.row.size(self.suite.size)
         if self._repeats(row):  # of which no features are shipped
             return None
         found = shipped.find(row, planned.identity, self.prompts, self.keys, size, self.extractors)
         if not found:
             return None
-        live = Slice(planned.identity, tuple(self.keys[:SHOWN]), size)
+        few, shown = tuple(self.keys[:SHOWN]), self.options.pictures != "none"
+        live = Slice(planned.identity, few, size, is_shown=shown, is_needed=True)
         live = replace(live, make=not self._has_images(live))
         return replace(planned, slices=[live], shipped=found)
 
     def _has_images(self, part: Slice) -> bool:
         return not part.is_cached or self.cache.has("images", part.key)
 
-    def _is_scored(self, part: Slice, extractors: Sequence[str]) -> bool:
+    def _is_scored(self, part: Slice) -> bool:
         """Whether the cache has a slice's features by every extractor."""
-        there = (self.cache.has("features", feature_key(part.key, one)) for one in extractors)
-        return len(extractors) > 0 and all(there)
+        seen_by = [
+            self.extractors[name] for name in extractors_of(self.extractors, part.contestant)
+        ]
+        there = (self.cache.has("features", feature_key(part.key, one)) for one in seen_by)
+        return len(seen_by) > 0 and all(there)
 
 
 def is_repeated(row: Row) -> bool:

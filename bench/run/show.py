@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.contestants import schedulers
-from bench.results import lossless, places
-from bench.run import costs
+from bench.results import places
+from bench.run import costs, picture_bytes
 from bench.run.downloads import Download, Downloads, known_bytes
 from bench.run.hardware import GB, Fit
 from bench.run.metric_identities import Evaluator
@@ -30,10 +30,13 @@ def show_plan(plan: Plan, out: Console) -> None:
     out.print(_table(plan))
     total = sum(planned.evaluations for planned in plan.rows)
     images = sum(planned.images for planned in plan.rows)
-    raw = sum(row.images * row.row.size(plan.suite.size) ** 2 * 3 for row in plan.rows)
+    kept, pictures = "", plan.options.pictures
+    if pictures != "all":
+        kept = f" (pictures={pictures}: another metric draws the others again)"
+    size = picture_bytes.in_cache(plan.suite, plan.rows, pictures)
     out.print(
         f"{images:,} images to make, {total:,} network evaluations, "
-        f"about {duration(plan.seconds)}, {raw * lossless.RATIO / 1e6:.0f} MB of cache",
+        f"about {duration(plan.seconds)}, {size / 1e6:.0f} MB of cache{kept}",
         highlight=False,
     )
     for line in _checklist(plan):

@@ -144,16 +144,38 @@ class Worker:
             if absent or show or record is None:
                 alone = part.keys[: ALONE if part.keys[0].index == 0 else 0]
                 images, record = self._images(part, source, advance, alone)
-            for name in absent:
-                assert images is not None
+            if absent:
+                assert images is not None and record is not None
                 try:
-                    features[name] = self._score(name, images, part.keys)
-                except NotScored as error:
-                    failed[name] = str(error)
-                    continue
-                key = feature_key(part.key, self.extractors[name].identity)
-                self.cache.write("features", key, {"features": features[name]}, record)
+                    failed = self._add_features(features, absent, part, images, record)
+                finally:
+                    if not features.keys() >= {*absent}:
+                        self._keep(part, images, record)
         return Done(features, record, images, failed)
+
+    def _add_features(
+        self, features: Arrays, absent: Sequence[str], part: Slice, images: Images, record: Record
+    ) -> dict[str, str]:
+        """Add what is absent, in the cache, too; what failed, and why."""
+        failed = {}
+        for name in absent:
+            try:
+                found = self._score(name, images, part.keys)
+            except NotScored as error:
+                failed[name] = str(error)
+                continue
+            key = feature_key(part.key, self.extractors[name].identity)
+            self.cache.write("features", key, {"features": found}, record)
+            features[name] = found
+        return failed
+
+    def _keep(self, part: Slice, images: Images, record: Record) -> None:
+        """Put images that are still to be scored into the cache, where they are not."""
+        if not part.is_cached or self.cache.has("images", part.key):
+            return
+        with Encoder() as encoder:
+            encoder.add(images)
+            self.cache.write("images", part.key, packed("images", encoder.files()), record)
 
     def _cached_features(self, part: Slice) -> tuple[Arrays, Record | None]:
         features, record = {}, None
@@ -170,10 +192,10 @@ class Worker:
         entry = self.cache.read("images", part.key) if part.is_cached else None
         if entry is not None:
             return entry.arrays["images"], entry.record
-        began = time.perf_counter()
+        began, keep = time.perf_counter(), part.is_cached and part.is_kept
         with self.drawing(), Encoder() as encoder:
             source.load()
-            take = encoder.add if part.is_cached else None
+            take = encoder.add if keep else None
             images, record = self._make(part.keys, source, advance, take)
             files = encoder.files()
             source.check()
@@ -183,7 +205,7 @@ class Worker:
             record["tried"] = [asdict(one) for one in self.batches.tried[part.contestant]]
         if self.heard.get(part.contestant):
             record["warnings"] = self.heard[part.contestant]
-        if part.is_cached:
+        if keep:
             self.cache.write("images", part.key, packed("images", files), record)
         self.seconds["generate"] += time.perf_counter() - began
         return images, record

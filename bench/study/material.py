@@ -30,7 +30,8 @@ class Material:
 
     contestants: names of those that compete, in the result's order; a contestant's number is its
     place here.  pairs: by number, a < b.  prompts: text by index, those that a pair has pictures
-    of.  files: picture by (contestant, prompt index), anchors included.
+    of.  files: picture by (contestant, prompt index), anchors included.  not_kept: a sentence where
+    the run did not keep all pictures.
     """
 
     run: Path
@@ -39,6 +40,7 @@ class Material:
     pairs: tuple[tuple[int, int], ...]
     prompts: dict[int, str]
     files: dict[tuple[str, int], Path]
+    not_kept: str = ""
 
     @property
     def database(self) -> Path:
@@ -114,12 +116,14 @@ def read(run: Path) -> Material:
     both = sorted({(min(pair), max(pair)) for pair in chosen})
     prompts = _prompts(texts, names, both, files)
     if not prompts:
+        there = ", ".join(sorted(seen)) or "none"
         raise UsageError(
             f"run={run}: a study needs pictures of two contestants for one prompt in {run}/images; "
-            f"it has pictures of {', '.join(sorted(seen)) or 'none'}"
+            f"it has pictures of {there}{folder.not_kept and '. '}{folder.not_kept}"
         )
     files = {key: path for key, path in files.items() if key[1] in prompts}
-    return Material(run, found.title or found.suite, tuple(names), tuple(both), prompts, files)
+    title = found.title or found.suite
+    return Material(run, title, tuple(names), tuple(both), prompts, files, folder.not_kept)
 
 
 def _prompts(

@@ -46,6 +46,8 @@ class StudyOptions:
 def study(run: Path, options: StudyOptions) -> int:
     """Do what the options ask for with the study of a finished run; 0. Raises UsageError."""
     found = materials.read(run)
+    if found.not_kept:
+        print(f"note: {found.not_kept}")
     store = VoteStore(found.database, found.identity)
     try:
         album = Album(found, store.secret)

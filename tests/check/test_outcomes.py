@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +252,22 @@ def test_the_summary_has_the_worst_prompts_before_and_after(
     assert all((run / "check" / source).is_file() for source in sources)
     assert 'src="https://pictures.example/run/7/lcm-1step/' in published
     assert "<script>" not in beside + published and "](http" not in beside + published
+
+
+def test_the_summary_says_that_pictures_were_not_kept(
+    made: Made, write_run: Write, check: Check
+) -> None:
+    base = write_run("base", made)
+    run = write_run("run", made, pictures=changed(made, lcm=drawn(made.prompts, noise=0.5)))
+    shutil.rmtree(run / "images")
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**about, "pictures": "none"}))
+    check(run, base, "pictures=none")
+    said = (run / "check/summary.md").read_text()
+    assert "Worst prompts of lcm-1step" in said
+    assert (
+        said.count("The run kept no pictures (pictures=none); its command with pictures=all") == 1
+    )
 
 
 def test_without_an_address_the_step_summary_says_where_the_pictures_are(

@@ -19,6 +19,7 @@ from bench.cli import main
 from bench.contestants import pipelines
 from bench.contestants.sampler import Sampler
 from bench.results.keys import Key
+from tests.support.outcomes import images
 
 
 @pytest.fixture
@@ -84,6 +85,15 @@ def test_it_is_added_to_a_finished_run_and_another_teacher_is_another_metric(fol
     runs = [json.loads((folder / name / "result.json").read_text()) for name in ("run", "other")]
     assert runs[0]["protocol"] != runs[1]["protocol"]
     assert distances(folder / "run")["mine-2step"] != distances(folder / "other")["mine-2step"]
+
+
+def test_the_teachers_pictures_are_kept_where_no_others_are(folder: Path) -> None:
+    words = ["suite=tiny.yaml", "device=cpu", "~contestants.small", "~contestants.twin"]
+    assert main([*words, "out=run", "cache=all"]) == 0
+    for _ in range(2):
+        assert main([*words, "out=none", "cache=kept", "pictures=none"]) == 0
+    assert distances(folder / "none") == distances(folder / "run")
+    assert images(folder / "kept") == 3 and not (folder / "none/images/teacher-2step").exists()
 
 
 def test_a_suite_without_a_teacher_is_told(folder: Path, capsys: Any) -> None:

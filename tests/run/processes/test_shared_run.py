@@ -73,6 +73,20 @@ def test_each_process_writes_the_pictures_that_it_draws(alone: Path, together: T
     assert pictures(alone / "run") == pictures(alone / "alone")
 
 
+@pytest.mark.parametrize("mode", ["shown", "none"])
+def test_pictures_that_are_not_kept_are_drawn_once(
+    mode: str, alone: Path, together: Together
+) -> None:
+    words = ("cache=shared", "out=run", f"pictures={mode}")
+    assert together(2, *words, inside=drawn(alone)) == [0, 0]
+    parts = [[int(line) for line in path.read_text().split()] for path in alone.glob("drawn.*")]
+    assert len(parts) == 2 and sum(map(sum, parts)) == 90
+    assert metrics(alone / "run") == metrics(alone / "alone")
+    assert (
+        images(alone / "shared") == len(pictures(alone / "run")) == {"shown": 24, "none": 0}[mode]
+    )
+
+
 def pictures(run: Path) -> dict[str, bytes]:
     """The bytes of each picture file of a run folder."""
     files = (run / "images").rglob("*.png")
