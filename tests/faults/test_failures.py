@@ -53,9 +53,9 @@ def test_a_metric_that_fails_on_one_batch(
     assert bench(*WORDS) == 4
     found = result(world)
     (line,) = found["ledger"]["not_scored"]
-    assert line.startswith("lcm-1step: patches, prompts 5 to 9: ") and said in line
+    assert line.startswith("real: patches, prompts 5 to 9: ") and said in line  # drawn first
     lcm, real = found["contestants"]
-    assert lcm["metrics"] == {} and set(real["metrics"]) == {"fid", "clip"}
+    assert real["metrics"] == {} and set(lcm["metrics"]) == {"fid", "clip"}
     assert said in (world / "run/report.html").read_text()
     judges.extractor = Patches()
     assert bench(*WORDS) == 0

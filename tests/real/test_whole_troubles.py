@@ -70,7 +70,7 @@ def test_what_stays_is_said_and_nothing_is_lost(
         *dones, full, run = bench(tmp_path, hub, *lines, f"full {LINE}", LINE)
     for done, words in zip(dones, troubles, strict=True):
         refused(done, words)
-    refused(full, f"the disk is full at {tmp_path}/home/hub")
+    refused(full, f"the disk is full at {tmp_path / 'home' / 'hub'}")
     assert run.code == 0, run.errors
     fetched = contents([line for done in [*dones, full, run] for line in done.asked])
     tries = {repo: count for (repo, _), count in fetched.items() if count > 1}
