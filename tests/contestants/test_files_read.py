@@ -16,6 +16,7 @@ from PIL import Image
 
 from bench import metrics
 from bench.contestants import identity, source
+from bench.contestants.pipelines import Networks
 from bench.errors import UsageError
 from bench.metrics.networks.placement import Placement
 from bench.results.keys import Key
@@ -101,7 +102,7 @@ def test_nothing_else_is_opened(kind: str, place: Path) -> None:
     """What a drawing opens lies in the folders whose every file moves the identity."""
     make, folders = ROWS[kind]
     with opened_below(place) as opened:
-        draw = source.load(make(place), PROMPTS, 64, None, torch.device("cpu"))
+        draw = source.load(make(place), PROMPTS, 64, None, Networks(torch.device("cpu")))
         draw([Key(0, PROMPTS.texts[0], 0)])
     assert place / "base/model_index.json" in opened
     assert all(any(path.is_relative_to(place / name) for name in folders) for path in opened)

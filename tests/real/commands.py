@@ -59,7 +59,7 @@ def bench(folder: Path, hub: Hub, *lines: str, **variables: str) -> list[Done]:
     """Command lines in a folder, one after the other in a process of their own: the hub's client
     reads its settings once. What the hub was asked before is forgotten."""
     whole = one(folder, hub, BY_ONE, "", "\n".join(lines), **variables)
-    assert whole.code == 0, whole.errors
+    assert whole.code == 0, whole.said + whole.errors
     said, errors = _parts(whole.said), _parts(whole.errors)
     assert len(said) == len(errors) == len(lines), whole.errors
     asked = _asked(whole.asked) or [[]] * len(lines)

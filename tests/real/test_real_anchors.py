@@ -65,4 +65,4 @@ def test_they_are_the_middle_of_the_photographs(folder: Path, tiny_sdxl: Path) -
 def test_one_that_is_missing_is_named(folder: Path, capsys: Any) -> None:
     (folder / "photographs/00001.png").unlink()
     assert main(["suite=tiny.yaml", "device=cpu"]) == 2
-    assert "1 of 3 images are missing: 00001" in capsys.readouterr().out
+    assert "1 of 3 images are missing: 00001" in capsys.readouterr().err

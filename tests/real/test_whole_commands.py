@@ -4,6 +4,7 @@ empty cache and a hub on this machine, with small models under the official ids.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,10 +118,11 @@ def test_a_full_cache_serves_a_fresh_clone_without_a_network(
     line = f"{small('sd15_quick')} cache={folder}/cache out=run"
     clone = folder / "clone"
     clone.mkdir()
+    shutil.copy(folder / evaluators.REFERENCE, clone)
     words = {"HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
     with serving(small_hub) as hub:
         (run,) = bench(folder, hub, line)
-        assert run.code == 0, run.errors
+        assert run.code == 0, run.said + run.errors
         plan = commands.one(clone, hub, commands.BENCH, f"{line} task=plan", **words)
         assert plan.code == 0 and hub[1] == []
         again = commands.one(clone, hub, commands.BY_ONE, line, **words)
@@ -142,7 +144,7 @@ def test_two_processes_make_what_one_makes(
             place.mkdir()
             evaluators.write_reference(place, small_hub)
             run = commands.one(place, hub, by, f"{small(name)} cache=cache out=run")
-            assert run.code == 0, run.errors
+            assert run.code == 0, run.said + run.errors
             assert set(contents(run.asked).values()) == {1}
     assert pixels(one / "cache") == pixels(two / "cache")
     assert metrics(one / "run") == metrics(two / "run")
