@@ -66,29 +66,7 @@ def summarise(
         claims=claim_verdicts(plan.suite.claims, [*rows, *others.trainings], plan.suite.margins)
         if is_whole
         else waiting(plan.suite.claims),
-        ledger={
-            **_faults(plan, outcomes),
-            "damaged_and_made_again": worker.cache.damaged,
-            "left_out": plan.notes,
-            "warnings": [*plan.warnings, *_heard(outcomes)],
-            "prompts": plan.prompts.notes,
-            "not_as_planned": counted.not_as_planned(plan, outcomes, seconds) if is_whole else [],
-            "doubtful_intervals": [
-                f"{row.contestant.name}: {metric}: {result.doubt}"
-                for row in rows
-                for metric, result in row.results.items()
-                if result.doubt
-            ],
-            "not_compared": [*refused(rows), *others.refused],
-            "not_scored": [
-                *(why for outcome in outcomes for why in outcome.not_scored),
-                *(why for row in rows for why in row.failed),
-            ],
-            "out_of_memory": worker.batches.halved,
-            "pictures": [line for o in outcomes for line in _converted(plan.keys, o)],
-            "truncated_by_metric": truncated(metrics, plan.keys),
-            "by_contestant": {o.planned.name: _counts(plan.keys, o) for o in outcomes},
-        },
+        ledger=_ledger(drawn, worker, metrics, rows, others.refused, seconds, is_whole=is_whole),
         title=plan.suite.title,
         limit=plan.options.limit,
         sensitivity=sensitivity(comparisons),
@@ -96,6 +74,43 @@ def summarise(
         over_trainings=over_trainings(rows, others.trainings),
         missing=missing,
     )
+
+
+def _ledger(
+    drawn: Drawn,
+    worker: Worker,
+    metrics: Sequence[Metric],
+    rows: Sequence[Scored],
+    not_taken: Sequence[str],
+    seconds: Mapping[str, float],
+    *,
+    is_whole: bool,
+) -> dict[str, Any]:
+    """What a reader must know of the numbers. not_taken: why claims leave trainings out."""
+    plan, outcomes = drawn.plan, drawn.outcomes
+    return {
+        **_faults(plan, outcomes),
+        "damaged_and_made_again": worker.cache.damaged,
+        "left_out": plan.notes,
+        "warnings": [*plan.warnings, *_heard(outcomes)],
+        "prompts": plan.prompts.notes,
+        "not_as_planned": counted.not_as_planned(plan, outcomes, seconds) if is_whole else [],
+        "doubtful_intervals": [
+            f"{row.contestant.name}: {metric}: {result.doubt}"
+            for row in rows
+            for metric, result in row.results.items()
+            if result.doubt
+        ],
+        "not_compared": [*refused(rows), *not_taken],
+        "not_scored": [
+            *(why for outcome in outcomes for why in outcome.not_scored),
+            *(why for row in rows for why in row.failed),
+        ],
+        "out_of_memory": worker.batches.halved,
+        "pictures": [line for o in outcomes for line in _converted(plan.keys, o)],
+        "truncated_by_metric": truncated(metrics, plan.keys),
+        "by_contestant": {o.planned.name: _counts(plan.keys, o) for o in outcomes},
+    }
 
 
 def _as_planned(plan: Plan, name: str) -> Metric:
