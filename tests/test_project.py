@@ -19,8 +19,8 @@ COMMANDS = [
     "pip install -e . && python bench.py suite=shapes_1step",
     "pip install -e '.[test]' && pytest",
 ]
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile",
-         *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]  # fmt: skip
+DOCS = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", *DOCS]
 MAX_WEIGHTS = 64 * 2**20
 TEXT = {".cfg", ".css", ".j2", ".json", ".md", ".py", ".toml", ".txt", ".yaml", ".yml", ""}
 # Split, so that this file does not hold what it forbids.
