@@ -1,4 +1,4 @@
-"""An exponential average of the weights over updates: steadier than the last ones."""
+"""An exponential average of the weights over updates."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within it the parameters are their averages; others that are put there meanwhile, as by
-        a guard, stay."""
+        """Inside the block the parameters are their averages; weights that a guard restores
+        meanwhile stay."""
         own = [p.detach().clone() for p in self.parameters]
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, self.values)

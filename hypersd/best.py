@@ -1,4 +1,4 @@
-"""The best weights of a training by a validation figure, and when to look for better no more."""
+"""The best weights of a training by a validation figure, and when to stop the training."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Best:
     seen: int = 0
 
     def found(self, step: int, figures: Mapping[str, float]) -> bool:
-        """Take in the figures after a step; whether they are the best so far.
+        """Record the figures after a step; returns whether they are the best so far.
 
         Raises UsageError where the figure is none of them.
         """
@@ -57,7 +57,7 @@ class Best:
         return True
 
     def ended(self) -> str | None:
-        """Why the training need not go on, or None."""
+        """Why the training may end, or None."""
         patience = self.options.patience
         if patience is None or self.waited < patience:
             return None

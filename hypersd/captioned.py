@@ -1,4 +1,4 @@
-"""One picture with its caption, wherever it is stored, or why it cannot be used."""
+"""One picture with its caption, or why it cannot be used."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class CaptionedPicture:
 
 
 def captioned(name: str, image: bytes, captions: Mapping[str, object]) -> CaptionedPicture:
-    """A picture and what is said of it, without the white space around.
+    """A picture and its caption, stripped of white space.
 
-    captions: by where they stand, as bytes or text; empty ones and None do not count.  A fault is
-    one that is no text, and two that differ.
+    captions: bytes or text by the place they come from; empty ones and None do not count. It is a
+    fault where one is no text, or two differ.
     """
     told: dict[str, str] = {}
     for where, held in captions.items():

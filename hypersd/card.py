@@ -1,4 +1,4 @@
-"""What goes with exported weights: facts of their training, as JSON and as a model card."""
+"""The facts of a training beside its exported weights: training.json and a model card."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def publish(
     validation: Mapping[str, float], passes: Mapping[str, int], processes: int = 1,
     run: Mapping[str, Any],
 ) -> Path:  # fmt: skip
-    """Export the weights as they are, with their card: whole, or not at all.
+    """Export the present weights with their card: whole, or not at all.
 
-    passes: of pictures through networks, by name.  run: what else is known of the training.
+    passes: of pictures through networks, by name. run: further facts of the training.
     """
     with folder_written_whole(folder) as beside:
         _export(beside, recipe, task, step, seconds, validation, passes, processes, run)
@@ -55,10 +55,10 @@ COUNTED = ("images_seen", "unet_forwards", "unet_backwards", "seconds")
 
 
 def before(recipe: Recipe) -> dict[str, float]:
-    """What the weights that a training begins with had cost, `<count>_before`: the card of the
-    folder that `options.onto` or `options.init` names, and what came before that one.
+    """The cost of the weights that a training starts from, as `<count>_before`: from the card in
+    the folder of `options.onto` or `options.init`, including what that card counts before it.
 
-    Empty where it begins with the base, or where there is no such card.
+    Empty for a training that starts from the base, or from weights without a card.
     """
     folder = recipe.options.get("onto") or recipe.options.get("init")
     try:

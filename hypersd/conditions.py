@@ -49,9 +49,10 @@ def keywords(text: Text, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def with_unconditional(empty: Text, text: Text) -> Text:
-    """The empty prompt for each sample, then the text: [2B, ...]. Sizes are those of the samples.
+    """The empty prompt's condition for each sample, then the text: [2B, ...]. Both have the sizes
+    of the samples.
 
-    empty: of one sample.  Raises ValueError where the two are not of one kind.
+    empty: of one sample.  Raises ValueError where the two are of different kinds.
     """
     if isinstance(empty, Tensor) and isinstance(text, Tensor):
         return torch.cat([empty.expand_as(text), text])

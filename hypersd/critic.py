@@ -1,7 +1,7 @@
 """The discriminator of adversarial distillation, in latent space.
 
-Legend: D(x_s, s, c; x_t, t) judges a point x_s of a trajectory, given where it came from; B, C, H,
-W as everywhere, M the channels of the UNet's middle block.
+Legend: D(x_s, s, c; x_t, t) judges a point x_s of a trajectory, given the point x_t that it was
+reached from; B, C, H, W as everywhere, M the channels of the UNet's middle block.
 Source: SDXL-Lightning (arXiv 2402.13929), Sec. 3.4, Eq. 22 and 23.
 """
 

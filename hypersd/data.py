@@ -1,4 +1,4 @@
-"""Training data: latents with their captions, of real pictures or of whom `KINDS` names.
+"""Training data: latents with captions, from real pictures or from a source in `KINDS`.
 
 Which samples a step sees is a function of (seed, step) alone: every method that is trained with
 one seed and batch size sees the same pictures in the same order.
@@ -52,7 +52,8 @@ class Dataset(Protocol):
         """The rows `share` of a step's batch of `size`."""
 
     def prompts(self, count: int) -> list[str]:
-        """Prompts of validation pictures, where a recipe names none; fewer where there are."""
+        """Prompts for validation pictures of recipes that name none; at most as many as there
+        are."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""How a few-step student is drawn: what a diffusers scheduler is told."""
+"""How a few-step student is sampled: the settings of a diffusers scheduler."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a diffusers scheduler is told; there is no guidance.
+    """Settings of a diffusers scheduler; there is no guidance.
 
     scheduler: "ddim", "lcm" or "tcd".  spacing: of its timesteps.  eta: TCD's noise.
     original_steps: points of the grid that LCM's and TCD's schedulers cut their steps from.
-    timesteps: instead of the scheduler's own.  prediction_type: instead of the base's.
+    timesteps: instead of the scheduler's own.  prediction_type: instead of the base's own.
     """
 
     scheduler: str
@@ -23,7 +23,8 @@ class Drawing:
     prediction_type: str | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What is not left to the scheduler or the base, for a model card."""
+        """The settings that differ from the scheduler's or the base's defaults, for a model
+        card."""
         return {name: value for name, value in asdict(self).items() if value}
 
 

@@ -203,7 +203,7 @@ def _encode(
 
 
 def _said(reading: Reading) -> Iterator[str]:
-    """What is not as one may think: left out, or converted."""
+    """Notes on pictures that were left out or converted."""
     others, seen = reading.source.others, reading.seen
     if others:
         yield (f"{len(others)} pictures in other formats are left out: {listed(others)}; "

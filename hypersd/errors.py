@@ -1,4 +1,4 @@
-"""What a user did wrong, in one line."""
+"""Errors of the user, in one line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _VALID = {
     errno.EDQUOT: "a disk with room left",
     errno.ELOOP: "a link that leads to a file",
 }
-"""By the system's error, where its words leave open what would be valid."""
+"""What would be valid, by the number of the system's error."""
 
 
 class UsageError(Exception):
@@ -38,8 +38,8 @@ class FileError(ValueError):
 
 @contextmanager
 def refused_as(where: object) -> Iterator[None]:
-    """Within it, a file that is refused or cannot be read is a UsageError that begins with `where`:
-    its name, or what a user called it."""
+    """Inside the block a FileError or OSError becomes a UsageError that begins with `where`, the
+    name of the file."""
     try:
         yield
     except FileError as error:
@@ -49,7 +49,7 @@ def refused_as(where: object) -> Iterator[None]:
 
 
 def os_words(error: OSError) -> str:
-    """What the system refused, and what would be valid; the file is for the caller to name."""
+    """What the system refused, and what would be valid; the caller adds the file."""
     words, valid = error.strerror or brief(error), _VALID.get(error.errno or 0)
     return f"{words}; valid: {valid}" if valid else words
 
@@ -74,7 +74,7 @@ def listed(some: Sequence[str], most: int = 5) -> str:
 
 
 def in_a_line(error: UsageError | OSError) -> str:
-    """What is shown of an error: of one that nobody foresaw, such as a full disk, the file too."""
+    """An error as one line; for an OSError (a full disk) with the file."""
     words = str(error)
     if isinstance(error, OSError):
         words = f"{error.filename}: {os_words(error)}" if error.filename else os_words(error)
@@ -82,8 +82,8 @@ def in_a_line(error: UsageError | OSError) -> str:
 
 
 def unexpected(error: Exception) -> str:
-    """A line on an error that nobody foresaw. It names a file with the trace: in LOGS, or where
-    that cannot be written in the system's folder for temporary files."""
+    """One line on an unexpected error, which names the file with its traceback: in LOGS, or in the
+    system's temporary folder where LOGS cannot be written."""
     said = f"unexpected {type(error).__name__}: {brief(error)}"
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     text = f"{' '.join(sys.argv)}\n\n{''.join(traceback.format_exception(error))}"
@@ -98,8 +98,8 @@ def unexpected(error: Exception) -> str:
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """What a command gives, 0 for None; 2 where it raises UsageError or OSError, said in a line on
-    stderr, and UNEXPECTED where it raises anything else."""
+    """A command's exit code: its return value (0 for None); 2 for UsageError or OSError, printed in
+    one line on stderr; UNEXPECTED for any other exception."""
     try:
         return command() or 0
     except (UsageError, OSError) as error:

@@ -1,4 +1,5 @@
-"""Whether what a training exported is still what it wrote. Needs no torch, so a plan can ask."""
+"""Checksums of exported weights: are the files still those that the training wrote? Needs no torch,
+so a plan can ask."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ FACTS, CARD = "training.json", "README.md"
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """sha256 of every file of an export, by its place below the folder; facts and card left out."""
+    """sha256 of every file of an export, by its path in the folder; facts and card are left out."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     found = {}
     for path in paths:
@@ -22,9 +23,10 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with an export, or None: absent, not whole, or a checksum that is wrong.
+    """What is wrong with an export: it is absent, incomplete, or a checksum differs; None where it
+    is sound.
 
-    One without checksums (older than they are) counts as whole.
+    An older export without checksums counts as sound.
     """
     if not (folder / CARD).is_file():
         return "not there"

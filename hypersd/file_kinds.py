@@ -1,5 +1,5 @@
-"""What a file is by its first bytes, where it is not what its name says: a pointer of git-lfs, a
-web page, weights under another suffix. Libraries say of these that something in them is invalid."""
+"""Recognises a file by its first bytes where it is not what its name says: a git-lfs pointer, a web
+page, weights under another suffix. Libraries only report that such a file is invalid."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _ALSO = {TAR: (GZIP,), TEXT: (JSON,)}
 
 
 def of_weights(path: Path) -> Kind:
-    """What a file of weights should be, by its suffix."""
+    """The kind that a weights file should have, by its suffix."""
     return SAFETENSORS if path.suffix == ".safetensors" else PICKLE
 
 
@@ -77,7 +77,7 @@ def mistaken(path: Path, wanted: Kind) -> str | None:
 
 
 def instead(beginning: bytes, wanted: Kind, zipped: Kind = ZIP) -> str | None:
-    """The same of a file's first bytes. zipped: what a zip archive is."""
+    """The same for the first bytes of a file. zipped: the kind of a zip archive."""
     if not beginning:
         return f"is empty; valid: {wanted.words}"
     if len(beginning) == BEGINNING and not beginning.strip(b"\0"):

@@ -1,8 +1,8 @@
 """sha256 of files, remembered between runs and by all processes that share a cache.
 
-A remembered hash is of a file that has not changed since, by all that a file system tells: size,
-times of change (of the content, which a copy can carry over from another file, and of the file
-itself, which it cannot), inode and device.
+A remembered hash is used only while nothing that the file system records has changed: size, inode,
+device, the time of the last change of the content (which a copy can carry over from another file)
+and of the file itself (which it cannot).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def digest(value: Any) -> str:
 
 
 class Hashes:
-    """memory: the file that they are remembered in; None: by this object alone."""
+    """memory: the file that keeps them; None: they are kept by this object alone."""
 
     def __init__(self, memory: Path | None = None) -> None:
         self._memory = memory
@@ -69,14 +69,14 @@ class Hashes:
         return self.files(model_files(root), root)
 
     def apart(self, name: str) -> Hashes:
-        """Others, whose memory lies beside this one: of a data set, whose files are many."""
+        """Hashes with a memory file of their own beside this one: for a data set of many files."""
         memory = self._memory
         if memory is None:
             return Hashes()
         return Hashes(memory.with_name(f"{memory.stem}-{digest(name)[:12]}{memory.suffix}"))
 
     def remember(self) -> None:
-        """Add what was learned to the memory; one that cannot be written is no error."""
+        """Add new hashes to the memory; failing to write it is no error."""
         if self._memory is None or not self._learned:
             return
         with contextlib.suppress(OSError), alone(self._memory):
@@ -90,12 +90,12 @@ class Hashes:
 
 
 def states(root: Path) -> tuple[str, ...]:
-    """What a file system tells of a model's files: equal where none of them has changed."""
+    """What the file system records of a model's files: equal where none of them has changed."""
     return tuple(state(path) for path in sorted(model_files(root)))
 
 
 def state(path: Path) -> str:
-    """A file's place, and what a file system tells of it: equal where it has not changed."""
+    """A file's path, and what the file system records of it: equal where it has not changed."""
     return _state(path, path.stat())
 
 
@@ -108,7 +108,7 @@ def model_files(root: Path) -> list[Path]:
 
 
 def _remembered(memory: Path) -> dict[str, str]:
-    """By state, as far as the memory is whole."""
+    """Hashes by state, as far as the memory can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         held = json.loads(memory.read_text(encoding="utf-8"))
         files: dict[str, str] = held["states"]

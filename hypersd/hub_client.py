@@ -1,8 +1,8 @@
-"""What is asked of the Hugging Face hub and of web addresses, and its troubles, each in one line.
+"""Requests to the Hugging Face hub and to web addresses; every error is one line.
 
 `huggingface_hub` does the work, so HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT and tokens hold here as
-everywhere. Where the other side is busy it is asked again, after the time that it names or after
-growing pauses. Nothing that is fetched is ever executed.
+everywhere. A busy server is asked again, after the time that it names or after growing pauses.
+Nothing that is fetched is ever executed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from hypersd.whole_files import written_whole
 
 T = TypeVar("T")
 TIMEOUT = 10.0  # seconds for one answer
-PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds, where the other side names none
+PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds, where the server names none
 BUSY = (408, 429, 500, 502, 503, 504)
 NOT_FOUND, TOO_MANY = 404, 429
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Unreachable(UsageError):
-    """The other side does not answer, or must not be asked."""
+    """The server does not answer, or must not be asked."""
 
 
 class NotFetched(UsageError):
@@ -61,7 +61,7 @@ def cached(ref: Reference, revision: str | None) -> Path | None:
 
 @cache
 def listing(repo: str, revision: str | None) -> Listing:
-    """A repository's files, asked once in a process. Raises UsageError: it has none for us;
+    """A repository's files, asked once in a process. Raises UsageError where access is refused;
     Unreachable."""
     from huggingface_hub import HfApi
 
@@ -77,7 +77,8 @@ def listing(repo: str, revision: str | None) -> Listing:
 
 @cache
 def ask_for(ref: Reference, commit: str) -> None:
-    """Ask whether a file is given to us: one of a gated repository is listed and yet not given.
+    """Ask whether this user may download a file: a gated repository lists files that it does not
+    give.
 
     Raises UsageError, Unreachable.
     """
@@ -164,8 +165,8 @@ def remove(path: Path) -> None:
 
 
 def patiently(what: Reference | str, ask: Callable[[], T]) -> T:
-    """What `ask` gives, asked again where the other side is busy or slow. Raises UsageError, for
-    a network that is not there at once."""
+    """The result of `ask`, asked again where the server is busy or slow. Raises UsageError; at once
+    where there is no network."""
     for pause in (*PAUSES, None):
         try:
             return ask()
@@ -183,7 +184,7 @@ def patiently(what: Reference | str, ask: Callable[[], T]) -> T:
 
 
 def _cause(error: Exception) -> Exception:
-    """What a download failed by, where its error only says that the file is not here."""
+    """Why a download failed, where its error only says that the file is missing."""
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     inner = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
@@ -196,7 +197,7 @@ def _status(error: Exception) -> int | None:
 
 
 def _pause(error: Exception, pause: float) -> float | None:
-    """Seconds until it is worth asking again; None where it is not."""
+    """Seconds until the next try; None where another try is useless."""
     if _status(error) in BUSY:
         named = getattr(error, "response").headers.get("Retry-After", "")  # noqa: B009
         return float(named) if named.isdecimal() else pause
@@ -205,7 +206,7 @@ def _pause(error: Exception, pause: float) -> float | None:
 
 
 def _said(what: Reference | str, error: Exception) -> UsageError:
-    """An error in one line that says which it was of network, gate, quota and disk."""
+    """An error in one line, which says whether network, gate, quota or disk caused it."""
     from huggingface_hub import errors
 
     of_hub = isinstance(what, Reference)

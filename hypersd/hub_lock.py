@@ -1,9 +1,9 @@
-"""The lock file of the hub's files: which file it was, to the byte.
+"""The lock file: commit, size and sha256 of each file taken from the hub.
 
 Per repository (and `@revision` where one is asked for): the full commit, and size and sha256 of
-each file. All are null until the first fetch has read them; from then on another commit is not
-asked for and other bytes are refused. A lock that is shipped is never written: what it leaves open
-is recorded in one of the machine's own.
+each file. All are null until the first fetch has read them; from then on no other commit is asked
+for, and other bytes are refused. A shipped lock is never written: what it leaves open is recorded
+in a lock of the machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hypersd.whole_files import alone, written_whole
 
 @dataclass(frozen=True)
 class Listing:
-    """What the hub says of a repository: full commit, licence or None, bytes by file."""
+    """A repository as the hub describes it: full commit, licence or None, bytes by file."""
 
     commit: str
     licence: str | None
@@ -30,9 +30,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Lock:
-    """The lock in a file, which need not be there yet.
+    """The lock in a file, which may be missing.
 
-    shipped: another, read-only one; what it pins counts, whatever this machine recorded.
+    shipped: a second, read-only lock, which goes before what this machine recorded.
     """
 
     path: Path
@@ -60,9 +60,9 @@ class Lock:
         return {"size": None, "sha256": None, **self._entry(ref).get("files", {}).get(ref.path, {})}
 
     def check(self, ref: Reference, size: int, sha256: str | None) -> None:
-        """Refuse a file that is not the one recorded. Raises UsageError.
+        """Refuse a file that is not the recorded one.
 
-        sha256: None compares the sizes only.
+        Raises UsageError. sha256: None compares the sizes only.
         """
         known = self.expected(ref)
         for what, found in (("size", size), ("sha256", sha256)):
@@ -123,7 +123,7 @@ def _is_entry(held: Any) -> bool:
 
 
 def _pinned(shipped: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A repository's entry: what is shipped, and of the same commit what was recorded here."""
+    """A repository's entry: the shipped one, and what this machine recorded of the same commit."""
     if shipped.get("commit") not in (None, own.get("commit")):
         own = {}
     files = own.get("files", {}) | {

@@ -1,8 +1,8 @@
-"""The files that a training reads, by content: what a recipe names by its place alone.
+"""Hashes of the files that a recipe names by path.
 
-A recipe's own identity is of its words, so another file under the same name would pass for the one
-before. What lies on the hub is not asked for here: its lock file pins it. Needs no torch, so that a
-plan can ask before anything is trained.
+A recipe's identity hashes its text only, so a changed file under the same name would go unnoticed.
+Files of the hub are left out: the lock file pins them. Needs no torch, so that a plan can ask
+before anything is trained.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read(recipe: Recipe, hashes: Hashes) -> dict[str, str]:
 
 
 def of(recipe: Recipe, *, base: bool) -> dict[str, str]:
-    """The same, remembered for the next time, with the recipe's base where it is read."""
+    """The same, kept in the cache of hashes, with the recipe's base where it is read."""
     hashes = _shared()
     found = {**(_base(recipe, hashes) if base else {}), **read(recipe, hashes)}
     hashes.remember()

@@ -25,7 +25,7 @@ def convert(folder: Path) -> Path:
     """Write a LoRA or DoRA once more, beside it, in kohya's keys, each layer with an alpha that
     keeps its strength; returns the file.
 
-    folder: or the LoRA's file.  Raises UsageError where there is none that can be read.
+    folder: or the LoRA's file.  Raises UsageError where no LoRA can be read.
     """
     from safetensors.torch import save
 

@@ -1,4 +1,4 @@
-"""What a training says while it runs: a progress line, train.jsonl, trackers, previews."""
+"""The output of a training while it runs: progress line, train.jsonl, trackers, previews."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypersd.recipe import Recipe
 from hypersd.whole_files import written_whole
 
 EVERY = 30.0  # seconds between plain lines, where there is no terminal to draw a bar on
-TRACKED_WITH_FORMAT = "tensorboard"  # wants to be told how a picture lies in memory
+TRACKED_WITH_FORMAT = "tensorboard"  # needs the memory layout of a picture
 
 
 class Logbook:
@@ -52,7 +52,7 @@ class Logbook:
             tracker.finish()
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines of steps that are trained once more, since a kill came before their
+        """Drop the lines of steps that are trained again: the process was killed before their
         checkpoint."""
         if not self.path.is_file():
             return
@@ -83,7 +83,7 @@ class Logbook:
         self.accelerator.log(dict(scalars), step=step)
 
     def picture(self, step: int, path: Path) -> None:
-        """Give a preview that has been written to the trackers that take pictures."""
+        """Send a written preview to the trackers that take pictures."""
         if not (self.main and path.is_file()):
             return
         pixels = picture_reader.read(path).pixels[None]

@@ -1,4 +1,4 @@
-"""What a training needs of memory, and what would fit where it is not there."""
+"""The memory that a training needs, and the batch that would fit where it is not there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIB = 2**30
 
 
 def lacking(error: RuntimeError) -> bool:
-    """Whether an error says that there is no memory: torch has a kind of its own for accelerators
+    """Whether an error means "out of memory": torch has an exception for it on accelerators
     only."""
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
@@ -47,9 +47,9 @@ def check(recipe: Recipe, parameters: list[nn.Parameter], device: torch.device) 
 
 
 def what_fits(recipe: Recipe, rows: int, attempt: Callable[[int], None]) -> str:
-    """One line for a batch that did not fit: the largest part of it that does, tried out.
+    """One line for a batch that did not fit: the largest part of it that fits, found by trying.
 
-    rows: of the part that did not fit.  attempt: does a part of so many rows.
+    rows: of the part that did not fit. attempt: runs a part of so many rows.
     """
     said = f"recipe {recipe.name}: not enough memory for {rows} pictures at a time"
     for part in (n for n in range(rows // 2, 0, -1) if rows % n == 0):

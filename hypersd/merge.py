@@ -1,7 +1,7 @@
-"""Several LoRAs as one, exactly: `python -m hypersd.merge DIR[:WEIGHT] ... out=DIR`.
+"""Adds several LoRAs into one, exactly: `python -m hypersd.merge DIR[:WEIGHT] ... out=DIR`.
 
 The sum of B_i A_i is the product of [w_1 B_1, w_2 B_2, ...] and [A_1; A_2; ...], a LoRA whose rank
-is the sum of theirs. So what feedback learned is added to a distilled adapter at any weight.
+is the sum of theirs. This adds a feedback adapter to a distilled one at any weight.
 """
 
 from __future__ import annotations

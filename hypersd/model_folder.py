@@ -1,4 +1,4 @@
-"""Which file of a model's folder is not what its name says, where a library could not load it."""
+"""Finds the file of a model folder that keeps a library from loading it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypersd.reference import PICKLES
 
 
 def culprit(folder: Path) -> str | None:
-    """The first such file, by its place in the folder, and what is wrong with it."""
+    """The first file that is not what its name says: its path in the folder, and what is wrong with
+    it."""
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             continue
@@ -26,8 +27,7 @@ def culprit(folder: Path) -> str | None:
 
 
 def cannot_load(folder: Path, error: Exception) -> str:
-    """What is wrong with a folder that a library cannot load: a file of it, or the library's words
-    where each is what it seems."""
+    """Why a library cannot load a folder: a bad file in it, else the library's own words."""
     return culprit(folder) or f"cannot be loaded ({brief(error, 160)})"
 
 

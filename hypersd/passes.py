@@ -1,4 +1,4 @@
-"""Passes through networks, counted where they happen: what a training costs on any machine."""
+"""Counts passes through networks: the cost of a training, whatever the machine."""
 
 from __future__ import annotations
 

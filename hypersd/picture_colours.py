@@ -36,7 +36,7 @@ COLORIMETRIC = ImageCms.Intent.RELATIVE_COLORIMETRIC
 
 
 def to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    """A loaded picture in RGB, and what had to be done for it.
+    """A loaded picture in RGB, and the conversions that were made.
 
     Raises UsageError for grey outside its range, ValueError for a mode that Pillow cannot convert.
     """
@@ -57,7 +57,7 @@ def to_srgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _is_unlike_srgb(info: Mapping[Any, Any]) -> bool:
-    """Whether a PNG's gAMA and cHRM chunks would count, by the standard, and say another thing."""
+    """Whether a PNG has gAMA or cHRM chunks that count by the standard and differ from sRGB."""
     if info.keys() & {"srgb", "icc_profile"}:
         return False
     told = (info.get("gamma", SRGB_GAMMA), *info.get("chromaticity", SRGB_CHROMATICITIES))
@@ -80,7 +80,7 @@ def _grey_8_bit(image: Image.Image) -> Image.Image:
 
 
 def _apart(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours, and alpha where there is such."""
+    """The colours, and alpha if there is one."""
     if not image.has_transparency_data:
         return image, None
     whole = image.convert("RGBA")
@@ -95,7 +95,7 @@ def _on_white(colours: Image.Image, alpha: Image.Image) -> Image.Image:
 
 
 def _rgb(colours: Image.Image, profile: bytes | None) -> tuple[Image.Image, str | None]:
-    """By the profile where there is one that fits, else by what the mode says alone."""
+    """RGB by the embedded profile if it fits the mode, else by the mode alone."""
     if colours.mode == "LAB":
         return _from_lab().apply(colours), None
     if profile is None:

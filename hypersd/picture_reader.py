@@ -2,8 +2,8 @@
 
 In this order: 16-bit and float grey to 8 bit, an embedded ICC profile and other colour spaces to
 sRGB, transparency on white (`hypersd.picture_colours` says how), EXIF's orientation. Pillow keeps
-the high byte of 16-bit colour. Not heeded: PNG's gAMA, cHRM and cICP chunks, and an orientation
-that only XMP gives.
+the high byte of 16-bit colour. Ignored: PNG's gAMA, cHRM and cICP chunks, and an orientation that
+only XMP gives.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """image: RGB.  notes: what had to be done for it, as clauses about several pictures."""
+    """image: RGB. notes: the conversions that were made, as clauses about several pictures."""
 
     image: Image.Image
     notes: tuple[str, ...] = ()

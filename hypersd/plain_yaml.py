@@ -1,4 +1,4 @@
-"""Suites and recipes from YAML that others wrote: data and references within the file, no more.
+"""Reads YAML of untrusted origin (suites, recipes): plain data and references within the file only.
 
 Tags that would make objects are refused by the safe loader; aliases, because a few lines of them
 unfold into gigabytes; omegaconf's functions (`${oc.env:HOME}`), because a report that is passed on

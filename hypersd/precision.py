@@ -1,4 +1,4 @@
-"""Which precision a training's loss is computed in."""
+"""The precision in which a training computes its loss."""
 
 from __future__ import annotations
 

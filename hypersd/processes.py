@@ -1,11 +1,11 @@
-"""One process or many: who does which rows of a batch, and how their gradients become one.
+"""One process or many: which rows of a batch each process does, and how gradients are averaged.
 
 Every process draws the same batch and does its own rows of it; gradients are averaged by an
 all-reduce before they are clipped, so all processes take the same step. Source of processes,
 devices and trackers: accelerate, started alone, by torchrun or by `accelerate launch`.
 
 DistributedDataParallel is left out: one module plays several roles, of which each turn trains one,
-with several forward passes before a backward pass; its hooks would have to be told of all that.
+with several forward passes before a backward pass; its hooks assume one of each.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def mean_value(value: float, accelerator: Accelerator) -> float:
 
 
 def agreed(said: str | None, accelerator: Accelerator) -> str | None:
-    """What the main process says, in all processes."""
+    """The main process's value, in all processes."""
     if accelerator.num_processes == 1:
         return said
     found = [said]

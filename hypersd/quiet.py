@@ -1,5 +1,5 @@
-"""Libraries that talk while they load: no bars and hints of theirs between our lines, and what they
-warn of as lines of ours."""
+"""Libraries' output while they load: no progress bars or hints; warnings are collected and printed
+by this project."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ OF_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)  # not 
 
 @cache
 def quiet() -> None:
-    """No bars and hints from now on; what matters is checked here and raised, or `heard`."""
+    """Switch off progress bars and hints; what matters is checked here and raised, or collected by
+    `heard`."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 
@@ -29,7 +30,7 @@ def quiet() -> None:
 
 @contextmanager
 def heard() -> Iterator[list[str]]:
-    """Within it no library prints a warning; after it the list has each of them, once, as one
+    """Inside the block no library prints a warning; after it the list has each warning once, in one
     line."""
     quiet()
     found: list[str] = []

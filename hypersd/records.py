@@ -1,6 +1,7 @@
-"""Text files that a user brings: decoded, cut into lines, CSV and JSON, each row with its line.
+"""A user's text files: decoded, split into lines, read as CSV or JSON, each row with its line
+number.
 
-What is wrong is a ValueError of one clause that names the line; which file it is, the caller says.
+Errors are ValueErrors of one clause that names the line; the caller adds the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How files of the Hugging Face hub are called: `hf://owner/name[@revision][/path/to/file]`.
+"""Names of files on the Hugging Face hub: `hf://owner/name[@revision][/path/to/file]`.
 
-A revision is a branch, a tag, a commit or one of the hub's own (`refs/pr/1`, `refs/convert/NAME`);
-any other slash begins the path. Without a path it is the whole repository.
+A revision is a branch, a tag, a commit or a ref of the hub (`refs/pr/1`, `refs/convert/NAME`); any
+other slash begins the path. Without a path the reference names the whole repository.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def parse(name: str) -> Reference:
 
 
 def reference(name: str) -> Reference | None:
-    """The reference in `hf://owner/name...`, or in a bare `owner/name` that is no path here.
-
-    None for everything else.
+    """The reference in `hf://owner/name...`, or in a bare `owner/name` that is no path on this
+    machine; None for any other text.
     """
     match = _NAME.fullmatch(name)
     if match is None or match["repo"].startswith("."):

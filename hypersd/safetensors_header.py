@@ -1,4 +1,4 @@
-"""What a safetensors file says of itself, without its tensors and without torch."""
+"""The header of a safetensors file, read without torch and without its tensors."""
 
 from __future__ import annotations
 

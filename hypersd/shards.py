@@ -1,4 +1,4 @@
-"""Webdataset shards: tar files whose neighbouring members of one key are a sample.
+"""Webdataset shards: tar files in which neighbouring members with one key make a sample.
 
 A key is a member's path up to the first dot of its file name, as in webdataset's own reader.
 """
@@ -23,8 +23,8 @@ Parts = dict[str, bytes]  # of a sample, by suffix
 def samples(path: Path) -> Iterator[CaptionedPicture]:
     """The samples of one shard: KEY.jpg and KEY.txt or .caption, or "caption" in KEY.json.
 
-    A torn shard ends where it is torn. Raises UsageError for a sample that has a suffix twice or
-    two pictures, or whose members do not stand together.
+    A truncated shard ends where it is cut. Raises UsageError for a sample that has a suffix twice
+    or two pictures, or whose members do not stand together.
     """
     seen = set[str]()
     parts, key = Parts(), ""
@@ -56,7 +56,8 @@ def _torn(path: Path, error: Exception) -> str:
 
 
 def _members(shard: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
-    """Key, suffix and content, which a link has not. Of no sample: hidden, and without a suffix."""
+    """Key, suffix and content (None of a link). Hidden members and those without a suffix belong to
+    no sample."""
     for member in shard:
         parted = MEMBER.fullmatch(member.name)
         if parted is None or member.isdir():

@@ -1,4 +1,4 @@
-"""Solver grid, trajectory segments on it, and the teacher's guided ODE step.
+"""The solver grid, the segments of a trajectory, and the teacher's guided ODE step.
 
 Legend: N solver points; index i = 0 .. N - 1 names the point t_i, and the ODE step from it lands
 on t_prev(i) = t_{i-1}, t_prev(0) = 0. k segments of N / k points each; b(i) is the first index of

@@ -24,8 +24,8 @@ from hypersd.validation import Count, read
 
 @dataclass(frozen=True)
 class PictureSource:
-    """where: for messages.  samples: reads from the start.  beside: what decides them, beside the
-    files that `stamp` is of.  others: pictures in formats that are not taken."""
+    """where: for messages. samples: reads from the start. beside: what decides the samples in
+    addition to the files that `stamp` hashes. others: pictures in formats that are not read."""
 
     where: str
     samples: Callable[[], Iterator[CaptionedPicture]]
@@ -85,9 +85,10 @@ def find(data: FolderData | ShardData | HubData) -> PictureSource:
 
 
 def stamp(data: FolderData | ShardData | HubData, hashes: Hashes) -> str:
-    """A hash of all files here that a source is read from, by content; "" where none lie here.
+    """A hash of the content of all files on this machine that a source reads; "" where there are
+    none.
 
-    Raises UsageError for one that cannot be read, or is written to meanwhile.
+    Raises UsageError for a file that cannot be read, or is being written to.
     """
     own = hashes.apart(str(_place(data).absolute()))
     found = {name: own.file(path) for name, path in _files(data).items()}
@@ -96,14 +97,14 @@ def stamp(data: FolderData | ShardData | HubData, hashes: Hashes) -> str:
 
 
 def _place(data: FolderData | ShardData | HubData) -> Path:
-    """Its folder, or a pattern of paths."""
+    """The folder of the source, or a pattern of paths."""
     if isinstance(data, FolderData):
         return Path(data.folder)
     return Path(data.webdataset if isinstance(data, ShardData) else data.dataset)
 
 
 def _files(data: FolderData | ShardData | HubData) -> dict[str, Path]:
-    """The files here that a source is read from, by what tells them apart."""
+    """The files on this machine that a source reads, by the name that tells them apart."""
     if isinstance(data, ShardData):
         return {f"{number} {path.name}": path for number, path in enumerate(_shards(data))}
     folder = _place(data)
@@ -175,8 +176,8 @@ def _dataset(data: HubData) -> PictureSource:
 
 
 def _elsewhere(builder: Any) -> list[Any]:
-    """What is known of a data set's files that do not lie here: their addresses, which name the
-    commit on the hub, and what their hosts say of their state."""
+    """What identifies a data set's remote files: addresses, which name the commit on the hub, and
+    the state that their hosts report."""
     files = builder.config.data_files or {}
     told = {str(split): [list(some), some.origin_metadata] for split, some in files.items()}
     return [builder.hash, str(builder.config.version), told]

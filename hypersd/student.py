@@ -1,10 +1,10 @@
 """One resident, frozen UNet and named LoRA adapters on it; whole copies where a method needs one.
 
 Roles: "teacher" is the bare base; every other role is the adapter of that name, such as "student"
-and "target" (an average of the student). Which role a forward pass plays is decided by a context
-manager that toggles PEFT's `_active_adapter` and `_disable_adapters` and nothing else. PEFT's own
-`set_adapter` and diffusers' `disable_adapters` also flip `requires_grad`, and a flip between
-forward and backward gives a gradient of 0 without a word.
+and "target" (an average of the student). A context manager chooses the role of a forward pass. It
+toggles PEFT's `_active_adapter` and `_disable_adapters` and nothing else. PEFT's own `set_adapter`
+and diffusers' `disable_adapters` also flip `requires_grad`, and a flip between forward and backward
+gives a gradient of 0 without a word.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Student:
 
     @contextmanager
     def using(self, role: str) -> Iterator[None]:
-        """Within it the UNet plays `role`; afterwards, also after an error, its former role.
+        """Inside the block the UNet plays `role`; afterwards, also after an error, its former role.
 
         Raises UsageError for a role there is no adapter for.
         """
@@ -112,7 +112,7 @@ class Student:
         return self.schedule.eps_from_output(output, x, t, self.prediction.get(role))
 
     def features(self, role: str, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
-        """What the resident UNet's down blocks and its middle give in a role, fp32 at least."""
+        """Outputs of the resident UNet's down blocks and middle block in a role, at least fp32."""
         with self.using(role):
             found = encode_all(self.unet, x, t, text)
         self.passes.count("encoder", found[-1])

@@ -1,4 +1,4 @@
-"""What the loop trains: one interface for every method and every network of the world."""
+"""The interface of everything that the loop trains: methods, and networks of the world."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ STUDENT = "student"
 
 
 class Turn(NamedTuple):
-    """What a role's turn at a step gives.
+    """The result of a role's turn at a step.
 
-    loss: the scalar that the role minimises.  scalars: to log.  outputs: what the step's later
-    turns work on, without gradient, such as what a critic is to judge.
+    loss: the scalar that the role minimises. scalars: to log. outputs: what later turns of the step
+    use, without gradient; for a critic, the samples that it judges.
     """
 
     loss: Tensor
@@ -25,8 +25,7 @@ class Turn(NamedTuple):
 
 
 class Task(Protocol):
-    """One trainable thing; whoever inherits must have `groups`, `loss` (or `turn_loss`) and
-    `export`.
+    """One training; a subclass has `groups`, `loss` (or `turn_loss`) and `export`.
 
     modules: all that a checkpoint must hold (trained parameters and buffers).
     divides: whether `loss` can do a part of a batch, the rows in `share`: what several processes
@@ -59,7 +58,7 @@ class Task(Protocol):
         return Turn(*self.loss(step, rng))
 
     def after_step(self, step: int) -> None:
-        """What follows a step, such as an average of the weights."""
+        """Called after each step, for instance to average the weights."""
         return
 
     def preview(self, path: Path) -> Mapping[str, float] | None:

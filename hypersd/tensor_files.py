@@ -1,4 +1,4 @@
-"""Weights in a file, tensor by tensor, read so that the file can run nothing."""
+"""Reads the tensors of a weights file without running any code that it holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 
 def outline(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """The same without values, which are not read: tensors of the "meta" device."""
+    """The same as tensors on the "meta" device: values are not read."""
     if path.suffix in PICKLES:
         return _pickled(path, "meta")
     held, metadata = _stored(path)  # mapped into memory, no page of which is touched
@@ -33,8 +33,8 @@ def outline(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
 
 
 def check(path: Path) -> None:
-    """Refuse a safetensors file by its header alone; a pickle is only read when it is loaded, so
-    one whose first bytes are no pickle's.
+    """Refuse a damaged safetensors file by its header, a pickle by its first bytes (it is read only
+    when it is loaded).
 
     Raises FileError for a file that is cut off or of another kind, OSError.
     """

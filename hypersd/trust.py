@@ -1,4 +1,4 @@
-"""Refuses pipeline folders that would have code of their own run while they are loaded.
+"""Refuses pipeline folders that would run code of their own while they are loaded.
 
 diffusers takes each part's class from the library that model_index.json names: any library that can
 be imported, or `<part>/<library>.py` in the folder itself. Needs no torch, so a plan can ask.

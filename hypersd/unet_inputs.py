@@ -1,7 +1,7 @@
-"""What a UNet is told at each step, as its config.json says; it needs no torch.
+"""The inputs of a UNet, read from its config.json without torch.
 
-Beside noisy latents, timestep and text there is much that diffusers' UNet2DConditionModel can want
-(classes, pictures, masks), and that no sampler or trainer here gives.
+Besides noisy latents, timestep and text, diffusers' UNet2DConditionModel may require inputs
+(classes, pictures, masks) that no sampler or trainer of this project gives.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def refuse_others(where: Path | str, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse a UNet that wants other inputs than are given.
+    """Refuse a UNet that requires other inputs than are given.
 
-    given: the values, by field, of a UNet that gets what it wants; fields that it lacks are not
-    looked at.  Raises UsageError for the first that is different.
+    given: by field, the values that a UNet of these inputs has; other fields are ignored. Raises
+    UsageError for the first field that differs.
     """
     for field, usual in USUAL.items():
         value = config.get(field, usual)
@@ -59,5 +59,5 @@ def refuse_others(where: Path | str, config: Mapping[str, Any], given: Mapping[s
 
 
 def all_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a UNet wants, by field, for `refuse_others`."""
+    """The inputs that a UNet requires, by field, for `refuse_others`."""
     return {field: config.get(field, usual) for field, usual in USUAL.items()}

@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all: written beside, then renamed.
+"""Files and folders that appear whole or not at all: written beside, then renamed.
 
-What is begun has a name of its own, `.<name>.<machine>-<process>-<number>.writing`, so that
-processes of one machine or of many, and threads, may write the same file: the last one stands.
+The file being written has a name of its own, `.<name>.<machine>-<process>-<number>.writing`, so
+that processes of one machine or of many, and threads, may write the same file: the last one stands.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def _take_place(beside: Path, path: Path, old: Path) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Within it no other process or thread that asks for the same does anything to a file that
-    several read, change and write again. Raises OSError."""
+    """Inside the block this process or thread alone may read, change and write a shared file;
+    others that ask for it wait. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         yield
@@ -91,8 +91,8 @@ def alone(path: Path) -> Iterator[None]:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Within it the folder is this process's alone. Raises UsageError where it is another's, and
-    OSError."""
+    """Inside the block the folder belongs to this process. Raises UsageError where another process
+    holds it, and OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:

@@ -1,5 +1,5 @@
-"""The kinds of base models: how each is loaded, told of prompts and decoded, for trainings and for
-the benchmark alike. A kind more is a file here and a place in `FAMILIES`."""
+"""The kinds of base models: how each is loaded, given prompts and decoded, in trainings and in the
+benchmark. A new kind is a file here and an entry in `FAMILIES`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAMILIES: dict[str, type[Family]] = {one.name: one for one in (Sd15, Sdxl)}
 RANDOM = "newly initialized"  # what diffusers and transformers say of weights that no file has
 _BY_PIPELINE: dict[str, type[Family]] = {
     **{one.pipeline: one for one in FAMILIES.values()},
-    "LatentConsistencyModelPipeline": Sd15,  # the same parts, with a UNet that is told the guidance
+    "LatentConsistencyModelPipeline": Sd15,  # its UNet takes the guidance as an input
 }
 
 
@@ -89,8 +89,8 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
 
 
 def _check_vocabularies(folder: Path, pipe: Any) -> None:
-    """Refuse a tokenizer without its files: transformers makes one that knows no word, and every
-    prompt is the same to it."""
+    """Refuse a tokenizer whose files are missing: transformers then makes one without a vocabulary,
+    and all prompts get the same tokens."""
     for name in ("tokenizer", "tokenizer_2"):
         tokenizer, encoder = (pipe.components.get(n) for n in (name, f"text_encoder{name[9:]}"))
         if tokenizer is None or encoder is None:

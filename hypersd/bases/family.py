@@ -1,4 +1,4 @@
-"""What is asked of a base model, whatever its kind.
+"""What every kind of base model provides.
 
 Legend: B batch, L tokens, D text width; C, h, w a latent; H, W a picture.
 """
@@ -22,12 +22,12 @@ class Family(ABC):
 
     size: height and width in pixels of what is drawn, what the network was made for where None.
 
-    name: as suites and recipes call the kind.  pipeline: diffusers' class.  loaded_with: what keeps
-    that class from changing pictures, such as no safety checker, and from asking for parts that a
-    model_index.json may name and drawing does not need.  added: the kind of condition that its UNet
-    gets beside the text (`addition_embed_type`).  upcast: whether the VAE overflows
-    in half precision where its configuration says so.  published: configurations of the networks of
-    the model that gave the kind its name.
+    name: as suites and recipes call the kind.  pipeline: diffusers' class.  loaded_with: arguments
+    that leave out what changes pictures (the safety checker), and parts that a model_index.json may
+    name and drawing does not need.  added: the kind of condition that its UNet gets beside the text
+    (`addition_embed_type`).  upcast: whether the VAE overflows in half precision where its
+    configuration says so.  published: configurations of the networks of the model that gave the
+    kind its name.
     """
 
     name: ClassVar[str]
@@ -126,7 +126,7 @@ class Family(ABC):
 
 
 def run_encoder(encoder: Any, tokenizer: Any, prompts: Sequence[str], **options: Any) -> Any:
-    """What a CLIP text encoder says of prompts, padded and cut to its length."""
+    """A CLIP text encoder's output for prompts, padded and cut to its length."""
     tokens = tokenizer(
         list(prompts), padding="max_length", truncation=True, return_tensors="pt",
         max_length=tokenizer.model_max_length,

@@ -56,7 +56,7 @@ class Sdxl(Family):
             pipe.text_encoder_2, pipe.tokenizer_2, prompts, output_hidden_states=True
         )
         states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], dim=-1)
-        if time_ids is None:  # as if trained on a whole picture of this size
+        if time_ids is None:  # the sizes of an uncropped picture
             sizes = torch.tensor([self.size, self.size, 0, 0, self.size, self.size])
             time_ids = sizes.expand(len(prompts), -1)
         return SdxlText(states, second.text_embeds, time_ids.float().to(states.device))

@@ -1,1 +1,1 @@
-"""LoRAs as people's files hold them: read whole or refused, merged by their own formula."""
+"""LoRA files of any trainer: read completely or refused, and merged exactly."""

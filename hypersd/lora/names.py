@@ -1,4 +1,4 @@
-"""Which module of a network a LoRA means: by diffusers' name, or by the original UNet's.
+"""Maps a LoRA's module names to modules of a network: names of diffusers, or of the original UNet.
 
 kohya's form writes "_" for every "." of a name, which cannot be undone, so that a name is looked up
 among those of all modules of the network, written that way.

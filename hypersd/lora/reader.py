@@ -1,4 +1,5 @@
-"""A LoRA's file, or PEFT's folder -> its layers as data. All of it counts, or it is refused."""
+"""A LoRA's file, or PEFT's folder -> its layers as data. Every key is used, or the file is
+refused."""
 
 from __future__ import annotations
 
@@ -75,7 +76,7 @@ def check(path: Path) -> None:
 def read(path: Path) -> tuple[Layer, ...]:
     """The layers of a LoRA's file, in its order, their tensors in the file's precision.
 
-    Raises FileError for whatever is not used or cannot be right, OSError.
+    Raises FileError for a key that is not used or a value that cannot be right, OSError.
     """
     return _layers(path, *tensor_files.read(path))
 

@@ -1,4 +1,4 @@
-"""How strong the layers of a LoRA are, where its file says so beside the tensors: PEFT's
+"""The scale of a LoRA's layers, where the file states it beside the tensors: PEFT's
 configuration, in `adapter_config.json` or in the metadata that diffusers writes."""
 
 from __future__ import annotations

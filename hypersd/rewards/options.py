@@ -1,4 +1,4 @@
-"""What a reward is, and what a recipe says of it."""
+"""Rewards, and their options in a recipe."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A recipe's rewards together, and the evaluators that watch a training without being trained on.
+"""A recipe's rewards, and the evaluators that guard a training against them.
 
-A reward that is climbed for long is climbed by its faults. So evaluators that nothing is trained on
+A reward that is maximised for long is maximised by its faults. So evaluators that no training uses
 and no table reports rate the validation pictures; where one falls by more than a recipe's `drop`
 below its value before the training, the training ends with the weights of the last good validation.
 """
@@ -22,7 +22,7 @@ from hypersd.rewards.options import ObjectiveOptions, RewardOptions, ValidationO
 
 R = TypeVar("R", bound=RewardOptions)
 Pictures = Callable[[], Tensor]
-"""Gives validation pictures of the weights as they are, [n, 3, H, W] in [-1, 1]."""
+"""Draws validation pictures with the present weights, [n, 3, H, W] in [-1, 1]."""
 
 
 class Panel:
@@ -74,10 +74,10 @@ def _named(entries: Sequence[R]) -> dict[str, R]:
 
 
 class RewardGuard(nn.Module):
-    """Keeps the last weights that every validation evaluator of a panel was content with.
+    """Keeps the last weights that passed every validation evaluator of a panel.
 
-    It is made before the training, when the weights are those that a fall is measured from; its
-    buffers, on the CPU, are part of a checkpoint.  pictures: of the weights as they are.
+    It is made before the training, since a fall is measured from the first weights; its buffers, on
+    the CPU, are part of a checkpoint. pictures: draws with the present weights.
     """
 
     kept: Tensor
@@ -105,8 +105,8 @@ class RewardGuard(nn.Module):
         }
 
     def watch(self, step: int) -> dict[str, float]:
-        """The evaluators' means after so many steps; keeps the weights, or goes back to those kept
-        and says why in `reason`."""
+        """The evaluators' means after so many steps. Keeps the weights, or restores the kept ones
+        and sets `reason`."""
         found = self.judged()
         if self.reason is not None:
             return found
@@ -124,7 +124,7 @@ class RewardGuard(nn.Module):
         return found
 
     def facts(self) -> dict[str, str | int]:
-        """What a model card says: whose weights these are, and why the training ended early."""
+        """For the model card: the step of these weights, and why the training ended early."""
         return {
             "weights_of_step": int(self.good),
             **({"ended": self.reason} if self.reason else {}),

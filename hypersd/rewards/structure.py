@@ -16,17 +16,17 @@ WORLD = "hypersd.shapes.rewards:structure"  # of a folder that is no transformer
 
 
 class Structure(Protocol):
-    """What judges structure."""
+    """A judge of structure."""
 
     def loss(self, images: Tensor, real: Callable[[], Tensor], rows: Tensor) -> Tensor:
-        """What is missed in pictures [B, 3, H, W] in [-1, 1]: [B], with gradient.
+        """The loss for what pictures [B, 3, H, W] in [-1, 1] lack: [B], with gradient.
 
         real: gives the real pictures.  rows: which of the data they are, [B].
         """
 
 
 def load_structure(name: str, data: Mapping[str, Any], device: torch.device) -> Structure:
-    """What judges structure: a Mask2Former of a folder or the hub (`hypersd.rewards.coco`), or the
+    """The judge of structure: a Mask2Former of a folder or the hub (`hypersd.rewards.coco`), or the
     world's segmenter (a folder, or its name), with the exact masks of the recipe's data.
 
     Raises UsageError where it cannot be read, or the world's is asked about other pictures.
