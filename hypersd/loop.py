@@ -215,8 +215,8 @@ class _Run:
                     self.save()
 
     def ends_at_validation(self, log: Logbook) -> bool:
-        """Validate; whether the training ends. Where the task must not be trained on, its average
-        is left alone."""
+        """Validate; returns whether the training ends. A task that has been halted keeps its
+        average as it is."""
         self.validate(log)
         halted = agreed(self.task.halted(), self.accelerator)
         if halted is not None:
@@ -307,8 +307,8 @@ class _Run:
         self, role: str, share: slice, parameters: list[nn.Parameter], rng: torch.Generator,
         count: int,
     ) -> tuple[float, dict[str, float]] | None:  # fmt: skip
-        """`part`, or None where memory does not suffice: the error, whose trace holds all that was
-        computed, is gone by then, so that something smaller can be tried."""
+        """`part`, or None where memory does not suffice. The error is dropped first: its traceback
+        holds all activations, and a smaller part needs their memory."""
         try:
             return self.part(role, share, parameters, rng, count)
         except RuntimeError as error:
@@ -339,7 +339,7 @@ class _Run:
     def what_fits(
         self, role: str, parameters: list[nn.Parameter], rng: torch.Generator, state: Tensor
     ) -> str:
-        """Try smaller parts of the batch, and say which one fits."""
+        """Try smaller parts of the batch, and name the largest that fits."""
         first = self.shares[0].start
 
         def attempt(rows: int) -> None:
@@ -360,7 +360,7 @@ class _Run:
         return final
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Within it the parameters are their averages, where the recipe has any."""
+        """Inside the block the parameters are their averages, if the recipe has an average."""
         return nullcontext() if self.average is None else self.average.applied()
 
     def publish(self, folder: Path) -> Path:
@@ -396,7 +396,7 @@ def schedule(recipe: Recipe, step: int) -> float:
 
 
 def _share_of_stage(recipe: Recipe, step: int) -> float:
-    """How much of a step's stage is behind it."""
+    """The share of a step's stage that is done."""
     begun = 0
     for stage in recipe.stages:
         if step < begun + stage["steps"]:

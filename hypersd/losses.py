@@ -37,7 +37,7 @@ def pseudo_huber(prediction: Tensor, goal: Tensor, c: float = 0.001) -> Tensor:
 
 
 def distribution_matching_loss(x: Tensor, x0_fake: Tensor, x0_real: Tensor) -> Tensor:
-    """Pull a generated sample from what the fake score model makes of it to what the teacher does.
+    """Pull a generated sample from the fake score model's x0 towards the teacher's.
 
     0.5 mean((x - stop_gradient(x - g))^2), g = (x0_fake - x0_real) / mean|x - x0_real|: its value
     says little, its gradient in x is g / (elements of a sample).
@@ -54,7 +54,7 @@ def distribution_matching_loss(x: Tensor, x0_fake: Tensor, x0_real: Tensor) -> T
 
 
 def reward_hinge(reward: Tensor, target: float) -> Tensor:
-    """ReLU(target - reward): a picture that is rated well enough is left alone.
+    """ReLU(target - reward): zero for a picture that is rated well enough.
 
     reward: [B], larger is better.  target: alpha_d, in its unit.  Returns [B], fp32.
     Source: Hyper-SD (arXiv 2404.13686), Eq. 13.
@@ -97,7 +97,7 @@ def hinge_critic_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def hinge_generator_loss(fake: Tensor) -> Tensor:
-    """mean(ReLU(1 - fake)) over a sample's patches: satisfied by a logit of 1, unlike -fake.
+    """mean(ReLU(1 - fake)) over a sample's patches: zero from a logit of 1 on, unlike -fake.
 
     fake: logits, [B, ...].  Returns [B], fp32.  Source: the release of PCM (2405.18407).
     """

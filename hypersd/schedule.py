@@ -1,4 +1,4 @@
-"""Noise schedule: the only place that touches alphas.
+"""The noise schedule: the only module that computes with alphas.
 
 Legend: T training timesteps; x_t = alpha_t x0 + sigma_t eps with alpha_t = sqrt(acp_t) and
 sigma_t = sqrt(1 - acp_t), acp the cumulative product of 1 - beta; v = alpha_t eps - sigma_t x0;

@@ -71,7 +71,7 @@ class SolverGrid:
         return self.first(index, segments) + self.points // segments - 1
 
     def end(self, index: Tensor, u: Tensor, segments: int) -> Tensor:
-        """The timestep s a consistency function lands on: t_prev(j), j uniform over b(i) .. i.
+        """The end point s of a consistency function: t_prev(j), j uniform over b(i) .. i.
 
         index: [B] solver indices.  u: [B] in [0, 1), which the caller drew.  Returns [B] int64,
         t_b <= s <= t_prev(i). With one segment this is TCD's and CTM's choice: any solver point
@@ -112,7 +112,7 @@ def guided_eps(
 def ode_solution(
     teacher: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, schedule: Schedule, *, steps: int = 1
 ) -> Tensor:
-    """Where `steps` DDIM moves take the probability flow ODE from t to s <= t, both [B] int64.
+    """The probability flow ODE solved from t to s <= t, both [B] int64, in `steps` DDIM moves.
 
     The moves are equal in t, rounded: [B] each sample's own.
     """

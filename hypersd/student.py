@@ -1,4 +1,4 @@
-"""One resident, frozen UNet and named LoRA adapters on it; whole copies where a method needs one.
+"""One resident, frozen UNet with named LoRA adapters; whole copies where a method needs them.
 
 Roles: "teacher" is the bare base; every other role is the adapter of that name, such as "student"
 and "target" (an average of the student). A context manager chooses the role of a forward pass. It

@@ -1,8 +1,8 @@
-"""What LCM, TCD and TSCD share: two neighbouring points of a trajectory have one image under f.
+"""The training step of LCM, TCD and TSCD: f maps two neighbouring points of a trajectory to one.
 
 One step: noise a latent to a solver point t, let the teacher take one guided ODE step to t_prev,
-and ask that the consistency function f(x, t, s) give the same for the student at t as for its
-target at t_prev. A method says which s (`endpoint`) and what f is, and nothing else.
+and minimise the distance between the consistency function f(x, t, s) of the student at t and of its
+target at t_prev. A method defines only s (`endpoint`) and f.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TARGET = "target"
 class ConsistencyOptions(DistillationOptions):
     """A consistency recipe's `options`.
 
-    distance: "mse" or "huber".  target: whose prediction is the goal, the "student" itself without
-    gradient or its "ema".  ema: rate of that average.  offset_noise: standard deviation of a shift
-    per sample and channel that is added to the noise.  critic_lr: the critic's learning rate where
-    a method has one.  full: student and target are whole UNets instead of adapters.
+    distance: "mse" or "huber".  target: the network that predicts the goal, the "student" itself
+    without gradient or its "ema". ema: rate of that average.  offset_noise: standard deviation of a
+    shift per sample and channel that is added to the noise.  critic_lr: the critic's learning rate
+    where a method has one.  full: student and target are whole UNets instead of adapters.
     ode_steps: DDIM steps of the base's ODE from a solver point to the one below.
     """
 
@@ -50,7 +50,7 @@ class ConsistencyOptions(DistillationOptions):
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """All that chance decides in a step.
+    """The random numbers of a step.
 
     index: [B] solver indices.  noise: [B, C, H, W].  end: [B] in [0, 1), for the end point.
     fresh: [B, C, H, W], for a critic that noises what it judges.
@@ -69,7 +69,7 @@ class Draw:
         return cls(index, noise, torch.rand(shape[:1], generator=rng))
 
     def part(self, rows: slice, device: torch.device) -> Draw:
-        """Some rows of it, on a device."""
+        """Some rows of the draw, on a device."""
         drawn = (self.index, self.noise, self.end, self.fresh)
         return Draw(*(None if v is None else v[rows].to(device) for v in drawn))  # type: ignore[arg-type]
 
@@ -173,7 +173,7 @@ class ConsistencyTask(Distillation):
         super().__init__(recipe, device, options)
 
     def roles(self) -> tuple[str, ...]:
-        """The student, and its average where that is the target."""
+        """The student, and its average if that is the target."""
         return (STUDENT, TARGET) if self.options.target == "ema" else (STUDENT,)
 
     def whole(self) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ class ConsistencyTask(Distillation):
         return DISTANCES[self.options.distance](pair.prediction, pair.goal)
 
     def pair(self, step: int, rng: torch.Generator) -> ConsistencyPair:
-        """What is compared at a step, of the rows in turn."""
+        """The pair that a step compares, for the rows of this part."""
         recipe, network = self.recipe, self.student.network
         batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
         whole = self.draw(step, batch.shape, rng)
@@ -218,7 +218,7 @@ class ConsistencyTask(Distillation):
         return ConsistencyPair(prediction, goal, s, x_t, t, text, draw)
 
     def draw(self, step: int, shape: torch.Size, rng: torch.Generator) -> Draw:
-        """All that chance decides at a step, for the whole batch."""
+        """The random numbers of a step, for the whole batch."""
         draw = Draw.sample(shape, self.method.grid_at(step).points, rng)
         if self.options.offset_noise:
             shift = torch.randn(*shape[:2], 1, 1, generator=rng) * self.options.offset_noise
@@ -226,15 +226,15 @@ class ConsistencyTask(Distillation):
         return draw
 
     def ode_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The noise that the ODE is followed with at a step: the base's, guided."""
+        """The noise prediction that solves the ODE at a step: the guided base's."""
         return self.teacher_eps(x, t, text)
 
     def ode_steps(self, step: int) -> int:
-        """How many DDIM steps `ode_eps` is followed in to the solver point below."""
+        """DDIM steps with `ode_eps` to the solver point below."""
         return self.options.ode_steps
 
     def after_step(self, step: int) -> None:
-        """Move the target's average, where there is one."""
+        """Update the target's average, if the target is one."""
         if self.options.target == "ema":
             self.student.average(TARGET, self.options.ema)
 

@@ -1,7 +1,7 @@
-"""What methods that distil a few-step student share: a base, a student on it, data, previews.
+"""The common part of all distillations: a base, a student on it, data, previews.
 
-A method says which networks there are beside the student, whose turn it is, what each minimises,
-and how the student is drawn afterwards.
+A method defines the other networks, the order of turns, each role's loss, and how the student is
+sampled afterwards.
 """
 
 from __future__ import annotations
@@ -83,12 +83,11 @@ class Distillation(Task):
         self.previews = self.validation_preview()
 
     def prepare(self) -> dict[str, nn.Module]:
-        """What must be done while the UNet has no adapters yet; returns further networks that are
-        trained, by name."""
+        """Called before the UNet has adapters; returns further networks to train, by name."""
         return {}
 
     def roles(self) -> tuple[str, ...]:
-        """The networks beside the teacher that start as it does, the student's first."""
+        """The roles beside the teacher, all starting from its weights; the student first."""
         return (STUDENT,)
 
     def whole(self) -> tuple[str, ...]:
@@ -105,7 +104,7 @@ class Distillation(Task):
         return guided_eps(network, x, t, text, self.empty, self.options.guidance)
 
     def validation_preview(self, count: int = PROMPTS) -> Preview:
-        """Of the student on the recipe's validation prompts, else on `count` of its data."""
+        """A preview on the recipe's validation prompts, else on `count` captions of its data."""
         return Preview(
             self.base, self.student, self.grid,
             prompts=self.recipe.prompts or self.data.prompts(count),
@@ -121,11 +120,11 @@ class Distillation(Task):
         return self.counter.counts
 
     def facts(self) -> dict[str, Any]:
-        """What a model card says of the training beside what all methods have."""
+        """Facts for the model card beside those that all methods have."""
         return {}
 
     def export(self, out: Path) -> dict[str, Any]:
-        """Write the student's weights; returns what a model card says of them."""
+        """Write the student's weights; returns facts for the model card."""
         path, drawn = self.student.export(out), dict[str, Any]()
         with suppress(NotSaid):
             drawn = {FIELD: self.drawn_with().facts()}
@@ -137,5 +136,5 @@ class Distillation(Task):
         }  # fmt: skip
 
     def drawn_with(self) -> Drawing:
-        """How the student as it is now is drawn."""
+        """How the present student is sampled."""
         return drawn_with(self.recipe)

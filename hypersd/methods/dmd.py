@@ -64,7 +64,8 @@ class DmdTask(RewardedTask, MatchingTask):
         self.watch(1)
 
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Squared error of the noise that the fake sees in noised pictures of the student."""
+        """The fake score model's loss: squared error of the noise in noised pictures of the
+        student."""
         batch, z, eps = self._draw(step, rng)
         t = self.times((0, self.schedule.steps), rng)
         with torch.no_grad():
@@ -72,8 +73,8 @@ class DmdTask(RewardedTask, MatchingTask):
         return squared_error(self.student.predict(FAKE, x_t, t, batch.text), eps).mean(), {}
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Distribution matching, the squared error to the teacher's ODE for some samples, and what
-        the rewards miss."""
+        """Distribution matching, the squared error to the teacher's ODE for some samples, and the
+        rewards' hinges."""
         batch, z, eps = self._draw(step, rng)
         t, text = self.times(NOISE_RANGE, rng), batch.text
         x = self.one_step(z, text)
@@ -98,7 +99,7 @@ class DmdTask(RewardedTask, MatchingTask):
 
     @torch.no_grad()
     def solve(self, z: Tensor, text: Text) -> Tensor:
-        """Where the guided teacher's ODE takes pure noise, in `pair_steps` DDIM steps."""
+        """The guided teacher's ODE solution from pure noise, in `pair_steps` DDIM steps."""
         timesteps = self.grid.inference(self.options.pair_steps)
         return sample_jumps(lambda x, t: self.teacher_eps(x, t, text), z, timesteps, self.schedule)
 
@@ -111,7 +112,7 @@ class DmdTask(RewardedTask, MatchingTask):
         return batch, z, eps
 
     def _pairs(self, rows: int) -> int:
-        """How many of the rows in turn have a pair: the batch's first ones do."""
+        """How many rows of this part have a pair: the first `pairs` rows of the batch do."""
         if not self.options.mse:
             return 0
         return min(rows, max(0, self.options.pairs - (self.share.start or 0)))

@@ -1,9 +1,10 @@
 """DMD2: distribution matching for several steps, with a GAN term instead of the ODE pairs.
 
-A student of `moves` steps is trained on what it will meet: of its timesteps one is drawn, the
-student itself makes the way there from pure noise without gradient (x0, then fresh noise up to the
-next timestep), and its x0 from there is the generated picture. Distribution matching as in DMD; and
-a head on the fake score model's middle block tells noised pictures of the data from generated ones.
+A student of `moves` steps is trained on the inputs that it has at inference: one of its timesteps
+is drawn, the student samples from pure noise down to it without gradient (x0, then fresh noise up
+to the next timestep), and its x0 there is the generated picture. Distribution matching as in DMD;
+and a head on the fake score model's middle block tells noised pictures of the data from generated
+ones.
 Source: DMD2 (arXiv 2405.14867), Sec. 4.1 to 4.4.
 
 # Differs from DMD2: one resident UNet with an adapter each for student and fake score (theirs are
@@ -38,8 +39,8 @@ from hypersd.student import STUDENT
 class Dmd2Options(MatchingOptions):
     """A recipe's `options`.
 
-    moves: steps of the student; one step is made at `start`.  gan: weight of what the student makes
-    of the critic's logits.  gan_critic: weight of the critic's own loss beside the fake's.
+    moves: steps of the student; one step is made at `start`.  gan: weight of the generator loss.
+    gan_critic: weight of the critic's loss beside the fake score model's.
     """
 
     fake_updates: Annotated[int, Field(ge=1, le=100)] = 5
@@ -50,7 +51,7 @@ class Dmd2Options(MatchingOptions):
 
 @dataclass(frozen=True, eq=False)
 class Generated:
-    """What a turn works on: pictures x0 of the student and of the data, [B, C, H, W], both noised
+    """The data of a turn: pictures x0 of the student and of the data, [B, C, H, W], both noised
     to t by eps; text."""
 
     x: Tensor
@@ -83,7 +84,7 @@ class Dmd2Task(MatchingTask):
         return [student, fake, fake | {"params": list(self.head.parameters())}]
 
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The fake's denoising loss on generated pictures, and the critic's."""
+        """The fake score model's denoising loss on generated pictures, and the critic loss."""
         at = self.generate(step, rng, (0, self.schedule.steps), gradient=False)
         x_t = self.schedule.renoise(at.x, at.eps, at.t)
         error = squared_error(self.student.predict(FAKE, x_t, at.t, at.text), at.eps).mean()
@@ -95,7 +96,7 @@ class Dmd2Task(MatchingTask):
         return total, scalars | {"right": float(right)}
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Distribution matching, and the generated pictures' part of the GAN."""
+        """Distribution matching, and the generator loss."""
         at = self.generate(step, rng, NOISE_RANGE, gradient=True)
         x_t = self.schedule.renoise(at.x, at.eps, at.t)
         fake, real = self.denoised(x_t, at.t, at.text)
@@ -110,7 +111,8 @@ class Dmd2Task(MatchingTask):
     def generate(
         self, step: int, rng: torch.Generator, span: tuple[int, int], *, gradient: bool
     ) -> Generated:
-        """Draw all that a turn needs, in one order, and let the student make its pictures."""
+        """Draw the random numbers of a turn in a fixed order, and generate the student's
+        pictures."""
         recipe, rows = self.recipe, self.share
         batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, rows)
         last = int(torch.randint(len(self.timesteps), (1,), generator=rng))

@@ -1,4 +1,5 @@
-"""How the student of a recipe is drawn: what its method's model card says, and the benchmark reads.
+"""How the student of a recipe is sampled; training.json states it, and the benchmark reads it
+there.
 
 Needs no torch, so that a plan can ask before anything is trained.
 """
@@ -24,12 +25,12 @@ LAST = 999  # the timestep of pure noise, where one step is made unless a recipe
 
 
 class NotSaid(UsageError):
-    """Nothing says how the weights are drawn that a feedback adapter lies on."""
+    """Nothing states how the weights under a feedback adapter are sampled."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a recipe's options say of it."""
+    """The options of a recipe that decide it."""
 
     points: Count = 40
     start: Count = LAST
@@ -39,7 +40,7 @@ class Options:
 def drawn_with(recipe: Recipe) -> Drawing:
     """How the student of a recipe is drawn.
 
-    Raises UsageError where its method does not say; NotSaid.
+    Raises UsageError where its method does not state it; NotSaid.
     """
     where, usual = f"recipe {recipe.name}", _usual(recipe.method)
     if usual is None:
@@ -60,17 +61,17 @@ def drawn_with(recipe: Recipe) -> Drawing:
 
 
 def of_card(folder: Path) -> Drawing | None:
-    """How the weights of a folder are drawn, as their card says; None where it does not.
+    """How the weights of a folder are sampled, by their card; None where it does not state it.
 
-    Raises UsageError for a card that says it wrongly.
+    Raises UsageError for a bad value in the card.
     """
     given = _facts(folder).get(FIELD)
     return given and read(Drawing, given, FIELD, where=str(folder / FACTS))
 
 
 def of_older_card(folder: Path) -> Drawing | None:
-    """How the weights of a folder are drawn whose card does not say it, but what they were trained
-    with: by the recipe of that name, else by the method. None where there is no such card."""
+    """How weights are sampled whose card names only their recipe or method: by the recipe of that
+    name, else by the method. None without a card."""
     facts = _facts(folder)
     name, method = facts.get("recipe"), facts.get("method")
     if name in recipes.names() and (found := recipes.load(str(name))).method == method:
@@ -87,8 +88,8 @@ def _facts(folder: Path) -> Mapping[str, Any]:
 
 
 def _feedback(where: str, onto: Path) -> Drawing:
-    """As what it was learned on top of: as its card says; of a training that is not made yet, by
-    the recipe after which its folder is called, `.../<recipe>/<part>`."""
+    """As the adapter under the feedback: by its card; of a training that has not run yet by the
+    recipe that its folder is named after, `.../<recipe>/<part>`."""
     found = of_card(onto) or of_older_card(onto)
     if found is not None:
         return found
@@ -99,6 +100,6 @@ def _feedback(where: str, onto: Path) -> Drawing:
 
 
 def _usual(method: str) -> Drawing | None:
-    """Where a recipe's options say nothing else."""
+    """The method's usual sampling."""
     row = METHODS.get(method)
     return row and row.drawn

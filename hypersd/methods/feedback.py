@@ -1,10 +1,11 @@
-"""Human feedback learning: an adapter that makes pictures rated higher, structure kept.
+"""Human feedback learning: an adapter that raises the ratings of pictures and keeps their
+structure.
 
 Each step draws pictures from pure noise in a few moves, keeps the gradient of the last one, decodes
-them and asks for ReLU(alpha_d - r_d) of every reward. A perceptual loss holds the structure: real
+them and minimises ReLU(alpha_d - r_d) of every reward. A perceptual loss holds the structure: real
 pictures are noised, x0 is predicted directly, and an instance segmenter must find in it what is in
 the real one. The adapter is trained on the base, or on top of a distilled adapter (`onto`), which
-is added to the base's weights first, so that what feedback adds is told from what distillation did.
+is added to the base's weights first, so that the adapter holds the feedback alone.
 Source: Hyper-SD (arXiv 2404.13686), Sec. 3.2, Eq. 13 to 15; UniFL (2404.05595) for the details.
 
 # Differs from Hyper-SD: the segmenter (`hypersd.rewards.structure`); targets and weights of the
@@ -87,7 +88,7 @@ class FeedbackTask(RewardedTask):
         self.watch(options.moves)
 
     def prepare(self) -> dict[str, nn.Module]:
-        """Put the distilled adapter into the base, and load the segmenter."""
+        """Add the distilled adapter to the base, and load the segmenter."""
         self.base.vae.requires_grad_(False)
         if self.options.onto:
             add_adapter_to(self.base.unet, Path(self.options.onto), self.options.onto_weight)
@@ -125,9 +126,9 @@ class FeedbackTask(RewardedTask):
         return total, scalars
 
     def draw(self, z: Tensor, text: Text, moves: int, fresh: Sequence[Tensor] = ()) -> Tensor:
-        """x0 from pure noise in so many moves; only the last one has a gradient.
+        """x0 from pure noise in `moves` moves; only the last one has a gradient.
 
-        fresh: noise for each move but the last, where the sampler adds some.
+        fresh: noise for each move but the last, if the sampler adds noise.
         """
         timesteps, network = self.grid.inference(moves), self.student.network(STUDENT)
 
@@ -140,7 +141,7 @@ class FeedbackTask(RewardedTask):
         return sample(model, z, timesteps, self.schedule, noise=fresh)
 
     def predicted(self, x0: Tensor, noise: Tensor, index: Tensor, text: Text) -> Tensor:
-        """The picture that the student sees in noised real latents, with gradient.
+        """The student's x0 of noised real latents, with gradient.
 
         index: [B] solver points to noise to.
         """
@@ -158,7 +159,7 @@ class FeedbackTask(RewardedTask):
         return figures
 
     def facts(self) -> dict[str, Any]:
-        """What it was trained on top of."""
+        """For the card: the adapter that it was trained on top of."""
         options = self.options
         return {"onto": options.onto, "onto_weight": options.onto_weight, "merged": options.merged,
                 "sampler": options.sampler, **super().facts()}  # fmt: skip

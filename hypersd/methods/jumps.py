@@ -1,10 +1,9 @@
-"""What TCD and TSCD share: a jump t -> s to a drawn end point, and which jumps training dwells on.
+"""TCD's and TSCD's jump t -> s to a random end point, and the distribution of t and s.
 
 Inference in k steps makes only the jumps from a segment's upper edge to its lower one, which
-uniform t and s seldom draw; and the landing's squared error weighs an error of the network's eps
-by c(t, s)^2, so that the noisiest segments have nearly all of the gradient. Both can be evened
-out: end points at the edge (as PCM and TDD, arXiv 2409.01347), starts at the edge, and the
-landing's error divided by c^2.
+uniform t and s seldom draw; and the squared error at s weighs an error of the network's eps by c(t,
+s)^2, so the noisiest segments have nearly all of the gradient. Options correct both: end points at
+the edge (as PCM and TDD, arXiv 2409.01347), starts at the edge, and the error divided by c^2.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from hypersd.validation import Fraction, NonNegative
 class JumpOptions(ConsistencyOptions):
     """A recipe's `options`.
 
-    to_edge: how often s is the lower edge of t's segment instead of any solver point.
-    from_edge: how often t is the upper one.
+    to_edge: probability that s is the lower edge of t's segment instead of any solver point.
+    from_edge: probability that t is the upper edge.
     landing_floor: the squared error is divided by the larger of this and c(t, s)^2 (Huber's, which
     is of first order, by its root); 0 divides by nothing.
     """
@@ -34,12 +33,12 @@ class JumpOptions(ConsistencyOptions):
 
 
 class JumpTask(ConsistencyTask):
-    """Of a method whose consistency function is the jump t -> s."""
+    """A task whose consistency function is the jump t -> s."""
 
     options: JumpOptions
 
     def draw(self, step: int, shape: torch.Size, rng: torch.Generator) -> Draw:
-        """Some of the samples moved to their segment's edges."""
+        """The draw, with some samples moved to their segment's edges."""
         draw, options = super().draw(step, shape, rng), self.options
         if options.from_edge:
             moved = torch.rand(shape[:1], generator=rng) < options.from_edge
@@ -51,7 +50,7 @@ class JumpTask(ConsistencyTask):
         return draw
 
     def distance(self, pair: ConsistencyPair) -> Tensor:
-        """Of the landings, or of what the network's own error makes of them."""
+        """The distance at s, divided by c(t, s)^2 where `landing_floor` asks for it."""
         distance = super().distance(pair)
         if not self.options.landing_floor:
             return distance

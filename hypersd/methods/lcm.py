@@ -1,4 +1,4 @@
-"""LCM-LoRA: every point of a trajectory is taken to its start.
+"""LCM-LoRA: maps every point of a trajectory to its start.
 
 L = d(f(x_t, t), sg f'(x_prev, t_prev)), f(x, t) = c_skip(t) x + c_out(t) x0(x, t), f' the student
 itself without gradient. Source: LCM (arXiv 2310.04378) Eq. 13, LCM-LoRA (arXiv 2311.05556).
@@ -19,18 +19,18 @@ from hypersd.schedule import Schedule
 
 
 class Lcm(Method):
-    """f is x0, held to the identity at t = 0 by LCM's boundary condition."""
+    """f is x0, with LCM's boundary condition f(x, 0) = x."""
 
     sampler = "consistency"
 
     def endpoint(self, step: int, draw: Draw) -> Tensor:
-        """0 for every sample; f takes it for granted."""
+        """0 for every sample: f always ends there."""
         return draw.index * 0
 
     def consistency_function(
         self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule
     ) -> Tensor:
-        """f(x_t, t), whatever s."""
+        """f(x_t, t); s is always 0."""
         return consistency_function(x_t, eps, t, schedule)
 
 

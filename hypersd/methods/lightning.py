@@ -127,7 +127,7 @@ class LightningTask(Distillation):
         return (STUDENT,) if stage.critic == "none" else (STUDENT, stage.role)
 
     def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
-        """The student's turn, or its critic's on the predictions that the student's has left."""
+        """The student's turn, or the critic's turn on the student's predictions."""
         stage = self.stage(step)
         if role == STUDENT:
             return self.student_turn(stage, step, rng)
@@ -137,7 +137,8 @@ class LightningTask(Distillation):
         return Turn(critic_loss(real, fake).mean(), {"right": float(right)})
 
     def student_turn(self, stage: LightningStage, step: int, rng: torch.Generator) -> Turn:
-        """Squared error to the teacher's prediction, and what the stage's critic makes of it."""
+        """Squared error to the teacher's prediction, and the generator loss of the stage's
+        critic."""
         self.student.prediction[STUDENT] = stage.output
         at = self.predicted(stage, step, rng)
         error = squared_error(at.prediction, at.goal).mean()
@@ -151,7 +152,7 @@ class LightningTask(Distillation):
         return Turn(weighted_sum(error, adversarial, weights), scalars, outputs)
 
     def stage_eps(self, stage: LightningStage, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The base's, guided, or an earlier student's, whose guidance is distilled."""
+        """The guided base's noise, or that of an earlier student, whose guidance is distilled."""
         if stage.teacher in self.kept:
             role = f"{stage.teacher}step"
             self.student.prediction[role] = self._output_of(stage.teacher, stage)
@@ -159,13 +160,15 @@ class LightningTask(Distillation):
         return self.teacher_eps(x, t, text)
 
     def _output_of(self, steps: int, before: LightningStage) -> str:
-        """What the kept student of so many steps gives: that of the last stage that made it."""
+        """The output type of the kept student of so many steps: that of the last stage that trained
+        it."""
         earlier = self.stages[: self.stages.index(before)]
         return [stage.output for stage in earlier if stage.to == steps][-1]
 
     @torch.no_grad()
     def follow(self, stage: LightningStage, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """Where teacher / to moves of the stage's teacher take x from t, a point of its grid."""
+        """The result of teacher / to moves of the stage's teacher from x at t, a point of its
+        grid."""
         grid = [*self.grid.inference(stage.teacher), 0]
         after = torch.tensor(grid[1:], device=x.device)
         at = torch.tensor(grid[:-1], device=x.device)
@@ -176,23 +179,23 @@ class LightningTask(Distillation):
         return x
 
     def after_step(self, step: int) -> None:
-        """At a stage's end keep the student, where a later stage has it as its teacher."""
+        """At the end of a stage keep the student if it is the teacher of a later one."""
         ended = [s for s, end in zip(self.stages, self.ends, strict=True) if end == step + 1]
         for stage in ended:
             if stage.to in self.kept:
                 self.student.average(f"{stage.to}step", 0.0)
 
     def facts(self) -> dict[str, Any]:
-        """What the network gives."""
+        """For the card: the prediction type."""
         return {"prediction_type": self.student.prediction.get(STUDENT, "epsilon")}
 
     def drawn_with(self) -> Drawing:
-        """By jumps; what the network gives is what it gave in the last stage that was trained."""
+        """By jumps, with the prediction type of the last stage that was trained."""
         x0 = self.student.prediction.get(STUDENT) == "sample"
         return replace(JUMPS, prediction_type="sample" if x0 else None)
 
     def snapshot(self, step: int) -> str | None:
-        """The student of every number of steps, when no later stage has that number."""
+        """The student of each number of steps, after the last stage for that number."""
         number = bisect_right(self.ends, step)
         if step + 1 != self.ends[number] or step + 1 == self.recipe.steps:
             return None
@@ -200,7 +203,7 @@ class LightningTask(Distillation):
         return None if to in [s.to for s in self.stages[number + 1 :]] else f"{to}step"
 
     def predicted(self, stage: LightningStage, step: int, rng: torch.Generator) -> Prediction:
-        """One move of student and teacher at a step, of the rows in turn."""
+        """One move of student and teacher at a step, for the rows of this part."""
         recipe = self.recipe
         batch = self.data.samples(self.base, step, recipe.batch, recipe.seed, self.share)
         grid = torch.tensor([*self.grid.inference(stage.to), 0])

@@ -1,8 +1,8 @@
-"""What DMD and DMD2 share: a student, and a fake score model trained on what the student makes.
+"""The roles of DMD and DMD2: a student, and a fake score model trained on its pictures.
 
 The fake score model is a second adapter on the same UNet. At a random t it and the guided teacher
-both denoise the student's x, diffused to t, and x moves from what the fake makes of it to what the
-teacher does (`distribution_matching_loss`).
+both denoise the student's x, diffused to t, and x moves from the fake score model's x0 towards the
+teacher's (`distribution_matching_loss`).
 Source: DMD (arXiv 2311.18828); DMD2 (2405.14867) for the alternation.
 """
 
@@ -30,10 +30,10 @@ NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DM
 class MatchingOptions(DistillationOptions):
     """A recipe's `options`.
 
-    guidance: of the teacher's score (the fake's is 1).  start: the timestep the student is given
-    with pure noise.  fake_updates: of the fake score model per student update.  fake_lr: its
-    learning rate.  init: a folder with the weights that the student starts from, "" for none.
-    full: the student is a whole UNet instead of an adapter (Hyper-SD's dedicated one-step model).
+    guidance: of the teacher's score (the fake's is 1). start: the timestep at which the student
+    gets pure noise. fake_updates: updates of the fake score model per student update.  fake_lr: its
+    learning rate.  init: a folder with the weights that the student starts from, "" for none. full:
+    the student is a whole UNet instead of an adapter (Hyper-SD's dedicated one-step model).
     """
 
     start: Annotated[int, Field(ge=1, le=999)] = 999
@@ -74,12 +74,12 @@ class MatchingTask(Distillation):
         return (FAKE,) * self.options.fake_updates + (STUDENT,)
 
     def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
-        """The fake's loss on the student's pictures, or the student's."""
+        """The loss of the fake score model, or of the student."""
         return Turn(*(self.fake_loss(step, rng) if role == FAKE else self.loss(step, rng)))
 
     @abstractmethod
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """What the fake score model minimises at a step, and scalars to log."""
+        """The fake score model's loss at a step, and scalars to log."""
 
     @torch.no_grad()
     def denoised(self, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, Tensor]:
@@ -89,10 +89,10 @@ class MatchingTask(Distillation):
         return self.schedule.x0_from_eps(x_t, fake, t), self.schedule.x0_from_eps(x_t, real, t)
 
     def times(self, span: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """A timestep for each of the rows in turn."""
+        """A timestep for each row of this part."""
         return torch.randint(*span, (self.recipe.batch,), generator=rng)[self.share].to(self.device)
 
     def facts(self) -> dict[str, Any]:
-        """Where one step is made, and how often the fake score model is updated."""
+        """For the card: the timestep of one step, and updates of the fake score model."""
         return {"start": self.options.start, "fake_updates": self.options.fake_updates,
                 **super().facts()}  # fmt: skip

@@ -1,4 +1,4 @@
-"""PCM: every point of a phase is taken to the phase's lower edge.
+"""PCM: maps every point of a phase to the phase's lower edge.
 
 The trajectory is cut into M phases (`segments`); student and target both jump to the edge t_b of
 the student's phase, and at a phase's first point the goal is x_prev itself. The adversarial part
@@ -51,7 +51,7 @@ class PcmTask(SegmentedTask):
         return hinge_critic_loss(real, fake)
 
     def generator_loss(self, fake: Tensor) -> Tensor:
-        """The student's, likewise."""
+        """The hinge loss of the student, the mean over a head's patches."""
         return hinge_generator_loss(fake)
 
     def logits(self, x_s: Tensor, pair: ConsistencyPair, step: int) -> list[Tensor]:
@@ -65,7 +65,7 @@ class PcmTask(SegmentedTask):
         return found
 
     def draw(self, step: int, shape: torch.Size, rng: torch.Generator) -> Draw:
-        """Also the noise that the critic's inputs are diffused with."""
+        """The draw, with the noise for the critic's inputs."""
         draw = super().draw(step, shape, rng)
         return replace(draw, fresh=torch.randn(shape, generator=rng))
 

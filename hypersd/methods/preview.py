@@ -1,5 +1,4 @@
-"""What a student does on validation prompts: a picture of 1, 2, 4 and 8 steps, and how far its
-pictures are from the teacher's own."""
+"""Validation pictures of a student at 1, 2, 4 and 8 steps, and their distance to the teacher's."""
 
 from __future__ import annotations
 
@@ -50,8 +49,9 @@ class Preview:
         """Write a PNG: one row for each of 1, 2, 4 and 8 steps, one column per prompt.
 
         Returns `teacher_distance_<n>step`: the mean squared difference, in latents, between what
-        the student draws in n steps and where the teacher's guided ODE takes the same noise. For
-        methods that follow the teacher, a measure of how well they do; a drift for the others.
+        the student draws in n steps and the teacher's guided ODE solution from the same noise. It
+        measures how well a method follows the teacher; methods that match distributions need not
+        keep it small.
         """
         noise = self._noise()
         rows, figures = [], {}
@@ -68,7 +68,7 @@ class Preview:
 
     @torch.no_grad()
     def pictures(self, steps: int) -> Tensor:
-        """What the student draws of the prompts in so many steps, [prompts, 3, H, W] in [-1, 1]."""
+        """The student's pictures of the prompts in so many steps, [prompts, 3, H, W] in [-1, 1]."""
         return torch.cat([self.base.pictures(p) for p in _parts(self._draw(steps, self._noise()))])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What methods with rewards share: evaluators that guard the training on validation prompts."""
+"""Methods with rewards: evaluators guard the training on validation prompts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JUDGED = 64  # validation prompts that evaluators rate, where the recipe names n
 
 @dataclass(frozen=True, kw_only=True)
 class RewardedOptions:
-    """What a recipe's `options` say of rewards and of the evaluators that guard against them
+    """A recipe's `options` for rewards and for the evaluators that guard against them
     (`hypersd.rewards.panel`)."""
 
     rewards: tuple[ObjectiveOptions, ...] = ()
@@ -31,7 +31,7 @@ class RewardedTask(Distillation):
     guard: RewardGuard | None = None
 
     def watch(self, moves: int) -> None:
-        """From now on compare what is drawn in so many steps with what is drawn now."""
+        """From now on compare pictures of so many steps with those of the present weights."""
         if not self.panel.judges:
             return
         preview = self.validation_preview(JUDGED)
@@ -46,15 +46,15 @@ class RewardedTask(Distillation):
         self.step = step + 1
 
     def preview(self, path: Path) -> dict[str, float]:
-        """Validation prompts at 1, 2, 4 and 8 steps, and what the validation evaluators say."""
+        """Validation prompts at 1, 2, 4 and 8 steps, and the validation evaluators' figures."""
         figures = super().preview(path)
         return figures if self.guard is None else figures | self.guard.watch(self.step)
 
     def halted(self) -> str | None:
-        """A validation evaluator's fall, if there was one."""
+        """The fall of a validation evaluator, or None."""
         return None if self.guard is None else self.guard.reason
 
     def facts(self) -> dict[str, Any]:
-        """The rewards that were trained on, and whose weights the guard has left."""
+        """For the card: the rewards, and the step of the weights that the guard kept."""
         rewards = {"rewards": self.panel.aims} if self.panel.rewards else {}
         return super().facts() | rewards | ({} if self.guard is None else self.guard.facts())

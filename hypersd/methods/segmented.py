@@ -1,8 +1,8 @@
-"""What TSCD and PCM share: consistency within segments, stage by stage, and a critic's turn.
+"""TSCD's and PCM's stages: consistency within segments, and the critic's turn.
 
-A stage cuts the trajectory into segments and weighs two losses: the distance, and what the student
-minimises of a critic's logits. Where the latter has a weight, the critic's turn follows the
-student's and judges the same pair: the target's points are its "real", the student's its "fake".
+A stage cuts the trajectory into segments and weighs two losses: the distance, and the generator
+loss of a critic's logits. If the latter has a weight, the critic's turn follows the student's and
+judges the same pair: the target's points are its "real", the student's its "fake".
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class Segmented(Method):
         return self.stages[bisect_right(self.ends, step)]
 
     def segments(self, step: int) -> int:
-        """Those of its stage."""
+        """The segments of the step's stage."""
         return self.stage(step).segments
 
     def grid_at(self, step: int) -> SolverGrid:
-        """That of its stage."""
+        """The grid of the step's stage."""
         return self.grids[bisect_right(self.ends, step)]
 
     def consistency_function(
@@ -118,7 +118,7 @@ class SegmentedTask(ConsistencyTask):
         return (STUDENT, CRITIC) if self.method.stage(step).adversarial else (STUDENT,)
 
     def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
-        """The student's turn, or the critic's on the pair that the student's has left."""
+        """The student's turn, or the critic's turn on the student's pair."""
         if role == STUDENT:
             return super().turn_loss(role, step, rng)
         pair: ConsistencyPair = outputs
@@ -138,7 +138,7 @@ class SegmentedTask(ConsistencyTask):
         return weighted_sum(distances, generator, (stage.distance, stage.adversarial)), scalars
 
     def snapshot(self, step: int) -> str | None:
-        """Every stage's student is a model of its own."""
+        """The student is exported at the end of each stage."""
         if step + 1 in self.method.ends[:-1]:
             return f"{self.method.stage(step).segments}segments"
         return None

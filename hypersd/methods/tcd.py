@@ -1,7 +1,7 @@
-"""TCD: every point of a trajectory is taken to every earlier point of it.
+"""TCD: maps every point of a trajectory to every earlier point of it.
 
 L = d(f(x_t, t, s), sg f'(x_prev, t_prev, s)), s uniform over the solver points from 0 to t_prev,
-f the jump alpha_s x0 + sigma_s eps. The network is not told s. At s = t_prev the goal is x_prev.
+f the jump alpha_s x0 + sigma_s eps. The network does not see s. At s = t_prev the goal is x_prev.
 Source: TCD (arXiv 2402.19159), Eq. 17 and Algorithm 1.
 
 # Differs from TCD: the target is the student itself without gradient (as in LCM-LoRA) unless

@@ -39,9 +39,9 @@ Teacher = Literal["base", "previous_stage"]
 class TscdOptions(JumpOptions):
     """A recipe's `options`.
 
-    teacher: of the ODE in stages after the first, the base or what the stage before has left, its
-    average where there is one (`target: ema`), which takes one step.
-    critic: its trunk, a trained "copy" of the UNet's half, or the UNet's own, "frozen".
+    teacher: of the ODE in stages after the first: the base, or the student of the stage before (its
+    average if `target: ema`), which takes one step. critic: its trunk, a trained "copy" of the
+    UNet's half, or the UNet's own, "frozen".
     """
 
     teacher: Teacher = "base"
@@ -93,22 +93,23 @@ class TscdTask(JumpTask, SegmentedTask):
             return [self.critic(x_s, pair.s, pair.text, pair.x_t, pair.t)]
 
     def roles(self) -> tuple[str, ...]:
-        """Also the previous stage's student, where it is a teacher."""
+        """The roles, with the previous stage's student if it is a teacher."""
         return super().roles() + ((PREVIOUS,) if self._keeps_previous else ())
 
     def ode_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The base's, guided; or, after the first stage, the previous stage's student's."""
+        """The guided base's noise; after the first stage that of the previous stage's student, if
+        it is the teacher."""
         if self._taught_by_previous(step):
             return self.student.predict(PREVIOUS, x, t, text)
         return super().ode_eps(step, x, t, text)
 
     def ode_steps(self, step: int) -> int:
-        """One of a student's, who has learned to jump as far."""
+        """DDIM steps to the solver point below; 1 with a student, which jumps that far."""
         own = self.method.stage(step).ode_steps
         return 1 if self._taught_by_previous(step) else own or super().ode_steps(step)
 
     def after_step(self, step: int) -> None:
-        """Move the target; at a stage's end keep what it has left as the next one's teacher."""
+        """Update the target; at the end of a stage keep its student as the next one's teacher."""
         super().after_step(step)
         if self._keeps_previous and step + 1 in self.method.ends:
             left = TARGET if self.options.target == "ema" else STUDENT

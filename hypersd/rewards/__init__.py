@@ -1,8 +1,8 @@
 """Differentiable scorers of pictures, for feedback learning.
 
 A reward is a function of pictures, float [B, 3, H, W] in [-1, 1], and prompts; it gives [B], larger
-is better. Its networks are frozen; gradients go to the pictures. A reward that has been trained on
-is no evidence: every metric of every contestant says what its method was `trained_on`.
+is better. Its networks are frozen; gradients go to the pictures. A metric that a method was trained
+on is no evidence for it: `trained_on` marks it in every report.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class CocoStructure:
         return torch.stack([self._one(image, *t) for image, t in zip(images, truth, strict=True)])
 
     def found(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Of each picture the masks, [n, h, w], and the categories, [n], that are surely there."""
+        """For each picture the masks, [n, h, w], and the categories, [n], above the threshold."""
         outputs = self.net(self.prepared(images))
         sizes = [tuple(outputs.masks_queries_logits.shape[-2:])] * len(images)
         results = self.reader.post_process_instance_segmentation(

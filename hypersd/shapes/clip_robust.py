@@ -1,7 +1,7 @@
 """The evaluator CLIP trained on, so that noise, blur and JPEG do not move its scores.
 
-Few-step pictures carry grain. A CLIP that has seen clean pictures alone takes it for content: its
-score is then partly one of grain, which the raters' heads are there to judge.
+Few-step pictures carry grain. A CLIP that has seen only clean pictures takes it for content, so its
+score also measures grain, which is the task of the raters' heads.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class LatentDataset:
 
 
 def load_dataset(data: Mapping[str, Any], base: Base, cache: Path | None = None) -> LatentDataset:
-    """The world's data of a recipe, `{set: shapes/train, n: 4000}`, encoded by the base's VAE.
+    """The world's data for a recipe, `{set: shapes/train, n: 4000}`, encoded by the base's VAE.
 
     Kept in `cache` (default `runs/cache/latents`), keyed by the VAE, the set, n and the world's
     version; a damaged file is made again. Raises UsageError for an unknown set or key, or a bad n.

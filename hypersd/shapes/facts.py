@@ -1,8 +1,8 @@
-"""What a picture and its caption both tell, as yes-and-no facts that no order of saying changes.
+"""Facts that a picture and its caption share, as yes-or-no values that do not depend on word order.
 
-"a star left of a ring" and "a ring right of a star" are one picture. A head on an embedding that
-has to answer for these facts makes the embedding hold them; one head for pictures and captions
-puts them at the same place in both.
+"a star left of a ring" and "a ring right of a star" are one picture. A head that reads these facts
+off an embedding makes the embedding hold them; one head for pictures and captions gives both the
+same code.
 """
 
 from __future__ import annotations

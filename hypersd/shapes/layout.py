@@ -1,5 +1,5 @@
-"""What stands where, cell by cell: the dense labels that the teacher's inner features are aligned
-with while it trains.
+"""Shape and colour in each latent cell: dense labels for the teacher's inner features during
+training.
 
 Denoising alone teaches a small UNet the words for shapes slowly. Aligning its inner features with
 what a strong vision model sees speeds such training up many times (Yu et al. 2024, REPA, arXiv

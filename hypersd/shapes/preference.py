@@ -27,7 +27,7 @@ from hypersd.shapes.render import render
 from hypersd.shapes.scenes import Scene, Spec, choose, generator, sample_places, sample_scene
 
 VALIDATION = Pool("validation", 1.8, 1.4, {"shading": 0.4, "composition": 0.4, "clean": 0.5},
-                  15_000_000)  # watches over trainings; no table reports what it says  # fmt: skip
+                  15_000_000)  # guards trainings; in no table  # fmt: skip
 FAIR = 0.5  # difference of utilities from which a pair counts as a fair distance apart
 
 

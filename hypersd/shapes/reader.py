@@ -1,7 +1,7 @@
 """The base's text encoder learns to read before the UNet learns to draw.
 
-SD begins with a finished CLIP. A text encoder that starts from nothing beside its UNet learns late
-which of two things is the left one; reading the captions' specs alone takes minutes.
+SD begins with a finished CLIP. A text encoder that is trained together with its UNet learns late
+which of two things is the left one; learning the captions' specs first takes minutes.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ def preference(options: RewardOptions, device: torch.device) -> Reward:
 
 
 def faithful(options: RewardOptions, device: torch.device) -> Reward:
-    """1 where the validation oracle finds all of the prompt in the picture, else 0: no gradient."""
+    """1 if the validation oracle finds everything that the prompt asks for, else 0; no gradient."""
     oracle = load_oracle(options.folder, device)
     column = COLUMNS.index("right")
 

@@ -1,4 +1,4 @@
-"""Train shipped students once more, from another seed, and keep the weights:
+"""Train shipped students again from another seed, and keep the weights:
 
     python -m hypersd.shapes.seeds 1 reports/trainings/weights tcd hyper_sd_2step
 

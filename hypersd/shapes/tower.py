@@ -1,7 +1,7 @@
 """The evaluators' picture tower: a small hybrid of convolutions and a vision transformer that timm
 builds by name, so that open_clip loads the evaluators from their config alone.
 
-Convolutions see what each thing is, attention over 8x8 tokens sees how the things lie together.
+Convolutions recognise each thing, attention over 8x8 tokens their arrangement.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ def whiten(vae: AutoencoderKL, images: Any) -> None:
     """Turn the latents so that their channels have mean 0, deviation 1 and no correlation over
     `images` (uint8 [N, 64, 64, 3]); reconstructions stay what they were.
 
-    A diffusion model adds white noise, which hides what is told by a small difference of two
-    channels that move together. The turn and its inverse go into the two 1x1 convolutions beside
-    the latents; the posteriors' variances are left alone.
+    A diffusion model adds white noise, which first hides small differences of two correlated
+    channels. The turn and its inverse go into the two 1x1 convolutions beside the latents; the
+    posteriors' variances are left alone.
     """
     parts = [vae.encode(to_unit(images[i : i + 100])).latent_dist.mean
              for i in range(0, len(images), 100)]  # fmt: skip
@@ -71,11 +71,10 @@ def whiten(vae: AutoencoderKL, images: Any) -> None:
 class VaeTask(Task):
     """Reconstruct: mean |x - y| and squared error, a small KL term. A `hypersd.loop.Task`.
 
-    options: widths, groups (of the group norms), kl (weight per latent value), bf16.
-    latent_noise: half of the latents get noise of a deviation up to this share of their channel's,
-    so that the encoder tells things in a way that noise does not hide at once, and the decoder
-    mends what a diffusion model gets nearly right.  init (a trained folder): train it on, its
-    latents whitened first.
+    options: widths, groups (of the group norms), kl (weight per latent value), bf16. latent_noise:
+    half of the latents get noise of a deviation up to this share of their channel's, so that the
+    encoder's code resists noise, and the decoder corrects small errors of a diffusion model.  init
+    (a trained folder): train it on, its latents whitened first.
     """
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:

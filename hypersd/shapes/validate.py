@@ -1,5 +1,5 @@
-"""How faithful a pipeline draws validation prompts, by the validation oracle: what guidance and
-recipes are chosen by, so that test prompts and test evaluators stay unseen.
+"""Share of validation prompts that a pipeline draws right, by the validation oracle. Guidance and
+recipes are chosen by it, so that test prompts and test evaluators stay unseen.
 
 `python -m hypersd.shapes.validate [FOLDER] [guidance=2,3,5] [steps=25] [n=200]` prints one line for
 each guidance scale; FOLDER is a StableDiffusionPipeline's, the shipped base's where left out.

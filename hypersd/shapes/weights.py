@@ -1,4 +1,4 @@
-"""Where the shipped weights lie, and what they are."""
+"""Paths, recipes and checksums of the shipped weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STUDENTS = (
     "lcm_feedback", "tcd_feedback", "tscd_feedback", "lightning_feedback",
 )  # fmt: skip
 NAMES = ("base", *STUDENTS, *EVALUATORS, *REWARDS, *VALIDATION)
-TRAINED_BY = {  # where the name does not say it: the recipe, and what of its training it is
+TRAINED_BY = {  # names that differ from their recipe: the recipe, and the part of its training
     "base": ("shapes_teacher_overlaps", "final"),
     "clip": ("shapes_clip_reading", "final"),
     "oracle": ("shapes_oracle_covered", "final"),
