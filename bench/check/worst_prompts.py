@@ -57,7 +57,7 @@ def _worst_metric(verdicts: Sequence[Verdict], base: RunFolder) -> Verdict | Non
             return max(
                 rows,
                 key=lambda v: (
-                    kinds[v.subject].kind != "distance",
+                    kinds[v.subject].kind in ("mean", "share"),
                     (v.loss or 0.0) / v.margin if v.margin else 0.0,
                 ),
             )

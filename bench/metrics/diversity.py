@@ -16,7 +16,7 @@ import numpy as np
 from bench.errors import UsageError
 from bench.metrics.base import Features
 from bench.metrics.networks.base import Network
-from bench.statistics.result import Result, mean_result
+from bench.statistics.result import Array, Ids, Result, mean_result
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,32 @@ class Diversity:
         Raises UsageError where a prompt has a single image.
         """
         del prompts
-        ids, inverse, counts = np.unique(clusters, return_inverse=True, return_counts=True)
-        if counts.min() < 2:
+        if np.unique(clusters, return_counts=True)[1].min() < 2:
             raise UsageError("metric 'diversity': needs two seeds or more; set seeds=[0,1]")
-        x = np.asarray(features, np.float64)
-        x = x / np.linalg.norm(x, axis=1, keepdims=True)
-        sums = np.zeros((len(ids), x.shape[1]))
-        np.add.at(sums, inverse, x)
-        # |sum of unit vectors|^2 = n + sum of the cosines of all ordered pairs
-        cosines = ((sums**2).sum(axis=1) - counts) / (counts * (counts - 1))
-        whole = mean_result(1 - cosines, ids.tolist())
-        return Result(**{**vars(whole), "n": len(x)})
+        ids, apart = of_pairs(features, clusters)
+        whole = mean_result(apart, ids.tolist())
+        return Result(**{**vars(whole), "n": len(features)})
+
+
+def of_pairs(features: Features, clusters: Sequence[int]) -> tuple[Ids, Array]:
+    """(prompt ids ascending [G], mean 1 - cos over the pairs of each prompt's pictures [G]).
+
+    features: embeddings [N, D], of any length.  clusters: N prompt ids, each two times or more.
+    """
+    ids, inverse, counts = np.unique(clusters, return_inverse=True, return_counts=True)
+    x = unit(features)
+    sums = np.zeros((len(ids), x.shape[1]))
+    np.add.at(sums, inverse, x)
+    # |sum of unit vectors|^2 = n + sum of the cosines of all ordered pairs
+    cosines = ((sums**2).sum(axis=1) - counts) / (counts * (counts - 1))
+    return ids, 1 - cosines
+
+
+def unit(features: Features) -> Array:
+    """The rows at length one, in float64."""
+    x = np.asarray(features, np.float64)
+    scaled: Array = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return scaled
 
 
 def between_seeds(name: str, network: Network, settings: Mapping[str, str]) -> Diversity:

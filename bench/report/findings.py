@@ -53,7 +53,8 @@ def leader(
     """The contestant shown to be better on `metric` than every other one of `members`, by
     comparisons of these families.
 
-    None where there is no other, or where some difference may be chance (adjusted p >= 0.05).
+    None where there is no other, where some difference may be chance (adjusted p >= 0.05), and
+    where it has more than enough.
     """
     rivals = [c for c in members if metric in c.metrics]
     if len(rivals) < 2:
@@ -67,7 +68,15 @@ def leader(
         for winner, loser in [_order(row, sign)]
         if winner == best.name
     }
+    if is_beyond(metric, best):
+        return None
     return best.name if beaten >= {c.name for c in rivals if c is not best} else None
+
+
+def is_beyond(metric: str, contestant: Contestant) -> bool:
+    """Whether a contestant's value is one from where on more is not better."""
+    enough = metric_words(metric).enough
+    return enough is not None and contestant.metrics[metric].value > enough
 
 
 def _order(row: Comparison, sign: int) -> tuple[str, str]:
@@ -145,7 +154,26 @@ def _of_pairs(summary: Summary, rows: Sequence[Comparison]) -> list[str]:
 
 
 def _sentence(summary: Summary, a: str, b: str, rows: Sequence[Comparison]) -> str:
-    """One pair on all metrics, told from the side that wins more of them."""
+    """One pair on all metrics."""
+    beyond = [r for r in rows if r.p_adjusted < ALPHA and _is_won_beyond(summary, r)]
+    rows = [r for r in rows if r not in beyond]
+    text = _compared(summary, a, b, rows) if rows else ""
+    more = [
+        f"{r.a if r.delta > 0 else r.b} has more {by}, which is not better: it has more than "
+        f"{metric_words(r.metric).enough:g}."
+        for r in beyond
+        for by in [_by(summary, r)]
+    ]
+    return " ".join([text, *more]).strip()
+
+
+def _is_won_beyond(summary: Summary, row: Comparison) -> bool:
+    """Whether the side that has more of a metric has more than enough."""
+    return is_beyond(row.metric, summary.contestant(row.a if row.delta > 0 else row.b))
+
+
+def _compared(summary: Summary, a: str, b: str, rows: Sequence[Comparison]) -> str:
+    """ "a is better than b on ...", told from the side that wins more of them."""
     shown = [r for r in rows if r.p_adjusted < ALPHA]
     wins = [r for r in shown if _gain(summary, r) > 0]
     losses = [r for r in shown if _gain(summary, r) < 0]

@@ -72,7 +72,7 @@ def held(summary: Summary, known: Iterable[Table] | None = None) -> list[Held]:
 
 def _allowance(value: Value) -> float | None:
     """What of a difference says nothing; None where protocols are too unlike to tell."""
-    is_score = value.ours.kind != "distance"
+    is_score = value.ours.kind in ("mean", "share")
     differs = {word.partition(" ")[0] for word in value.differs} - ({"n"} if is_score else set())
     if differs or not set(value.unsaid) <= {"prompts", "size"}:
         return None

@@ -20,7 +20,7 @@ from bench.report.charts import Charts
 from bench.report.drawing import on_page
 from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
-from bench.report.words import decimals, listed, metric_words
+from bench.report.words import decimals, enough_words, listed, metric_words
 from bench.results.summary import Summary
 from bench.statistics.printed import number, p_words
 from bench.study import words
@@ -80,8 +80,9 @@ def _engine() -> Environment:
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     engine.globals.update(
-        metric_words=metric_words, number=number, p_words=p_words, listed=listed,
-        claim_numbers=view.claim_numbers, study_words=words, study_charts=study_charts,
+        metric_words=metric_words, enough_words=enough_words, number=number,
+        p_words=p_words, listed=listed, claim_numbers=view.claim_numbers, study_words=words,
+        study_charts=study_charts,
         on_page=on_page, milliseconds=figures.milliseconds,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         script=Markup(script), script_digest=digest,

@@ -29,7 +29,7 @@ from bench.report.charts import Chart, Charts
 from bench.report.drawing import palette
 from bench.report.findings import findings
 from bench.report.runfiles import RunFiles, read
-from bench.report.words import decimals, metric_words
+from bench.report.words import decimals, enough_words, metric_words
 from bench.results.summary import Comparison, Summary
 from bench.statistics.printed import number, p_words
 from bench.study import sections
@@ -98,6 +98,7 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "metrics": [_metric(summary, m) for m in metrics],
         "groups": _groups(summary),
         "marks": sorted(view.marks(summary)),
+        "enough": enough_words(summary),
         "figures": _figures(summary, drawn, scratch),
         "legend": [[m, palette()[style]] for m, style in figures.colours(summary)],
         "wins": [_wins(w) for m in metrics if (w := figures.wins(summary, files, m)) is not None],

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench.report import view
 from bench.report.banners import partial_words
-from bench.report.words import metric_words
+from bench.report.words import enough_words, metric_words
 from bench.results.csv_text import csv_text
 from bench.results.summary import Claim, Comparison, Contestant, Summary, Training
 from hypersd.whole_files import written_whole
@@ -133,7 +133,7 @@ def _caption(summary: Summary) -> str:
         f"{partial(summary)}{summary.title or summary.suite}: N = {n:,}, "
         f"95 % intervals, bold where paired tests "
         f"show the best of its step count (Holm, p < 0.05).{several} "
-        f"Protocol {summary.protocol[:12]}.{cut}{_lacking(summary)}"
+        f"Protocol {summary.protocol[:12]}.{cut}{enough_words(summary)}{_lacking(summary)}"
     )
 
 

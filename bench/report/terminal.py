@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.report.findings import leader
-from bench.report.words import decimals, groups, metric_words
+from bench.report.words import decimals, enough_words, groups, metric_words
 from bench.results.summary import Contestant, Summary
 from bench.statistics.printed import number
 
@@ -94,7 +94,7 @@ def _cell(
     low, high = (value.low, value.high) if over is None else (over.low, over.high)
     text = Text(number(shown, places), style="bold" if best == contestant.name else "")
     if between is not None:
-        half = f"{(high - low) / 2:.{places}f}".removeprefix("0")
+        half = f"{(high - low) / 2:.{places}f}".removeprefix("0") or "0"
         text.append(f"{between}±{half}", style="not bold dim")
     return text
 
@@ -110,6 +110,7 @@ def _caption(summary: Summary, intervals: bool) -> str:
     parts = [f"N = {n:,}, {covered}, bold: best by a paired test"]
     if any(c.precomputed for c in summary.contestants):
         parts.append("* shipped features")
+    parts += [enough_words(summary).strip().rstrip(".")] * bool(enough_words(summary))
     if summary.missing:
         parts.append(f"left out: {', '.join(row.name for row in summary.missing)}")
     if summary.limit is not None:

@@ -16,6 +16,13 @@ def metric_words(name: str) -> MetricSpec:
     return spec(name)
 
 
+def enough_words(summary: Summary) -> str:
+    """ " Diversity left: above 100 is not better." of each metric that can be too much."""
+    found = ((spec(name).title, spec(name).enough) for name in summary.metric_names())
+    return "".join(f" {title}: above {most:g} is not better." for title, most in found
+                   if most is not None)  # fmt: skip
+
+
 def decimals(summary: Summary, metric: str) -> int:
     """Decimals that show two figures of the typical interval's half width, at most four."""
     found = [c.metrics[metric] for c in summary.contestants if metric in c.metrics]

@@ -23,7 +23,7 @@ LEAST_SEEDS = 3  # trainings of either side below which a claim about methods is
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 
 TrainedOn = Literal["network", "labels", "no"]
-Kind = Literal["mean", "share", "distance"]
+Kind = Literal["mean", "share", "distance", "ratio"]
 Family = Literal["primary", "exploratory"]
 Verdict = Literal[
     "holds", "the opposite is shown", "equivalent", "not shown", "undecided", "does not hold"
@@ -36,7 +36,8 @@ class MetricValue:
 
     parts: a breakdown by name, for instance `faithful` per attribute.  prompts: how many (seeds
     of one prompt count once); 0 where not recorded.  error: standard error of `value`.  kind: a
-    mean of scores, a share of right and wrong, or a distance between sets of images.
+    mean of scores, a share of right and wrong, a distance between sets of images, or a ratio to
+    the teacher's.
     at_infinity: where a distance would tend to with ever more images (`fid_inf`'s estimate).
     """
 

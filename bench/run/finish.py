@@ -24,10 +24,11 @@ from bench.run.metric_identities import metric_of
 from bench.run.missing_rows import missing_rows
 from bench.run.plan import Plan
 from bench.run.rows import Outcome
-from bench.run.scoring import scored
+from bench.run.scoring import beside_teacher, scored
 from bench.run.worker import Record, Worker
 from bench.statistics.claims import claim_verdicts, waiting
 from bench.statistics.comparisons import Scored, compare, refused, sensitivity
+from bench.statistics.metrics import spec
 from bench.statistics.over_trainings import over_trainings
 from bench.statistics.result import to_arrays
 
@@ -44,7 +45,7 @@ def summarise(
     """
     began = time.perf_counter()
     plan, outcomes = drawn.plan, drawn.outcomes
-    metrics = [_as_planned(plan, name) for name in plan.metrics]
+    metrics = beside_teacher(plan, outcomes, [_as_planned(plan, name) for name in plan.metrics])
     for one in outcomes:
         if one.planned.name not in known:
             known[one.planned.name] = _scored(plan, one, metrics, folder)
@@ -127,7 +128,8 @@ def _scored(plan: Plan, outcome: Outcome, metrics: Sequence[Metric], folder: Pat
     row = scored(plan, outcome, _contestant(plan, outcome), metrics)
     write_scores(folder, row.contestant.name, to_arrays(row.results))
     seen = {m.extractor for m in metrics
-            if m.name in row.results and row.results[m.name].per_prompt is None}  # fmt: skip
+            if m.name in row.results and row.results[m.name].per_prompt is None
+            and not spec(m.name).of_repeats}  # fmt: skip
     distances = {name: outcome.features[name] for name in sorted(seen)}
     write_features(folder, row.contestant.name, distances, plan.keys)
     return row

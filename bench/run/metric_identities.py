@@ -151,11 +151,12 @@ def metric_of(suite: Suite, name: str) -> Metric:
 
 
 def with_teacher(suite: Suite, prompts: PromptSet, hashes: Hashes) -> Suite:
-    """The suite whose metrics against the teacher's own images know the teacher's identity.
+    """The suite whose metrics against the teacher's own images, or their spread, know the
+    teacher's identity.
 
     Raises UsageError where it has no such contestant, or several.
     """
-    paired = [name for name in suite.metrics if spec(name).paired]
+    paired = [name for name in suite.metrics if spec(name).paired or spec(name).of_teacher]
     if not paired:
         return suite
     teachers = [row for row in suite.rows if row.settings.method == "teacher"]

@@ -27,6 +27,7 @@ from bench.run.options import RunOptions
 from bench.run.photographs import Photographs
 from bench.run.rows_left import Planned, RowPlanner
 from bench.run.wanted_references import ToMake
+from bench.statistics.metrics import spec
 from bench.suite import prompts
 from bench.suite.contestant import ANCHORS
 from bench.suite.prompts import PromptSet
@@ -118,9 +119,11 @@ class Plan:
         return sorted((planned for planned in self.rows if not planned.fault), key=cost)
 
     def is_held_against(self, planned: Planned) -> bool:
-        """Whether it is the teacher, and a metric compares the pictures of others with its own."""
+        """Whether it is the teacher, and a metric compares the pictures of others with its own, or
+        their spread."""
+        is_asked = any(spec(name).of_teacher for name in self.suite.metrics)
         is_teacher = planned.row.settings.method == "teacher"
-        return is_teacher and any(AGAINST in name for name in self.extractors)
+        return is_teacher and (is_asked or any(AGAINST in name for name in self.extractors))
 
     @property
     def out(self) -> Path:

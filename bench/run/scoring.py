@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -32,8 +32,29 @@ def scored(
 
     apart = [metric for metric in metrics if spec(metric.name).of_repeats and plan.suite.repeats]
     rest = [metric for metric in metrics if metric not in apart]
+    if contestant.is_anchor:  # a real picture is the same with every seed
+        rest = [metric for metric in rest if not spec(metric.name).of_teacher]
     found = score(entry(outcome.features, plan.keys), rest)
     return joined(found, score(entry(outcome.repeated, plan.repeats), apart)) if apart else found
+
+
+def beside_teacher(
+    plan: Plan, outcomes: Sequence[Outcome], metrics: Sequence[Metric]
+) -> list[Metric]:
+    """The metrics, of which shares of the teacher's own value know its pictures, if it is drawn."""
+    found = next((o for o in outcomes if o.planned.row.settings.method == "teacher"), None)
+    if found is None:
+        return list(metrics)
+    features, keys = found.features, plan.keys
+    if plan.suite.repeats is not None:
+        features, keys = found.repeated, list(plan.repeats)
+    clusters = [key.index for key in keys]
+    return [
+        cast(Any, metric).beside(features[metric.extractor], clusters)
+        if spec(metric.name).of_teacher and metric.extractor in features
+        else metric
+        for metric in metrics
+    ]
 
 
 @dataclass(frozen=True)

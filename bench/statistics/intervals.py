@@ -70,6 +70,23 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def bootstrap_ratio(
+    values: ArrayLike, others: ArrayLike, *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of mean(values) / mean(others), one of each per prompt ([G]):
+    a prompt is drawn with both. others: above 0 on average."""
+    x, y = np.asarray(values, np.float64), np.asarray(others, np.float64)
+    sums = np.concatenate(
+        [
+            _counts(seed, block, min(_BLOCK, RESAMPLES - block), len(x)) @ np.stack([x, y], axis=1)
+            for block in range(0, RESAMPLES, _BLOCK)
+        ]
+    )
+    ratios = sums[:, 0] / np.maximum(sums[:, 1], np.finfo(np.float64).tiny)
+    low, high = np.quantile(ratios, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
 def resampled_counts(prompts: int, resamples: int = RESAMPLES, seed: int = 0) -> Array:
     """How often each prompt is in each bootstrap resample, [resamples, prompts]: those of
     `bootstrap_interval`."""

@@ -34,7 +34,9 @@ class MetricSpec:
     as a percentage, where a suite says nothing.  world, published: how it is made for the shapes
     world and for SD1.5 and SDXL; None: not for these.  paired: holds each image against the
     teacher's own.  of_repeats: compares the images of a prompt, which a suite's `repeats` draw.
-    against_time: plotted against seconds per image.
+    of_teacher: a share of the teacher's own value.  enough: from where on more is not better, as
+    no table and no sentence then says it is.  least_seeds: of a prompt, below which a suite is
+    refused.  against_time: plotted against seconds per image.
     """
 
     title: str
@@ -44,6 +46,9 @@ class MetricSpec:
     published: Maker | None = None
     paired: bool = False
     of_repeats: bool = False
+    of_teacher: bool = False
+    enough: float | None = None
+    least_seeds: int = 1
     against_time: bool = False
 
 
@@ -74,6 +79,20 @@ def _frechet(make: str) -> _Makers:
         "world": _to_world(f"frechet:{make}"),
         "published": _to_reference(f"frechet:{make}", "inception:Inception"),
     }
+
+
+def _share_of_teacher(title: str, spread: str) -> MetricSpec:
+    return MetricSpec(
+        title,
+        f"What share of the teacher's {spread} is left, in %? Above 100 is not better.",
+        margin=5.0,
+        world=Maker(f"{_M}.diversity_share:share", f"{_N}.world:ShapesFeatures", keys=("against",)),
+        published=Maker(f"{_M}.diversity_share:share", f"{_N}.dinov2:Dinov2", keys=("against",)),
+        of_repeats=True,
+        of_teacher=True,
+        enough=100.0,
+        least_seeds=4,
+    )
 
 
 METRICS: dict[str, MetricSpec] = {
@@ -173,6 +192,8 @@ METRICS: dict[str, MetricSpec] = {
         **_both("diversity:between_seeds", "ShapesFeatures", "dinov2:Dinov2"),
         of_repeats=True,
     ),
+    "diversity_share": _share_of_teacher("Diversity left", "spread over seeds"),
+    "vendi_share": _share_of_teacher("Vendi left", "number of different images of a prompt"),
     "lpips_teacher": MetricSpec(
         "LPIPS to teacher",
         "How unlike the teacher's picture is it?",

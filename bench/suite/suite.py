@@ -210,6 +210,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
     known("margins", given.margins, METRICS)
     known("limits", given.limits, LIMITS)
     _fit(given.claims, given.metrics)
+    _check_seeds(given)
     if given.base is not None and "fid_teacher" in given.metrics:
         of_teacher = metric_settings.setdefault("fid_teacher", {})
         of_teacher.setdefault("reference", teacher_reference(given.base))
@@ -263,6 +264,18 @@ def _fit(claims: Iterable[Stated], metrics: tuple[str, ...]) -> None:
     for i, claim in enumerate(claims):
         if claim.metric not in metrics:
             raise UsageError(f"claims[{i}].metric={claim.metric}: {nearest(claim.metric, metrics)}")
+
+
+def _check_seeds(given: GivenSuite) -> None:
+    """Refuse a metric of a prompt's seeds where they are too few."""
+    seeds = given.repeats.seeds if given.repeats is not None else given.seeds
+    for name in given.metrics:
+        least = METRICS[name].least_seeds
+        if len(seeds) < least:
+            raise UsageError(
+                f"metrics: {name} needs {least} seeds of a prompt or more, here are {len(seeds)}; "
+                f"as repeats={{n: 200, seeds: {list(range(least))}}}"
+            )
 
 
 def teacher_reference(base: str) -> str:

@@ -111,3 +111,22 @@ def test_words() -> None:
     ]  # fmt: skip
     assert [p_words(p) for p in (0.00001, 0.012)] == ["< 0.0001", "0.0120"]
     assert decimals(small(), "clip") == 2
+
+
+def test_more_than_enough_is_not_better() -> None:
+    summary = small(compared("tcd-1step", "lcm-1step", "diversity_share", 30.0, 0.001))
+    rows = [
+        replace(c, metrics={"diversity_share": metric(value)})
+        for c, value in zip(summary.contestants[:2], (90.0, 120.0), strict=True)
+    ]
+    made = replace(summary, contestants=rows)
+    assert leader(made, rows, "diversity_share") is None
+    assert findings(made)[0].sentences == [
+        "tcd-1step has more Diversity left by 30.00 [29.75, 30.25], which is not better: it has "
+        "more than 100."
+    ]
+    less = [replace(c, metrics={"diversity_share": metric(c.metrics["diversity_share"].value - 60)})
+            for c in rows]  # fmt: skip
+    below = replace(made, contestants=less)
+    assert leader(below, less, "diversity_share") == "tcd-1step"
+    assert "tcd-1step is better than lcm-1step" in findings(below)[0].sentences[0]

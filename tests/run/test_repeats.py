@@ -12,7 +12,9 @@ import pytest
 from bench import cli
 from bench.errors import UsageError
 from bench.metrics.diversity import Diversity
+from bench.metrics.diversity_share import ShareOfTeacher
 from bench.results.entries import read_entry
+from bench.run import plan
 from tests.support.judges import Judges
 
 Bench = Callable[..., int]
@@ -91,3 +93,33 @@ def test_repeats_without_the_metric_are_not_drawn(
 def test_a_faulty_repeats_is_one_line(repeating: Bench, word: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         cli.read(["suite=tiny.yaml", word])
+
+
+SHARE = SUITE.replace("diversity]", "diversity_share]").replace("[0, 1, 2]", "[0, 1, 2, 3]")
+
+
+def test_a_share_of_the_teachers_is_of_the_same_repeats(
+    repeating: Bench, world: Path, judges: Judges, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judges.metrics["diversity_share"] = ShareOfTeacher("diversity_share", "patches/1", "patches")
+    (world / "tiny.yaml").write_text(f"{SHARE}  teacher: {{steps: [2]}}\n")
+    assert repeating("out=run") == 0
+    names = ("teacher-2step", "lcm-1step")
+    teacher, lcm = (row(world / "run", name)["metrics"]["diversity_share"] for name in names)
+    assert (teacher["value"], teacher["kind"]) == (pytest.approx(100), "ratio")
+    assert (lcm["n"], lcm["prompts"]) == (32, 8) and lcm["low"] < lcm["value"] < lcm["high"]
+    assert lcm["value"] == pytest.approx(100 * lcm["parts"]["own"] / lcm["parts"]["teacher"])
+    assert "diversity_share" not in row(world / "run", "real")["metrics"]
+    assert "above 100 is not better" in " ".join(capsys.readouterr().out.split())
+    assert "Diversity left: above 100 is not better" in (world / "run/report.html").read_text()
+    held = json.loads((world / "run/result.json").read_text())
+    (compared,) = (c for c in held["comparisons"] if c["metric"] == "diversity_share")
+    assert compared["delta"] == pytest.approx(lcm["value"] - 100)
+
+
+def test_a_share_without_a_teacher_is_one_line(repeating: Bench, world: Path) -> None:
+    del repeating
+    (world / "tiny.yaml").write_text(SHARE)
+    command = cli.read(["suite=tiny.yaml", "cache=cache"])
+    with pytest.raises(UsageError, match="needs one row of method teacher"):
+        plan.make(command.suite, command.options)
