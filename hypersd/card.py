@@ -87,11 +87,17 @@ def cpu() -> str:
 
 def model_card(facts: Mapping[str, Any], recipe: Recipe) -> str:
     """A model card in Markdown: how it was trained, on what, measured figures, the whole recipe."""
-    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in facts.items())
+    rows = "\n".join(
+        f"| {key.replace('_', ' ')} | {_shown(value)} |" for key, value in facts.items()
+    )
     head = f"# {recipe.name}\n\nTrained by `python -m hypersd recipe={recipe.name}`."
     whole = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(recipe)))
     table = f"| | |\n|---|---|\n{rows}\n"
     return f"{head}\n{_origin(recipe)}\n\n{table}\n## Recipe\n\n```yaml\n{whole}```\n"
+
+
+def _shown(value: Any) -> str:
+    return "not known" if value is None else str(value)
 
 
 def _origin(recipe: Recipe) -> str:

@@ -44,11 +44,9 @@ def save(
     return path
 
 
-def newest(folder: Path, identity: str) -> dict[str, Any] | None:
-    """The newest whole checkpoint, or None; a damaged one is passed over for an older.
-
-    Raises UsageError where it belongs to another recipe.
-    """
+def newest(folder: Path) -> dict[str, Any] | None:
+    """The newest whole checkpoint, or None; a damaged one is passed over for an older. Its
+    "identity" is that of its recipe."""
     for _, path in sorted(_existing(folder), reverse=True):
         try:
             _verify(path)
@@ -56,8 +54,6 @@ def newest(folder: Path, identity: str) -> dict[str, Any] | None:
         except Exception as error:  # torch raises many kinds for a damaged file
             print(f"passing over damaged {path}: {brief(error)}", flush=True)
             continue
-        if found["identity"] != identity:
-            raise UsageError(f"{path} is of another recipe; choose another out=, or remove it")
         return found
     return None
 

@@ -8,6 +8,33 @@ import json
 from pathlib import Path
 
 FACTS, CARD = "training.json", "README.md"
+LOG, FINAL = "train.jsonl", "final"  # of a training's own folder
+
+
+def weights_of_training(folder: Path) -> list[Path]:
+    """The exports in a training's folder, the last one first; empty for any other folder, and
+    while the training has made none."""
+    if not is_training(folder):
+        return []
+    found = [path.parent for path in folder.glob(f"*/{CARD}")]
+    return sorted(found, key=lambda path: (path.name != FINAL, path.name))
+
+
+def is_training(folder: Path) -> bool:
+    """Whether a training was made in this folder, or is being made."""
+    return (folder / LOG).is_file()
+
+
+def instead_of_training(folder: Path) -> str | None:
+    """A clause for who names the folder of a training where its weights are asked for: which of
+    its folders was meant. None for any other folder."""
+    if not is_training(folder):
+        return None
+    said, (*found,) = "is the folder of a training", weights_of_training(folder)
+    if not found:
+        return f"{said} that has no weights yet; they will be in {folder / FINAL}"
+    others = ", ".join(map(str, found[1:]))
+    return f"{said}; did you mean {found[0]}?" + (f" There are also {others}" if others else "")
 
 
 def sums(folder: Path) -> dict[str, str]:

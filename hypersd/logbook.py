@@ -12,7 +12,7 @@ from typing import Any
 from accelerate import Accelerator
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from hypersd import picture_reader
+from hypersd import exports, picture_reader
 from hypersd.recipe import Recipe
 from hypersd.whole_files import written_whole
 
@@ -32,7 +32,7 @@ class Logbook:
         )  # fmt: skip
         self.plain, self.said = self.main and not self.bar.console.is_terminal, time.monotonic()
         self.shown = self.bar.add_task("", total=recipe.steps, completed=step, rate="")
-        self.path = out / "train.jsonl"
+        self.path = out / exports.LOG
         if self.main:
             self.forget_after(step)
         accelerator.init_trackers(

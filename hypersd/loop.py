@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from hypersd import checkpoint, exports, inputs, memory
+from hypersd import checkpoint, exports, inputs, memory, recipe_file
 from hypersd.average import WeightAverage
 from hypersd.best import FOLDER as BEST
 from hypersd.best import Best
@@ -71,14 +71,14 @@ def build(recipe: Recipe, device: torch.device) -> Task:
 def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto") -> Path:
     """Train a recipe in `out`, from its newest whole checkpoint on, and export to `out/final`.
 
-    Writes train.jsonl (one line per logged step), preview PNGs, tracker events, checkpoints, and
-    `final` with the weights and a model card, `best` where the recipe asks for it. A training that
-    is done returns at once.
+    Writes recipe.yaml (the whole recipe), train.jsonl (one line per logged step), preview PNGs,
+    tracker events, checkpoints, and `final` with the weights and a model card, `best` where the
+    recipe asks for it. A training that is done returns at once.
     resume: "auto", or "never" where a checkpoint is an error.
     Raises UsageError where `out` holds another recipe's training, is another's at work or cannot be
     written, a loss is not finite, or memory does not suffice.
     """
-    final = out / "final"
+    final = out / exports.FINAL
     if resume not in RESUME:
         raise UsageError(f"resume={resume!r}; {nearest(resume, RESUME)}")
     fault = exports.damage(final)
@@ -98,6 +98,8 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
                 accelerator.print(f"warning: {line}", flush=True)
             run = _Run(recipe, task, out, accelerator)
             run.resume(resume)
+            if accelerator.is_main_process:
+                recipe_file.write(out, recipe)
             run.go()
             return run.finish(final)
     except (OSError, SafetensorError) as error:  # a full disk, a folder that is gone
@@ -108,9 +110,7 @@ def train(recipe: Recipe, out: Path, *, device: str = "cpu", resume: str = "auto
 def _same_training(path: Path, recipe: Recipe) -> None:
     found = json.loads(path.read_bytes())
     if found["identity"] != recipe.identity:
-        raise UsageError(
-            f"{path.parent.parent} holds another recipe's training; choose another out="
-        )
+        raise recipe_file.another(path.parent.parent, recipe)
     inputs.check(path.parent.parent, recipe, found.get("read", {}))
 
 
@@ -148,9 +148,11 @@ class _Run:
         return [p for group in self.optimizers[role].param_groups for p in group["params"]]
 
     def resume(self, how: str = "auto") -> None:
-        found = checkpoint.newest(self.out, self.recipe.identity)
+        found = checkpoint.newest(self.out)
         if found is None:
             return
+        if found["identity"] != self.recipe.identity:
+            raise recipe_file.another(self.out, self.recipe)
         if how == "never":
             raise UsageError(f"{self.out} holds checkpoints; resume=never wants another out=")
         extra = found["extra"]

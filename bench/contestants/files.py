@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from bench.errors import UsageError
 from bench.results.hub import HUB
 from bench.suite.contestant import ContestantSettings
-from hypersd import tensor_files
+from hypersd import exports, tensor_files
 from hypersd.errors import refused_as
 from hypersd.hub import wanted_variant
 from hypersd.hub_client import NotFetched
@@ -114,6 +114,8 @@ def weight_file(where: str, settings: ContestantSettings) -> Path:
             raise NotFetched(f"{where}.{settings.source}={settings.weights}: is not fetched yet")
         return cached
     path = found(f"{where}.{settings.source}", settings.weights)
+    if said := exports.instead_of_training(path):
+        raise UsageError(f"{where}.{settings.source}={settings.weights}: {said}")
     if settings.source == "lora":
         with refused_as(f"{where}.lora={settings.weights}"):
             return reader.find(path)

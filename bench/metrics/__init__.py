@@ -19,7 +19,7 @@ from bench.errors import UsageError, nearest
 from bench.metrics.base import Extractor, Metric
 from bench.metrics.extractor import extractor
 from bench.metrics.networks.base import Network, leave_for_drawing, make_room, one_at_a_time
-from bench.statistics.metrics import METRICS, Maker
+from bench.statistics.metrics import METRICS, Maker, measured_on
 from bench.statistics.result import Result
 
 Make = Callable[[str, Network, Mapping[str, str]], Metric]
@@ -71,11 +71,11 @@ def _of_network(maker: Maker) -> tuple[Callable[..., Network], tuple[str, ...]]:
 
 
 def _maker(name: str, published: bool) -> Maker:
-    makers = {n: row.published if published else row.world for n, row in METRICS.items()}
-    found = makers.get(name)
+    row = METRICS.get(name)
+    found = None if row is None else row.published if published else row.world
     if found is None:
         family = "published networks" if published else "the world's networks"
-        where = f" on {family}" if name in METRICS else ""
-        valid = [known for known, maker in makers.items() if maker is not None]
+        where = f" on {family}" if row else ""
+        valid = measured_on(published=published)
         raise UsageError(f"no metric {name!r}{where}; {nearest(name, valid)}")
     return found

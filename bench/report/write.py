@@ -16,6 +16,7 @@ from bench.results import summary as summaries
 from bench.results.run_folder import RunFolder
 from bench.results.summary import Summary
 from bench.study import votes_csv
+from hypersd import exports
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,23 @@ def report(
         raise UsageError(
             f"mixed_model=true: {run} has no votes; a study of it is task=study run={run}"
         )
-    target.mkdir(parents=True, exist_ok=True)
+    _make(target)
     write(found, target, console, files)
 
 
 def compare(runs: Sequence[Path], console: Console, out: Path | None) -> None:
     """Write one report of several runs of one protocol, into `out`. Raises UsageError."""
     merged, files, target = together.merge([(run, RunFolder(run).summary) for run in runs], out)
-    target.mkdir(parents=True, exist_ok=True)
+    _make(target)
     summaries.write(merged, target / "result.json")
     write(merged, target, console, files)
+
+
+def _make(target: Path) -> None:
+    """The folder that a report is written into. Raises UsageError for that of a training."""
+    if exports.is_training(target):
+        raise UsageError(f"out={target}: holds a training; choose another folder")
+    target.mkdir(parents=True, exist_ok=True)
 
 
 def write(summary: Summary, out: Path, console: Console, files: RunFiles | None = None) -> None:

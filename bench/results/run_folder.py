@@ -30,6 +30,7 @@ from bench.results import summary
 from bench.results.entries import Arrays, read_entry
 from bench.results.pictures import numbered_pictures
 from bench.results.summary import Summary
+from hypersd import exports
 
 LISTED = 6  # contestants that a message names
 NOT_KEPT = {
@@ -61,7 +62,7 @@ class RunFolder:
         if not self.path.is_dir():
             raise self.incomplete("there is no such folder")
         if not (self.path / "result.json").is_file():
-            raise self._unfinished()
+            raise self._a_training() or self._unfinished()
         return summary.read(self.path / "result.json")
 
     @cached_property
@@ -165,6 +166,19 @@ class RunFolder:
             return _about(self.path / "run.json")
         except (OSError, ValueError):
             return {}
+
+    def _a_training(self) -> UsageError | None:
+        """The error for a training's folder, or for its weights: what would benchmark them."""
+        path, weights = self.path, exports.weights_of_training(self.path)
+        is_export = (path / exports.FACTS).is_file() and (path / exports.CARD).is_file()
+        if not exports.is_training(path) and not is_export:
+            return None
+        shown = path if is_export else weights[0] if weights else path / exports.FINAL
+        key = "unet" if list(shown.glob("diffusion_pytorch_model.*")) else "lora"
+        return self._refused(
+            f"holds a training, which is no {self.kind}; a run of what it made: python bench.py "
+            f"suite=NAME +contestants.mine.{key}={shlex.quote(str(shown))}"
+        )
 
     def _unfinished(self) -> UsageError:
         """The error for a folder without result.json."""

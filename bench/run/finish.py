@@ -93,7 +93,7 @@ def _ledger(
         **_faults(plan, outcomes),
         "damaged_and_made_again": worker.cache.damaged,
         "left_out": plan.notes,
-        "warnings": [*plan.warnings, *_heard(outcomes)],
+        "warnings": _heard(outcomes),
         "prompts": plan.prompts.notes,
         "not_as_planned": counted.not_as_planned(plan, outcomes, seconds) if is_whole else [],
         "doubtful_intervals": [

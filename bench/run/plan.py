@@ -32,7 +32,7 @@ from bench.suite import prompts
 from bench.suite.contestant import ANCHORS
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
-from hypersd import recipe
+from hypersd import exports, recipe
 from hypersd.hashes import Hashes, digest
 from hypersd.hub_client import cache_folder
 from hypersd.shapes.captions import parse
@@ -83,15 +83,6 @@ class Plan:
     def cost_key(self) -> str:
         """What its measured seconds are remembered under."""
         return costs.cost_key(self.suite, _kind(self.fit))
-
-    @property
-    def warnings(self) -> list[str]:
-        """What a reader of its numbers should know and may not expect."""
-        return [
-            f"contestants.{key}: drawn with the base's scheduler (nothing says how); say it by "
-            "scheduler=, like= or drawn_with in its training.json"
-            for key in dict.fromkeys(c.key for c in self.suite.contestants if c.assumed)
-        ]
 
     @cached_property
     def protocol(self) -> str:
@@ -225,7 +216,9 @@ def _none_left(rows: Sequence[Planned]) -> list[str]:
 
 
 def _taken(out: Path | None, name: str) -> list[str]:
-    """A clause where the folder that is asked for holds the run of another suite."""
+    """A clause where the folder that is asked for holds a training, or another suite's run."""
+    if out is not None and exports.is_training(out):
+        return [f"out={out}: holds a training; choose another folder"]
     try:
         held = json.loads((out / "run.json").read_bytes())["suite"] if out is not None else name
     except (OSError, ValueError, KeyError, TypeError):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 from bench.contestants import identity, picture_folders, schedulers
 from bench.contestants.card import Card, trained_weights
@@ -19,12 +20,15 @@ from bench.run.cache import Cache
 from bench.run.metric_identities import extractors_of, feature_key
 from bench.run.options import RunOptions, is_shown
 from bench.statistics.metrics import spec
-from bench.suite.contestant import ANCHORS, Row
+from bench.suite.contestant import ANCHORS, OF_BASE, Row, Scheduler
 from bench.suite.prompts import PromptSet
+from bench.suite.sampling import LIKE
 from bench.suite.suite import Suite
 from hypersd import exports, recipe, sources
+from hypersd.exports import FACTS
 from hypersd.hashes import Hashes, digest
 from hypersd.hub_client import NotFetched
+from hypersd.methods.drawn_with import FIELD
 from hypersd.picture_files import VERSION
 
 SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of a shipped row
@@ -144,14 +148,32 @@ class RowPlanner:
         try:
             name = identity.contestant(row, self.prompts, self.hashes)
             planned = Planned(row, name, self._slices(row, name))
+            for clause in self._undrawn(row):  # after the weights: a path that leads nowhere first
+                raise UsageError(clause)
             notes = self._check_images(row)
             return replace(self._left(planned), notes=notes), []
         except NotFetched:
             whole = [replace(part, make=True, score=True) for part in planned.slices]
             known = row.settings.source != "recipe"
-            return replace(planned, slices=whole, trained=known), _lacking_pictures(row)
+            lacks = [*self._undrawn(row), *_lacking_pictures(row)]
+            return replace(planned, slices=whole, trained=known), lacks
         except UsageError as error:
             return replace(planned, identity=""), [str(error)]
+
+    def _undrawn(self, row: Row) -> list[str]:
+        """A clause where nothing says how a row's weights are drawn: another scheduler than theirs
+        draws worse pictures without an error."""
+        settings, suite = row.settings, self.suite
+        if not settings.assumed or settings.source == "random":
+            return []
+        others = [one.key for one in suite.contestants if one.steps and one.key != settings.key]
+        where = f"contestants.{settings.key}"
+        likes = ", ".join(dict.fromkeys(others) if suite.published else LIKE)
+        return [
+            f"{where}.{settings.source}={settings.weights}: nothing says how it is drawn (no "
+            f"{FIELD} in a {FACTS} beside it); valid: {where}.like={likes}; or {where}.scheduler="
+            f"{', '.join(get_args(Scheduler))} ({OF_BASE}: the base's own)"
+        ]
 
     def _slices(self, row: Row, name: str) -> list[Slice]:
         """All slices of a row; a folder of images has but the scored keys."""

@@ -43,8 +43,6 @@ def show_plan(plan: Plan, out: Console) -> None:
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     folder = plan.out if plan.is_known else "named once all of it is here"
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
-    for line in plan.warnings:
-        out.print(f"warning: {line}", highlight=False, soft_wrap=True, markup=False)
     for note in [*plan.notes, *plan.prompts.notes]:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
     for fault in dict.fromkeys(planned.fault for planned in plan.rows if planned.fault):

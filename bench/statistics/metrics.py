@@ -209,6 +209,12 @@ METRICS: dict[str, MetricSpec] = {
 }
 
 
+def measured_on(*, published: bool) -> list[str]:
+    """The metrics of the shapes world, or those of SD1.5 and SDXL."""
+    makers = ((name, row.published if published else row.world) for name, row in METRICS.items())
+    return [name for name, maker in makers if maker is not None]
+
+
 def spec(name: str) -> MetricSpec:
     """The row of a metric; its name is the title where it has no row in this checkout."""
     return METRICS.get(name, MetricSpec(name, ""))

@@ -83,7 +83,9 @@ def compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
     # Hydra would put the suite's keys under `suite.`; packaged globally they need no prefix.
     store.store("chosen", chosen, group="suite", package="_global_")
     named = chosen.get("contestants")  # `suite.py` says what is wrong where it is no mapping
-    contestants = {*(named if isinstance(named, dict) else ()), *_added(overrides)}
+    shipped = set(named) if isinstance(named, dict) else set()
+    _check_new(overrides, shipped)
+    contestants = {*shipped, *_added(overrides)}
     signed = [_sign(override, contestants) for override in overrides]
     try:
         with initialize(version_base="1.3", config_path=None):
@@ -115,6 +117,17 @@ def _lifted_metrics(chosen: dict[str, Any], overrides: list[str]) -> list[str]:
 def _by_name(metrics: Any) -> Any:
     """Metrics with what is set of each; a list just names them."""
     return {str(name): {} for name in metrics} if isinstance(metrics, list) else metrics
+
+
+def _check_new(overrides: list[str], shipped: set[str]) -> None:
+    """Refuse a plus before a contestant that the suite has: it adds one. `++` does either."""
+    for override in overrides:
+        place = override.split("=")[0].split(".")
+        if place[0] == "+contestants" and len(place) > 1 and place[1] in shipped:
+            raise UsageError(
+                f"{override}: the suite has a contestant {place[1]!r}, and + adds one; valid: "
+                f"{override[1:]} changes it, +contestants.NAME... adds one under a name of its own"
+            )
 
 
 def _added(overrides: list[str]) -> set[str]:

@@ -17,8 +17,9 @@ from hypersd.validation import OneOrMore, Text
 
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
-Scheduler = Literal["ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd"]
-OWN_STEPS = ("ddim", "euler_ancestral")  # schedulers that take no timesteps from outside
+OF_BASE = "base"  # the scheduler that the base's own configuration names
+Scheduler = Literal["base", "ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd"]
+OWN_STEPS = (OF_BASE, "ddim", "euler_ancestral")  # schedulers that take no timesteps from outside
 DEFAULT_BASE = "shapes/base"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 MAX_STEPS = 50
@@ -40,7 +41,7 @@ class ContestantSettings:
     compiled: its UNet runs through torch.compile, whose rounding is another.
     vae: a folder or `hf://owner/name` of a VAE that decodes in place of the base's, or "".
     vae_precision: of the VAE alone; None: fp32 where half precision overflows, else `precision`.
-    assumed: nothing says how its weights are drawn, so it is by the base's own scheduler.
+    assumed: nothing says how its weights are drawn; they are not until something does.
     """
 
     key: str
@@ -140,7 +141,8 @@ class GivenContestant:
     def of_sampling(self) -> Values:
         """What it says of how images are drawn."""
         given = {name: getattr(self, name) for name in sampling.KEYS}
-        return {name: value for name, value in given.items() if value is not None}
+        found = {name: value for name, value in given.items() if value is not None}
+        return found | {"scheduler": None} if self.scheduler == OF_BASE else found
 
 
 KEYS = tuple(field.name for field in fields(GivenContestant))
@@ -235,14 +237,18 @@ def _fits(where: str, settings: ContestantSettings) -> None:
     """Refuse steps that the scheduler cannot make."""
     how, most = settings.sampling, max(settings.steps)
     if how.timesteps is not None:
-        if how.scheduler in (None, *OWN_STEPS):
+        if how.scheduler is None or how.scheduler in OWN_STEPS:
             valid = nearest("", (s for s in get_args(Scheduler) if s not in OWN_STEPS))
             raise UsageError(f"{where}.timesteps: needs a scheduler that takes them; {valid}")
         if list(how.timesteps) != sorted(how.timesteps, reverse=True):
             raise UsageError(f"{where}.timesteps={list(how.timesteps)}: must fall")
-        if settings.steps != (len(how.timesteps),):
-            count = len(how.timesteps)
-            raise UsageError(f"{where}.timesteps: there are {count}, so set {where}.steps={count}")
+        count = len(how.timesteps)
+        if settings.steps != (count,):
+            drawn = " and ".join(map(str, settings.steps))
+            raise UsageError(
+                f"{where}.timesteps={list(how.timesteps)}: are {count}, but it is drawn in {drawn} "
+                f"steps; valid: {where}.steps={count}, or as many timesteps as steps"
+            )
     elif how.scheduler in ("lcm", "tcd") and most > (how.original_steps or 50):
         original = how.original_steps or 50
         raise UsageError(f"{where}: {most} steps cannot be cut from original_steps={original}")

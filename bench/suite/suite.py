@@ -29,7 +29,7 @@ from bench.errors import UsageError, nearest
 from bench.statistics.claims import Stated
 from bench.statistics.families import Primary
 from bench.statistics.margins import LIMITS, Margin
-from bench.statistics.metrics import METRICS
+from bench.statistics.metrics import METRICS, measured_on
 from bench.suite import contestant, per_step, protocols
 from bench.suite.contestant import (
     ContestantSettings,
@@ -46,13 +46,6 @@ FOLDER = Path(__file__).resolve().parents[2] / "suites"
 RANDOM = "random weights, no quality meaning"
 MAX_SEED = 2**32 - 1
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-
-
-def _metric(name: str) -> str:
-    """A metric's name. Raises ValueError for any other."""
-    if name not in METRICS:
-        raise ValueError(nearest(name, METRICS))
-    return name
 
 
 def _margin(given: Margin) -> Margin:
@@ -75,7 +68,6 @@ def _percentage(given: Margin) -> Margin:
 
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-Metric = Annotated[str, AfterValidator(_metric)]
 
 
 @dataclass(frozen=True)
@@ -155,7 +147,7 @@ class GivenSuite:
     version: Count
     steps: OneOrMore[StepCount]
     prompts: GivenPrompts
-    metrics: Distinct[Metric]
+    metrics: Distinct[Text]
     contestants: dict[str, dict[str, Any] | None]
     seeds: OneOrMore[Seed] = (0,)
     margins: dict[str, Annotated[float | str, AfterValidator(_margin)]] = field(
@@ -207,7 +199,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
     present = {k: v for k, v in protocols.applied(values).items() if v is not None}
     metric_settings = _metric_settings(present)
     given = validation.read(GivenSuite, present, where=f"suite {name}")
-    known("margins", given.margins, METRICS)
+    _check_metrics(f"suite {name}", given)
     known("limits", given.limits, LIMITS)
     _fit(given.claims, given.metrics)
     _check_seeds(given)
@@ -247,6 +239,18 @@ def known(where: str, keys: Iterable[str], valid: Iterable[str]) -> None:
     for key in keys:
         if key not in options:
             raise UsageError(f"unknown key {key!r} in {where}; {nearest(key, options)}")
+
+
+def _check_metrics(where: str, given: GivenSuite) -> None:
+    """Refuse metrics, and margins of metrics, that the suite's base cannot have."""
+    published = given.base is not None
+    valid = measured_on(published=published)
+    for metric in given.metrics:
+        if metric not in valid:
+            base = "a published base" if published else "the shapes world"
+            why = f"is not measured on {base}; " if metric in METRICS else ""
+            raise UsageError(f"{where}: metrics={metric}: {why}{nearest(metric, valid)}")
+    known("margins", given.margins, valid)
 
 
 def _metric_settings(values: dict[str, Any]) -> dict[str, dict[str, str]]:

@@ -125,14 +125,13 @@ class Distillation(Task):
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the student's weights; returns facts for the model card."""
-        path, drawn = self.student.export(out), dict[str, Any]()
+        path, drawn = self.student.export(out), None
         with suppress(NotSaid):
-            drawn = {FIELD: self.drawn_with().facts()}
+            drawn = self.drawn_with().facts()
         return {
             "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
             "guidance": self.options.guidance, "solver_points": self.options.points,
-            "bytes": path.stat().st_size, **self.facts(),
-            **drawn,
+            "bytes": path.stat().st_size, **self.facts(), FIELD: drawn,
         }  # fmt: skip
 
     def drawn_with(self) -> Drawing:

@@ -71,7 +71,10 @@ def test_what_the_suite_says_comes_first() -> None:
 
 
 def test_a_one_step_model_of_its_own_timestep_is_drawn_in_one_step() -> None:
-    with pytest.raises(UsageError, match=r"so set contestants\.mine\.steps=1"):
+    with pytest.raises(
+        UsageError,
+        match=r"\[800\]: are 1, but .* in 1 and 2 steps; valid: contestants\.mine\.steps=1",
+    ):
         read("shapes_hyper_sd_1step_unet", steps=[1, 2])
 
 
@@ -136,9 +139,11 @@ def test_a_card_that_names_rewards_is_of_a_rewarded_model(tmp_path: Path) -> Non
 
 
 def test_no_shipped_student_is_drawn_by_guess() -> None:
-    """Each says how, or what it was trained with; the shipped suites draw it so."""
+    """Each says how, in both of its cards; the shipped suites draw it so."""
     for card in sorted(FOLDER.glob("*/training.json")):
         if "method" in json.loads(card.read_text()):
+            assert drawn_with.of_card(card.parent) is not None, card
+            assert "drawn with |" in (card.parent / "README.md").read_text(), card
             mine = {"lora": f"shapes/{card.parent.name}", "steps": [1]}
             found = contestant.read("mine", mine, (1,))
             assert found.sampling.scheduler is not None and not found.assumed, card
@@ -174,16 +179,57 @@ def test_a_method_that_does_not_say_how_is_refused(
         MethodRow("hypersd.methods.lcm:build")  # type: ignore[call-arg]
 
 
-def test_weights_of_which_nothing_says_how_are_warned_of(
+def test_weights_of_which_nothing_says_how_are_not_drawn(
     bench: Callable[..., int], world: Path, tiny_lora: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the plan and in the result; not where anything says it."""
+    """The run ends in a line that names what would say it; a plan says it, too."""
     (world / "uncarded").symlink_to(tiny_lora)
     (world / "suite.yaml").write_text(SUITE)
-    assert bench("suite=suite.yaml", "out=run") == 0
-    line = "contestants.mine: drawn with the base's scheduler (nothing says how)"
+    assert bench("suite=suite.yaml", "out=run") == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: contestants.mine.lora=uncarded: nothing says how it is drawn")
+    assert "contestants.mine.like=teacher, " in said and "contestants.mine.scheduler=base" in said
+    assert not (world / "run").exists()
+    assert bench("suite=suite.yaml", "task=plan") == 0
+    assert "missing: contestants.mine.lora=uncarded: " in capsys.readouterr().out
+    assert bench("suite=suite.yaml", "task=plan", "contestants.mine.scheduler=base") == 0
     said = capsys.readouterr().out
-    assert said.count("warning: ") == 1 and f"warning: {line}" in said
+    assert "missing" not in said
     assert "base's DDIM" in said and "tcd eta 0.3" in said and "guidance 3" in said
-    (found,) = json.loads((world / "run/result.json").read_text())["ledger"]["warnings"]
-    assert found.startswith(line)
+
+
+def test_the_bases_own_scheduler_is_one_to_choose() -> None:
+    """Over a method's own, too, whose further settings stay."""
+    found = contestant.read("mine", {"lora": "x", "like": "tcd", "scheduler": "base"}, (1,))
+    assert found.sampling == replace(TCD, scheduler=None) and not found.assumed
+    with pytest.raises(UsageError, match=r"timesteps: needs a scheduler that takes them; valid: d"):
+        contestant.read("mine", {"lora": "x", "scheduler": "base", "timesteps": [9]}, (1,))
+
+
+def test_the_folder_of_a_training_is_not_its_weights(
+    bench: Callable[..., int], world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever names it is told which folder was meant, by a run, a check and a report."""
+    (world / "mine").mkdir()
+    (world / "mine/train.jsonl").write_text("{}\n")
+    mine = "+contestants.mine={lora: mine, like: tcd}"
+    refused = {
+        (mine,): "lora=mine: is the folder of a training that has no weights yet; they will be in",
+        ("out=mine",): "out=mine: holds a training; choose another folder",
+    }
+    for words, why in refused.items():
+        assert bench(*words) == 2
+        assert why in capsys.readouterr().err
+    for part in ("4step", "final"):
+        (world / "mine" / part).mkdir()
+        (world / "mine" / part / "README.md").write_text("a card\n")
+        (world / "mine" / part / "training.json").write_text("{}\n")
+    assert bench(mine) == 2
+    assert "did you mean mine/final? There are also mine/4step" in capsys.readouterr().err
+    advice = "holds a training, which is no {}; a run of what it made: python bench.py suite=NAME "
+    advice += "+contestants.mine.lora=mine/final\n"
+    for folder in ("mine", "mine/final"):
+        assert bench("task=report", f"run={folder}") == 2
+        assert advice.format("run") in capsys.readouterr().err
+        assert bench("task=check", f"run={folder}", "baseline=./any") == 2
+        assert advice.format("run") in capsys.readouterr().err

@@ -57,7 +57,7 @@ def test_a_checkpoint_runs_nothing(tmp_path: Path, bomb: Path) -> None:
     from hypersd import checkpoint
 
     torch.save({"identity": "x", "extra": Bomb(bomb)}, tmp_path / "checkpoint-3.pt")
-    assert checkpoint.newest(tmp_path, "x") is None
+    assert checkpoint.newest(tmp_path) is None
 
 
 def test_statistics_of_others_run_nothing(tmp_path: Path, bomb: Path) -> None:

@@ -25,7 +25,7 @@ WORLD_METRICS = (
 BESIDE = (  # further plans, beside each suite as it stands
     ("suite=shapes_1step", f"metrics=[{WORLD_METRICS}]"),
     ("suite=shapes_1step", "compile=true", "contestants.lcm.lora=shapes/tcd"),
-    ("suite=shapes_1step", "+contestants.lcm.size=128", "+contestants.tcd.lora_scale=0.5"),
+    ("suite=shapes_1step", "contestants.lcm.size=128", "contestants.tcd.lora_scale=0.5"),
     ("suite=shapes_1step", "seeds=[0,1]", "prompts.n=100", "limit=10"),
 )
 TIMED = ("seconds_per_image", "seconds_alone", "peak_memory_bytes", "tried_batches")

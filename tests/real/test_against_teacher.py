@@ -45,7 +45,8 @@ metrics: {{lpips_teacher: {{weights: alex.pth}}}}
 contestants:
   mine: {{lora: {sdxl_files}/peft.safetensors, scheduler: lcm}}
   small: {{size: 32}}
-  twin: {{lora: {sdxl_files}/peft.safetensors, lora_scale: 0, guidance: 5}}
+  twin: {{lora: {sdxl_files}/peft.safetensors, lora_scale: 0, guidance: 5,
+    scheduler: base}}
   teacher: {{guidance: 5}}
 """)
     return tmp_path

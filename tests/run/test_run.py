@@ -308,7 +308,8 @@ def test_full_weights_and_pipelines_compete(bench: Bench, world: Path, tiny_base
     shutil.copy(tiny_base / "unet/diffusion_pytorch_model.safetensors", world / "alone.safetensors")
     assert bench(
         "~contestants.lcm", "~contestants.real", "steps=[1]", "out=run", "limit=12",
-        "+contestants.a.unet=full", "+contestants.b.unet=alone.safetensors",
+        "+contestants.a={unet: full, scheduler: base}",
+        "+contestants.b={unet: alone.safetensors, scheduler: base}",
         f"+contestants.c.pipeline={tiny_base}", "+contestants.d={}",
     ) == 0  # fmt: skip
     metrics = [c["metrics"] for c in result(world / "run")["contestants"]]

@@ -136,15 +136,23 @@ def test_finished_training_is_not_trained_again(tmp_path, tasks):
     first = loop.train(RECIPE, tmp_path / "a")
     assert loop.train(RECIPE, tmp_path / "a") == first
     assert len(tasks) == 1
-    with pytest.raises(UsageError, match="another recipe"):
+    with pytest.raises(UsageError, match=r"another training \(lr=0\.05 there, 0\.01 here\)"):
         loop.train(replace(RECIPE, lr=0.01), tmp_path / "a")
+    (tmp_path / "a" / "recipe.yaml").unlink()  # older trainings have none
+    with pytest.raises(UsageError, match="another recipe's training"):
+        loop.train(replace(RECIPE, seed=1), tmp_path / "a")
+
+
+def test_the_recipe_beside_a_training_trains_it_again(tmp_path, tasks):
+    loop.train(RECIPE, tmp_path / "a")
+    assert recipes.load(tmp_path / "a" / "recipe.yaml") == RECIPE
 
 
 def test_checkpoint_of_another_recipe_is_refused(tmp_path, tasks):
     with stopped_before(7):
         loop.train(RECIPE, tmp_path / "a")
-    with pytest.raises(UsageError, match="another recipe"):
-        loop.train(replace(RECIPE, lr=0.01), tmp_path / "a")
+    with pytest.raises(UsageError, match="seed=0 there, 1 here"):
+        loop.train(replace(RECIPE, seed=1), tmp_path / "a")
 
 
 def test_damaged_checkpoint_is_passed_over_for_an_older(tmp_path, capsys):
@@ -155,7 +163,7 @@ def test_damaged_checkpoint_is_passed_over_for_an_older(tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-10.pt"]
     (tmp_path / "checkpoint-5.pt").write_bytes(kept)
     (tmp_path / "checkpoint-10.pt").write_bytes(kept[:100])
-    found = checkpoint.newest(tmp_path, "x")
+    found = checkpoint.newest(tmp_path)
     assert found is not None
     assert found["step"] == 5
     assert "checkpoint-10.pt" in capsys.readouterr().out

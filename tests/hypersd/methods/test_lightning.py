@@ -243,7 +243,7 @@ def test_the_critic_of_an_x0_stage_moves_and_is_in_the_checkpoint(
         run.update(rng(run.step))
     assert differ(critic.trained(), before)
     run.save()
-    held = checkpoint.newest(tmp_path, task.recipe.identity)
+    held = checkpoint.newest(tmp_path)
     assert held is not None
     kept = held["modules"]["critic_1to1_single_x0"]
     assert all(torch.equal(kept[k], v) for k, v in critic.state_dict().items())

@@ -97,7 +97,7 @@ def test_a_stopped_training_goes_on_with_its_heads_in_full_precision(
     """PCM's release forgets the heads; another trainer went on with a LoRA in half precision."""
     recipe = replace(task.recipe, base_precision=base_precision)
     assert_resumes_exactly(recipe, PcmTask, 2, WEIGHT_NAME, tmp_path)
-    held: Any = checkpoint.newest(tmp_path / "stopped", recipe.identity)
+    held: Any = checkpoint.newest(tmp_path / "stopped")
     assert set(held["modules"]["critic"]) == set(task.heads.state_dict())
     adapters = [v for k, v in held["modules"]["unet"].items() if ".lora_" in k]
     assert adapters and {v.dtype for v in adapters} == {torch.float32}

@@ -28,8 +28,8 @@ def test_every_combination_is_a_run_of_its_own(world: Path) -> None:
 def test_suites_can_be_swept_and_a_plus_adds(world: Path, tiny_lora: Path) -> None:
     (world / "other.yaml").write_text((world / "tiny.yaml").read_text())
     mine = f"+contestants.mine.lora='{tiny_lora}/pytorch_lora_weights.safetensors'"
-    words = ["suite=tiny.yaml,other.yaml", mine, "steps=[1]", "limit=8",
-             "out='runs/${hydra:job.num}'"]  # fmt: skip
+    words = ["suite=tiny.yaml,other.yaml", mine, "+contestants.mine.like=lcm", "steps=[1]",
+             "limit=8", "out='runs/${hydra:job.num}'"]  # fmt: skip
     assert main(["--multirun", *words]) == 0
     assert [json.loads((world / f"runs/{n}/result.json").read_text())["suite"]
             for n in range(2)] == ["tiny", "other"]  # fmt: skip
