@@ -29,7 +29,7 @@ T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references",
        "pictures")  # fmt: skip
 CHECK = ("baseline", "update", "check")  # and `pictures`, where it is an address
-REPORT = ("mixed_model",)
+REPORT = ("mixed_model", "figures")
 STUDY = ("port", "host", "token", "votes", "simulate")
 WORDS = ("task", *RUN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
 GOES_WITH = {
@@ -77,6 +77,7 @@ Makes images with every contestant of a suite, scores them and writes a report.
   export=DIR          write this run's features as shipped ones (for maintainers)
 
 With task=report run=DIR:
+  figures=true        write charts (SVG) and a sheet of pictures (PNG) into figures/, too
   mixed_model=true    judge the votes of its preference study by a mixed model, too
 
 With task=check, and the suite's own words or run=DIR:
@@ -334,7 +335,7 @@ def _report(command: Command) -> int:
     elif command.report.mixed_model:
         raise UsageError("mixed_model=true: goes with run=DIR; a report of several has no study")
     else:
-        write.compare(command.together, console(), out)
+        write.compare(command.together, console(), out, command.report)
     return 0
 
 

@@ -44,6 +44,7 @@ METHODS: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     "tscd, frozen critic": ("tscd", {"target": "ema", "critic": "frozen"}, [LAST]),
     "pcm, critic": ("pcm", {}, [LAST]),
     "lightning, critic": ("lightning", {}, [MOVE]),
+    "lightning, frozen critic": ("lightning", {"trunk": "frozen"}, [MOVE]),
     "lightning, whole UNet": ("lightning", {"full": True}, [MOVE]),
     "dmd": ("dmd", {"fake_updates": 2}, []),
     "dmd, whole UNet": ("dmd", {"fake_updates": 2, "full": True}, []),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import cli
 from bench.metrics.networks import NETWORKS
 from bench.suite import suite
 from hypersd import recipe
@@ -75,12 +76,20 @@ def test_named_files_and_tests_exist(page: str) -> None:
     assert lost == set()
 
 
-def test_every_suite_and_shipped_recipe_is_in_the_readme() -> None:
-    """Recipes may be in docs/recipes.md instead."""
-    text = read("README.md")
+def test_every_suite_and_shipped_recipe_is_documented() -> None:
+    text = read("docs/command_line.md")
     assert [name for name in suite.names() if f"`{name}`" not in text] == []
-    text += read("docs/recipes.md")
+    text = read("docs/recipes.md")
     assert [name for name in recipe.names() if f"`{name}`" not in text] == []
+
+
+def test_the_page_on_the_command_line_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    assert capsys.readouterr().out in read("docs/command_line.md")
+
+
+def test_the_readme_is_read_in_minutes() -> None:
+    assert len(read("README.md").splitlines()) <= 130
 
 
 def test_the_changelog_knows_the_version() -> None:

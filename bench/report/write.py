@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.errors import UsageError
-from bench.report import banners, charts, html, pdf, tables, terminal, together
+from bench.report import banners, charts, figure_files, html, pdf, tables, terminal, together
 from bench.report.runfiles import RunFiles, read
 from bench.results import summary as summaries
 from bench.results.run_folder import RunFolder
@@ -31,9 +31,10 @@ class Written:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """mixed_model: judge the votes of a study by it, too."""
+    """mixed_model: judge the votes of a study by it, too.  figures: write figures as files, too."""
 
     mixed_model: bool = False
+    figures: bool = False
 
 
 def report(
@@ -53,14 +54,21 @@ def report(
         )
     _make(target)
     write(found, target, console, files)
+    if options.figures:
+        _figures(found, target, files, console)
 
 
-def compare(runs: Sequence[Path], console: Console, out: Path | None) -> None:
+def compare(
+    runs: Sequence[Path], console: Console, out: Path | None,
+    options: ReportOptions = ReportOptions(),
+) -> None:  # fmt: skip
     """Write one report of several runs of one protocol, into `out`. Raises UsageError."""
     merged, files, target = together.merge([(run, RunFolder(run).summary) for run in runs], out)
     _make(target)
     summaries.write(merged, target / "result.json")
     write(merged, target, console, files)
+    if options.figures:
+        _figures(merged, target, files, console)
 
 
 def _make(target: Path) -> None:
@@ -78,6 +86,11 @@ def write(summary: Summary, out: Path, console: Console, files: RunFiles | None 
     for what, path in (("report", written.page), ("pdf", written.document),
                        ("tables", written.tables[0].parent)):  # fmt: skip
         console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+
+
+def _figures(summary: Summary, out: Path, files: RunFiles, console: Console) -> None:
+    folder = figure_files.write(summary, out, files)[0].parent
+    console.print(f"figures: {folder}", highlight=False, soft_wrap=True)
 
 
 def early(summary: Summary, out: Path, console: Console) -> None:
