@@ -45,14 +45,19 @@ def suite_of(words: str) -> Suite:
     return found
 
 
-def small(name: str) -> str:
+def small(name: str, *, made: bool = False) -> str:
     """The words that run a suite on small models: sizes, the number of prompts, where its metrics'
-    files are, and a recipe that is short; no contestant, step or metric less."""
+    files are, and a recipe that is short; no contestant, step or metric less.
+
+    made: on the suite's own captions, so that the run makes its references.
+    """
     suite = suite_of(f"suite={name}")
     keys = {contestant.key for contestant in suite.contestants}
     turbo = ["contestants.turbo.size=64"] if "turbo" in keys else []
     candidate = ["contestants.candidate.recipe=small.yaml"] if "candidate" in keys else []
-    return " ".join([f"suite={name}", SMALL, *turbo, *candidate, *evaluators.words(suite.metrics)])
+    sizes = SMALL.replace("prompts.set=own ", "") if made else SMALL
+    files = evaluators.words(suite.metrics, made=made)
+    return " ".join([f"suite={name}", sizes, *turbo, *candidate, *files])
 
 
 def bench(folder: Path, hub: Hub, *lines: str, **variables: str) -> list[Done]:

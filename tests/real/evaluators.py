@@ -32,15 +32,16 @@ TAGS = [("ViT-B-32", "openai"), ("ViT-L-14", "openai")]
 REFERENCE = "reference.safetensors"
 
 
-def words(metrics: Sequence[str]) -> list[str]:
+def words(metrics: Sequence[str], *, made: bool = False) -> list[str]:
     """What a command line says of metrics: the files that an address pins, at the hub, and a
-    reference that is there already (how a run makes one: test_references)."""
+    reference that is there already, unless the run is to make its own."""
     found = [f"metrics.aesthetic.head=hf://{'/'.join(HEAD)}"] if "aesthetic" in metrics else []
     for name in metrics:
         maker = METRICS[name].published
         if maker is not None and "reference" in maker.keys:
             found.append(f"metrics.{name}.weights=hf://{'/'.join(INCEPTION)}")
-            found.append(f"metrics.{name}.reference={REFERENCE}")
+            if not made:
+                found.append(f"metrics.{name}.reference={REFERENCE}")
     return found
 
 

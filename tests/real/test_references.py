@@ -50,6 +50,17 @@ def colours(images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
     return images.float().mean(dim=(1, 2))
 
 
+def write_captions(folder: Path) -> None:
+    """The captions' own file, which says where their pictures are."""
+    lines = ["id\timage_id\tcaption\theight\twidth\tfile_name\tcoco_url"]
+    for number, (text, name, (width, height)) in enumerate(
+        zip(CAPTIONS, NAMES, SIZES, strict=True)
+    ):
+        lines.append(f"{number}\t{number}\t{text}\t{height}\t{width}\t{name}\t{PUBLISHER}/{name}")
+    folder.mkdir(parents=True)
+    (folder / "captions_source.tsv").write_text("\n".join(lines) + "\n")
+
+
 @pytest.fixture
 def folder(
     tiny_sdxl: Path, sdxl_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -65,13 +76,7 @@ def folder(
     monkeypatch.setattr(Inception, "build", lambda self, device: colours)
     small = PublishedPrompts(("captions_source.tsv",), n=len(CAPTIONS))
     monkeypatch.setitem(prompt_sets.SOURCES, "coco2014_5k", small)
-    lines = ["id\timage_id\tcaption\theight\twidth\tfile_name\tcoco_url"]
-    for number, (text, name, (width, height)) in enumerate(
-        zip(CAPTIONS, NAMES, SIZES, strict=True)
-    ):
-        lines.append(f"{number}\t{number}\t{text}\t{height}\t{width}\t{name}\t{PUBLISHER}/{name}")
-    (tmp_path / "data/prompts").mkdir(parents=True)
-    (tmp_path / "data/prompts/captions_source.tsv").write_text("\n".join(lines) + "\n")
+    write_captions(tmp_path / "data/prompts")
     (tmp_path / "w.pth").write_bytes(b"weights")
     (tmp_path / "tiny.yaml").write_text(f"""
 title: Tiny

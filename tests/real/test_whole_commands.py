@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.hypersd.real_models import make_pictures
-from tests.real import commands, evaluators, official
+from tests.real import commands, evaluators, official, test_references
 from tests.real.commands import (
     Done,
     Hub,
@@ -109,6 +109,27 @@ def test_from_an_empty_cache_to_the_report(
     with serving(small_hub) as hub:
         walk(name, folder, hub, small_hub)
     assert LOCK.read_bytes() == lock
+
+
+@pytest.mark.slow
+def test_the_users_own_command_makes_its_references(
+    folder: Path, small_hub: dict[str, Files]
+) -> None:
+    """`sdxl_1step` on its own captions, from an empty cache: photographs from their publisher, the
+    teacher's pictures drawn with another seed, and no file of the user's."""
+    (folder / evaluators.REFERENCE).unlink()
+    test_references.write_captions(folder / "data/prompts")
+    line = f"{small('sdxl_1step', made=True)} references=teacher cache={folder}/cache out=run"
+    photographs = {f"val2014/{name}": {"": one} for name, one in test_references.PICTURES.items()}
+    with serving(small_hub) as hub, serving(photographs) as (publisher, asked):
+        words = {"BENCH_DATA": str(folder / "data"), "COCO_ENDPOINT": publisher}
+        run, again = bench(folder, hub, line, f"{line} task=plan", **words)
+        assert run.code == 0, run.said + run.errors
+    is_whole("sdxl_1step", folder / "run")
+    assert test_references.gets(asked) == sorted(test_references.NAMES)
+    assert "reference to make" in run.said and "reference to make" not in again.said
+    for row in result(folder / "run")["contestants"]:
+        assert "reference=coco2014_5k:n=6:" in row["metrics"]["fid"]["identity"]
 
 
 def test_a_full_cache_serves_a_fresh_clone_without_a_network(
