@@ -32,7 +32,7 @@ FONT = "Helvetica, Arial, sans-serif"
 PROMPTS = 4  # of a strip of pictures
 CELL, GAP, HEAD, WORDS = 128, 6, 26, 18  # pixels of a picture, around it, of names, of a prompt
 ROW = CELL + WORDS + GAP
-LEGEND = 18  # 1/72 inch
+LINE = 18  # of a label or a legend, 1/72 inch
 
 
 def write(summary: Summary, out: Path, files: RunFiles) -> list[Path]:
@@ -56,18 +56,23 @@ def write(summary: Summary, out: Path, files: RunFiles) -> list[Path]:
 
 
 def standalone(svg: str, legend: Sequence[tuple[str, str]]) -> str:
-    """A chart's SVG on white, with a font, and the methods' colours in lines below it.
+    """A chart's SVG on white, with its label above, a font, and the methods' colours below it.
 
     legend: (method, name of its colour).
     """
-    width, height = (float(n) for n in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
-    entries, lines = _legend(legend, width, height)
-    tall = height + lines * LEGEND
     opened, rest = svg.split(">", 1)
+    width, height = (float(n) for n in re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', opened)[0])
+    label = re.findall(r'aria-label="([^"]*)"', opened)[0]
+    entries, lines = _legend(legend, width, height + LINE)
+    tall = height + LINE * (1 + lines)
     opened = re.sub(r'viewBox="[^"]*"', f'viewBox="0 0 {width:g} {tall:g}"', opened)
-    sized = f' width="{2 * width:g}" height="{2 * tall:g}" font-family="{FONT}"'
-    paper = f'<rect width="{width:g}" height="{tall:g}" fill="#ffffff"/>'
-    return f"{opened}{sized}>{paper}{rest.removesuffix('</svg>')}{''.join(entries)}</svg>\n"
+    return "".join([
+        f'{opened} width="{2 * width:g}" height="{2 * tall:g}" font-family="{FONT}">',
+        f'<rect width="{width:g}" height="{tall:g}" fill="#ffffff"/>',
+        f'<text x="8" y="{LINE - 4}" font-size="11" fill="{shade(INK)}">{label}</text>',
+        f'<g transform="translate(0 {LINE})">{rest.removesuffix("</svg>")}</g>', *entries,
+        "</svg>\n",
+    ])  # fmt: skip
 
 
 def _legend(legend: Sequence[tuple[str, str]], width: float, top: float) -> tuple[list[str], int]:
@@ -77,7 +82,7 @@ def _legend(legend: Sequence[tuple[str, str]], width: float, top: float) -> tupl
         wide = 24 + 5.8 * len(method)
         if entries and x + wide > width:
             x, line = 8.0, line + 1
-        y = top + line * LEGEND + LEGEND / 2
+        y = top + line * LINE + LINE / 2
         entries.append(
             f'<circle cx="{x + 4:g}" cy="{y:g}" r="3.2" fill="{shade(colour)}"/>'
             f'<text x="{x + 11:g}" y="{y + 3.5:g}" font-size="10" fill="{shade(INK)}">'
