@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.check.task import CheckOptions
     from bench.report.write import ReportOptions
     from bench.results.summary import Summary
-    from bench.run.options import RunOptions
+    from bench.run.options import PlanOptions, RunOptions
     from bench.run.plan import Plan
     from bench.study.task import StudyOptions
     from bench.suite.suite import Suite
@@ -31,10 +31,12 @@ RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "
 CHECK = ("baseline", "update", "check")  # and `pictures`, where it is an address
 REPORT = ("mixed_model", "figures")
 STUDY = ("port", "host", "token", "votes", "simulate")
-WORDS = ("task", *RUN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
+PLAN = ("strict",)
+WORDS = ("task", *RUN, *PLAN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
 GOES_WITH = {
     "run": ("report", "check", "study"),
     "runs": ("report",),
+    **dict.fromkeys(PLAN, ("plan",)),
     **dict.fromkeys(CHECK, ("check",)),
     **dict.fromkeys(REPORT, ("report",)),
     **dict.fromkeys(("import", *STUDY), ("study",)),
@@ -75,6 +77,9 @@ Makes images with every contestant of a suite, scores them and writes a report.
   vae=DIR|hf://...    decode by another VAE; madebyollin/sdxl-vae-fp16-fix runs in fp16
   vae_precision=bf16  of the VAE alone; SDXL's own overflows in fp16 and is fp32 otherwise
   export=DIR          write this run's features as shipped ones (for maintainers)
+
+With task=plan:
+  strict=true         exit code 2 where something is missing, 0 where all is here
 
 With task=report run=DIR:
   figures=true        write charts (SVG) and a sheet of pictures (PNG) into figures/, too
@@ -153,12 +158,13 @@ class Command:
     """What a command line asks for.
 
     suite: None where `run=` (finished) or `runs=` (together) names finished runs.  options: of a
-    run.  check, report, study: of that task.
+    run.  strict: a plan that lacks something is an error.  check, report, study: of that task.
     """
 
     task: str
     suite: Suite | None
     options: RunOptions
+    strict: bool = False
     finished: Path | None = None
     together: tuple[Path, ...] = ()
     check: CheckOptions | None = None
@@ -187,6 +193,7 @@ def read(words: list[str]) -> Command:
         task=task,
         suite=None if name is None else _suite(Path(name).stem, values, options),
         options=options,
+        strict=task == "plan" and _plan_options(own).strict,
         finished=places.get("run"),
         together=compose.folders(paths["runs"]) if "runs" in paths else (),
         check=_check_options(own) if task == "check" else None,
@@ -250,6 +257,12 @@ def _run_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> RunOptio
     if options.export is not None and options.limit is not None:
         raise UsageError(f"export={options.export}: needs the whole prompt set; leave limit out")
     return options
+
+
+def _plan_options(own: Mapping[str, Any]) -> PlanOptions:
+    from bench.run.options import PlanOptions
+
+    return _options(PlanOptions, PLAN, own, {})
 
 
 def _check_options(own: Mapping[str, Any]) -> CheckOptions:
@@ -319,7 +332,10 @@ def _plan(command: Command) -> int:
     from bench.run.progress import console
     from bench.run.show import show_plan
 
-    show_plan(_planned(command), console())
+    plan = _planned(command)
+    show_plan(plan, console())
+    if command.strict and plan.missing:
+        raise UsageError(f"strict=true: {len(plan.missing)} missing, as the plan says")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from bench.results.run_folder import RunFolder
 
 ENVIRONMENT = ("commit", "device", "hardware", "threads", "precision", "batch", "python")
 LONGEST = 40  # characters of a value that is shown
+HASH = re.compile(r"[0-9a-f]{32,}(\+\w+)?")  # "+changes": a commit, and changed files
 
 
 def differences(run: RunFolder, base: RunFolder) -> list[str]:
@@ -103,10 +105,10 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _shown(value: Any) -> str:
-    """A value in few characters; hashes by their first eight."""
+    """A value in few characters; a hash by its first eight, with what is said after it."""
     words = " ".join(str(value).split())
-    if len(words) >= 32 and all(c in "0123456789abcdef" for c in words):
-        return words[:8]
+    if match := HASH.fullmatch(words):
+        return f"{words[:8]}{match[1] or ''}"
     return words if len(words) <= LONGEST else words[: LONGEST - 3] + "..."
 
 

@@ -44,3 +44,10 @@ class RunOptions:
     references: Literal["real", "teacher"] = "real"
     pictures: Pictures = "all"
     compiled: Annotated[bool, Field(alias="compile")] = False
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """How a plan is asked for. strict: it is an error where something is missing."""
+
+    strict: bool = False

@@ -23,6 +23,12 @@ from bench.suite import prompt_pictures
 
 DAY = 86_400.0  # seconds
 LONG = 2 * DAY
+TRY = "limit=4 steps=[1]"
+COLUMNS = (
+    "to make: images to draw. cached: drawn by an earlier run. shipped: rows whose features come "
+    "with the project; a few are drawn to be shown. evaluations: of the network. first: what must "
+    "be fetched or trained before"
+)
 
 
 def show_plan(plan: Plan, out: Console) -> None:
@@ -34,10 +40,12 @@ def show_plan(plan: Plan, out: Console) -> None:
     if pictures != "all":
         kept = f" (pictures={pictures}: another metric draws the others again)"
     size = picture_bytes.in_cache(plan.suite, plan.rows, pictures)
+    out.print(COLUMNS, highlight=False, soft_wrap=True)
     out.print(
         f"{images:,} images to make, {total:,} network evaluations, "
-        f"about {duration(plan.seconds)}, {size / 1e6:.0f} MB of cache{kept}",
+        f"about {_takes(plan)}, {size / 1e6:.0f} MB of cache{kept}",
         highlight=False,
+        soft_wrap=True,
     )
     for line in _checklist(plan):
         out.print(line, highlight=False, soft_wrap=True, markup=False)
@@ -97,8 +105,8 @@ def _checklist(plan: Plan) -> Iterator[str]:
     yield f"licences: {', '.join(licences) or 'none are asked for'}"
     yield f"disk: {fit.disk / GB:.1f} GB"
     yield _memory(fit)
-    if fit.device is not None and fit.device.kind == "cpu":
-        yield from _patience(plan.seconds)
+    if _is_too_long(plan):
+        yield f"hint: {TRY} is a try"
 
 
 def _models(downloads: Downloads) -> Iterator[str]:
@@ -149,13 +157,19 @@ def _size_of(some: Sequence[Download | Evaluator]) -> str:
     return f"about {known_bytes(some) / GB:.1f} GB{more}"
 
 
-def _patience(seconds: float) -> Iterator[str]:
-    """What to do instead of waiting for a CPU for days."""
-    if seconds > LONG:
-        yield (
-            f"hint: about {seconds / DAY:,.0f} days on a CPU, an hour of a GPU for each "
-            f"{costs.CPU / 24:.0f} of them; limit=4 steps=[1] is a try"
-        )
+def _takes(plan: Plan) -> str:
+    """How long a run takes; where that is days on a CPU, on a GPU first."""
+    if not _is_too_long(plan):
+        return duration(plan.seconds)
+    on_gpu = duration(plan.seconds / costs.CPU)
+    return f"{on_gpu} on a GPU of a data centre ({duration(plan.seconds)} on a CPU)"
+
+
+def _is_too_long(plan: Plan) -> bool:
+    """Whether it would be days on a CPU, and a GPU is none of its devices."""
+    device = plan.fit.device
+    is_cpu = device is None or device.kind == "cpu"
+    return plan.suite.published and is_cpu and plan.seconds > LONG
 
 
 def _memory(fit: Fit) -> str:

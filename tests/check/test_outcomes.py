@@ -137,9 +137,12 @@ def test_rounding_as_by_another_batch_size_passes(
     base = write_run("base", made)
     moved = {name: p + np.float32(1e-4) * drawn(made.prompts, seed=8)
              for name, p in made.pictures.items()}  # fmt: skip
-    other = {**made.environment, "batch": 7}
-    code, said, _ = check(write_run("run", made, pictures=moved, environment=other), base)
+    other = {**made.environment, "batch": 7, "commit": f"{'43c29be4' * 5}+changes"}
+    run = write_run("run", made, pictures=moved, environment=other)
+    code, said, _ = check(run, base)
     assert code == 0, said
+    told = json.loads((run / "check/check.json").read_text())["environment"]
+    assert "commit 43c29be -> 43c29be4+changes" in told
     assert "skipped" not in said or "another" in said
 
 

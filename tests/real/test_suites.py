@@ -15,7 +15,7 @@ from bench.contestants import files
 from bench.errors import UsageError
 from bench.results.hub import FOLDER as HUB_FOLDER
 from bench.results.hub import PUBLISHED
-from bench.run import downloads, hardware, show
+from bench.run import downloads, hardware
 from bench.run.hardware import Disk
 from bench.run.metric_identities import Evaluator
 from bench.run.plan import make
@@ -158,10 +158,27 @@ def test_a_contestant_of_a_size_of_its_own_is_another_one(tmp_path: Path) -> Non
     assert others == {1024}
 
 
-def test_days_of_a_cpu_are_advised_against() -> None:
-    (line,) = show._patience(40 * 86_400)
-    assert line.startswith("hint: about 40 days on a CPU")
-    assert not list(show._patience(3600))
+def test_days_of_a_cpu_are_hours_of_a_gpu_first(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("suite=sdxl_4step", "device=cpu", f"cache={tmp_path}", "task=plan")
+    assert cli.main([*words]) == 0
+    said = capsys.readouterr().out
+    taken = r"about ([\d.]+) hours on a GPU of a data centre \(([\d.]+) days on a CPU\)"
+    found = re.search(taken, said)
+    assert found is not None and "hint: limit=4 steps=[1] is a try" in said
+    assert float(found[1]) * 1000 / 24 == pytest.approx(float(found[2]), rel=0.01)
+    assert "first: what must be fetched or trained before" in said
+
+
+def test_a_strict_plan_fails_where_something_is_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("task=plan", "strict=true", f"cache={tmp_path}")
+    assert cli.main(["suite=sdxl_1step", "device=cpu", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"error: strict=true: \d+ missing, as the plan says", line)
+    assert cli.main(["suite=shapes_1step", *words]) == 0
 
 
 def test_the_metrics_networks_take_disk_too(
