@@ -8,44 +8,49 @@ i's segment, t_b = t_prev(b) its lower edge. B batch, L tokens, D width of the t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from hypersd.clock import Clock, Time, Timesteps
 from hypersd.conditions import Text, with_unconditional
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""(x_t [B, C, H, W], t [B]) -> eps [B, C, H, W]."""
+"""(x_t [B, C, H, W], t [B]) -> the schedule's prediction [B, C, H, W]: eps, or the velocity."""
 
 Network = Callable[[Tensor, Tensor, Text], Tensor]
-"""(x_t [B, C, H, W], t [B], text of B samples) -> eps [B, C, H, W]."""
+"""(x_t [B, C, H, W], t [B], text of B samples) -> the same."""
 
 
 @dataclass(frozen=True, eq=False)
 class SolverGrid:
-    """N points with trailing spacing, t_i = round((i + 1) T / N) - 1, so that t_{N-1} = T - 1.
+    """N points with trailing spacing on a clock, so that t_{N-1} is pure noise.
 
-    With N = 40 and T = 1000 the grid holds 249, 499, 749, 999: the timesteps few-step schedulers
-    with trailing spacing start from. timesteps, previous: [N] int64.
-    Raises UsageError unless 1 <= points <= train_steps.
+    With N = 40 and SD's 1,000 timesteps the grid holds 249, 499, 749, 999: the timesteps few-step
+    schedulers with trailing spacing start from. timesteps, previous: [N], of the clock's kind.
+    Raises UsageError for a number of points that the clock does not have.
     """
 
     points: int = 40
-    train_steps: int = 1000
+    clock: Clock = field(default_factory=Timesteps)
     timesteps: Tensor = field(init=False)
     previous: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.points <= self.train_steps:
-            raise UsageError(f"solver points={self.points}; valid: 1 to {self.train_steps}")
-        edges = torch.arange(1, self.points + 1, dtype=torch.float64)
-        timesteps = torch.round(edges * self.train_steps / self.points).long() - 1
-        previous = torch.cat([torch.zeros(1, dtype=torch.long), timesteps[:-1]])
+        try:
+            timesteps = self.clock.grid(self.points)
+        except ValueError as error:
+            raise UsageError(f"solver points={self.points}; valid: {error}") from None
+        previous = torch.cat([torch.zeros_like(timesteps[:1]), timesteps[:-1]])
         object.__setattr__(self, "timesteps", timesteps)
         object.__setattr__(self, "previous", previous)
+
+    def on(self, clock: Clock) -> SolverGrid:
+        """The grid of as many points on another clock."""
+        return replace(self, clock=clock)
 
     def check_segments(self, segments: int) -> None:
         """Raise UsageError unless the points divide evenly into this many segments."""
@@ -73,7 +78,7 @@ class SolverGrid:
     def end(self, index: Tensor, u: Tensor, segments: int) -> Tensor:
         """The end point s of a consistency function: t_prev(j), j uniform over b(i) .. i.
 
-        index: [B] solver indices.  u: [B] in [0, 1), which the caller drew.  Returns [B] int64,
+        index: [B] solver indices.  u: [B] in [0, 1), which the caller drew.  Returns [B],
         t_b <= s <= t_prev(i). With one segment this is TCD's and CTM's choice: any solver point
         from 0 up to t_prev.
         """
@@ -81,22 +86,23 @@ class SolverGrid:
         offset = (u.double() * (index - first + 1)).long()
         return self.previous[torch.minimum(first + offset, index)]
 
-    def inference(self, steps: int) -> list[int]:
-        """Descending timesteps of few-step inference, as diffusers' LCM and TCD schedulers choose.
+    def inference(self, steps: int) -> list[Time]:
+        """Descending times of few-step inference, as diffusers' LCM and TCD schedulers choose.
 
         For steps that divide N this is trailing spacing. Raises UsageError unless 1 <= steps <= N.
         """
         if not 1 <= steps <= self.points:
             raise UsageError(f"steps={steps}; valid: 1 to {self.points}, the solver's points")
         return [
-            int(self.timesteps[self.points - 1 - i * self.points // steps]) for i in range(steps)
+            self.timesteps[self.points - 1 - i * self.points // steps].item() for i in range(steps)
         ]
 
 
-def guided_eps(
+def guided(
     network: Network, x: Tensor, t: Tensor, text: Text, empty: Text, guidance_scale: float
 ) -> Tensor:
-    """Classifier-free guidance, eps_u + guidance_scale (eps_c - eps_u), in one batched call.
+    """Classifier-free guidance, p_u + guidance_scale (p_c - p_u) of predictions p, in one batched
+    call.
 
     Imagen's convention: 1 is no guidance (and one half of the cost); LCM's w is this less 1.
     text: of B samples, such as [B, L, D].  empty: of one, the condition of no prompt.
@@ -112,12 +118,12 @@ def guided_eps(
 def ode_solution(
     teacher: Denoiser, x_t: Tensor, t: Tensor, s: Tensor, schedule: Schedule, *, steps: int = 1
 ) -> Tensor:
-    """The probability flow ODE solved from t to s <= t, both [B] int64, in `steps` DDIM moves.
+    """The probability flow ODE solved from t to s <= t, [B], in `steps` moves, DDIM's or Euler's.
 
-    The moves are equal in t, rounded: [B] each sample's own.
+    The moves are equal in t, each sample's own, as far as the schedule's clock can say it.
     """
-    way = t - s
+    start = t
     for left in range(steps - 1, -1, -1):
-        lower = s + torch.round(way * (left / steps)).long()
+        lower = schedule.clock.between(s, start, left / steps)
         x_t, t = schedule.jump(x_t, teacher(x_t, t), t, lower), lower
     return x_t

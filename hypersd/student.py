@@ -102,14 +102,15 @@ class Student:
             self._play(former)
 
     def predict(self, role: str, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """eps of a role: x [B, C, H, W], t [B], text of B samples -> like x, at least fp32."""
+        """The schedule's prediction of a role, such as eps: x [B, C, H, W], t [B], text of B
+        samples -> like x, at least fp32."""
         own = self.copies.get(role)
         with nullcontext() if own is not None else self.using(role):
             unet = self.unet if own is None else own
             given = keywords(text, unet.dtype)
             output = unet(x.to(unet.dtype), t, **given, return_dict=False)[0]
         self.passes.count("unet", output)
-        return self.schedule.eps_from_output(output, x, t, self.prediction.get(role))
+        return self.schedule.prediction(output, x, t, self.prediction.get(role))
 
     def features(self, role: str, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
         """Outputs of the resident UNet's down blocks and middle block in a role, at least fp32."""

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from hypersd.clock import Clock
 from hypersd.conditions import Text
 from hypersd.losses import DISTANCES
 from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
@@ -87,6 +88,11 @@ class Method(ABC):
     def __init__(self, recipe: Recipe, grid: SolverGrid) -> None:
         self.grid = grid
 
+    def on(self, clock: Clock) -> SolverGrid:
+        """Put its grids on a base's clock; the recipe's is what comes back."""
+        self.grid = self.grid.on(clock)
+        return self.grid
+
     def segments(self, step: int) -> int:
         """How many segments the trajectory is cut into at a training step."""
         return 1
@@ -97,20 +103,20 @@ class Method(ABC):
 
     @abstractmethod
     def endpoint(self, step: int, draw: Draw) -> Tensor:
-        """The timesteps s of a training step, [B] int64 with s <= t_prev."""
+        """The times s of a training step, [B] with s <= t_prev."""
 
     @abstractmethod
     def consistency_function(
-        self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule
+        self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, schedule: Schedule
     ) -> Tensor:
-        """f(x_t, t, s), with the network's eps at x_t: the trajectory's point at s."""
+        """f(x_t, t, s), with the network's prediction at x_t: the trajectory's point at s."""
 
 
 @dataclass(frozen=True, eq=False)
 class ConsistencyPair:
     """f of the student at t, and of its target at t_prev, of a step's samples.
 
-    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] timesteps of both,
+    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] times of both,
     and of x_t.  text: the conditions.  draw: what they were made from.
     """
 
@@ -143,7 +149,7 @@ def consistency_pair(
     """f of the student at t, and of its target one solver point further.
 
     x0: [B, C, H, W]; draw and s as drawn for it at a training step; everything on one device.
-    ode_steps: DDIM steps with the teacher from t to t_prev.
+    ode_steps: moves with the teacher from t to t_prev.
     Returns (prediction, goal), each [B, C, H, W]; the goal has no gradient.
     """
     grid = method.grid_at(step)
@@ -157,7 +163,7 @@ def consistency_pair(
 
 
 def noised(x0: Tensor, draw: Draw, grid: SolverGrid, schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """The noised latents x_t and their timesteps t."""
+    """The noised latents x_t and their times t."""
     t = grid.timesteps.to(x0.device)[draw.index]
     return schedule.diffuse(x0, draw.noise, t), t
 
@@ -171,6 +177,10 @@ class ConsistencyTask(Distillation):
         options = recipe.read_options(method.options)
         self.method, self.sampler = method(recipe, SolverGrid(options.points)), method.sampler
         super().__init__(recipe, device, options)
+
+    def on(self, clock: Clock) -> SolverGrid:
+        """The method's."""
+        return self.method.on(clock)
 
     def roles(self) -> tuple[str, ...]:
         """The student, and its average if that is the target."""
@@ -209,7 +219,7 @@ class ConsistencyTask(Distillation):
         target = TARGET if self.options.target == "ema" else STUDENT
         prediction, goal = consistency_pair(
             x0, draw, s,
-            teacher=lambda x, t: self.ode_eps(step, x, t, text),
+            teacher=lambda x, t: self.ode_prediction(step, x, t, text),
             student=lambda x, t: network(STUDENT)(x, t, text),
             target=lambda x, t: network(target)(x, t, text),
             method=self.method, schedule=self.schedule, step=step, ode_steps=self.ode_steps(step),
@@ -225,12 +235,12 @@ class ConsistencyTask(Distillation):
             draw = replace(draw, noise=draw.noise + shift)
         return draw
 
-    def ode_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The noise prediction that solves the ODE at a step: the guided base's."""
-        return self.teacher_eps(x, t, text)
+    def ode_prediction(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The prediction that solves the ODE at a step: the guided base's."""
+        return self.teacher_prediction(x, t, text)
 
     def ode_steps(self, step: int) -> int:
-        """DDIM steps with `ode_eps` to the solver point below."""
+        """Moves with `ode_prediction` to the solver point below."""
         return self.options.ode_steps
 
     def after_step(self, step: int) -> None:

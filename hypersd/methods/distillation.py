@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hypersd.base import load_base
+from hypersd.clock import Clock, Time
 from hypersd.conditions import Text
 from hypersd.data import open_dataset
 from hypersd.drawing import Drawing
@@ -25,7 +26,7 @@ from hypersd.methods.drawn_with import FIELD, NotSaid, drawn_with
 from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.passes import Passes
 from hypersd.recipe import Recipe
-from hypersd.solver import SolverGrid, guided_eps
+from hypersd.solver import SolverGrid, guided
 from hypersd.student import TEACHER, Student
 from hypersd.task import STUDENT, Task
 
@@ -51,14 +52,13 @@ class DistillationOptions:
 class Distillation(Task):
     """A `hypersd.loop.Task` whose student is an adapter on the base's UNet, or a whole copy of it.
 
-    sampler: of its previews, a key of `hypersd.methods.preview.SAMPLERS`.  start: the timestep that
-    their one step is made at, the grid's last where 0.
+    sampler: of its previews, a key of `hypersd.methods.preview.SAMPLERS`.  start: the time that one
+    step is made at.
     """
 
     divides = True
     options: DistillationOptions
     sampler: str = "jumps"
-    start: int = 0
 
     def __init__(self, recipe: Recipe, device: torch.device, options: DistillationOptions) -> None:
         try:
@@ -66,9 +66,10 @@ class Distillation(Task):
         except NotSaid as error:
             warnings.warn(str(error), stacklevel=2)
         self.recipe, self.device, self.options = recipe, device, options
-        self.grid, self.counter = SolverGrid(options.points), Passes()
+        self.counter = Passes()
         self.base = load_base(recipe.base, device, recipe.base_precision)
         self.schedule = self.base.schedule
+        self.grid, self.start = self.on(self.schedule.clock), self.one_step_start()
         self.data = open_dataset(recipe.data, self.base)
         self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.prepare()}
         whole = self.whole()
@@ -81,6 +82,14 @@ class Distillation(Task):
         self.modules |= self.student.copies
         self.empty = self.base.encode_empty()
         self.previews = self.validation_preview()
+
+    def on(self, clock: Clock) -> SolverGrid:
+        """The solver grid on the base's clock, known once that is loaded."""
+        return SolverGrid(self.options.points, clock)
+
+    def one_step_start(self) -> Time:
+        """The time that one step is made at: of pure noise."""
+        return self.schedule.clock.pure
 
     def prepare(self) -> dict[str, nn.Module]:
         """Called before the UNet has adapters; returns further networks to train, by name."""
@@ -98,10 +107,10 @@ class Distillation(Task):
         """The student's parameters."""
         return [{"params": self.student.parameters(STUDENT)}]
 
-    def teacher_eps(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The base's noise, guided: x [B, C, H, W], t [B], text of B samples -> like x."""
+    def teacher_prediction(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The base's prediction, guided: x [B, C, H, W], t [B], text of B samples -> like x."""
         network = self.student.network(TEACHER)
-        return guided_eps(network, x, t, text, self.empty, self.options.guidance)
+        return guided(network, x, t, text, self.empty, self.options.guidance)
 
     def validation_preview(self, count: int = PROMPTS) -> Preview:
         """A preview on the recipe's validation prompts, else on `count` captions of its data."""

@@ -25,7 +25,7 @@ from hypersd.data import Samples
 from hypersd.errors import UsageError
 from hypersd.losses import distribution_matching_loss, squared_error
 from hypersd.methods.distillation import Weight
-from hypersd.methods.matching import FAKE, NOISE_RANGE, MatchingOptions, MatchingTask
+from hypersd.methods.matching import FAKE, NOISE_RANGE, WHOLE, MatchingOptions, MatchingTask
 from hypersd.methods.rewarded import RewardedOptions, RewardedTask
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel
@@ -64,13 +64,14 @@ class DmdTask(RewardedTask, MatchingTask):
         self.watch(1)
 
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The fake score model's loss: squared error of the noise in noised pictures of the
+        """The fake score model's loss: squared error of its prediction in noised pictures of the
         student."""
         batch, z, eps = self._draw(step, rng)
-        t = self.times((0, self.schedule.steps), rng)
+        t = self.times(WHOLE, rng)
         with torch.no_grad():
-            x_t = self.schedule.renoise(self.one_step(z, batch.text), eps, t)
-        return squared_error(self.student.predict(FAKE, x_t, t, batch.text), eps).mean(), {}
+            x = self.one_step(z, batch.text)
+            x_t, goal = self.schedule.renoise(x, eps, t), self.schedule.target(x, eps)
+        return squared_error(self.student.predict(FAKE, x_t, t, batch.text), goal).mean(), {}
 
     def loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Distribution matching, the squared error to the teacher's ODE for some samples, and the
@@ -94,14 +95,16 @@ class DmdTask(RewardedTask, MatchingTask):
 
     def one_step(self, z: Tensor, text: Text) -> Tensor:
         """The student's picture x0(z): z [B, C, H, W] pure noise, text of B samples."""
-        t = torch.full((len(z),), self.options.start, device=z.device)
-        return self.schedule.x0_from_eps(z, self.student.predict(STUDENT, z, t, text), t)
+        t = self.schedule.clock.full(z, self.start)
+        return self.schedule.x0(z, self.student.predict(STUDENT, z, t, text), t)
 
     @torch.no_grad()
     def solve(self, z: Tensor, text: Text) -> Tensor:
         """The guided teacher's ODE solution from pure noise, in `pair_steps` DDIM steps."""
         timesteps = self.grid.inference(self.options.pair_steps)
-        return sample_jumps(lambda x, t: self.teacher_eps(x, t, text), z, timesteps, self.schedule)
+        return sample_jumps(
+            lambda x, t: self.teacher_prediction(x, t, text), z, timesteps, self.schedule
+        )
 
     def _draw(self, step: int, rng: torch.Generator) -> tuple[Samples, Tensor, Tensor]:
         """The step's samples, pure noise for the student, noise to diffuse with."""

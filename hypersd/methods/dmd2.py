@@ -30,7 +30,7 @@ from hypersd.losses import (
     weighted_sum,
 )
 from hypersd.methods.distillation import Weight
-from hypersd.methods.matching import FAKE, NOISE_RANGE, MatchingOptions, MatchingTask
+from hypersd.methods.matching import FAKE, NOISE_RANGE, WHOLE, MatchingOptions, MatchingTask
 from hypersd.recipe import Recipe
 from hypersd.student import STUDENT
 
@@ -76,7 +76,7 @@ class Dmd2Task(MatchingTask):
             self.head = Head(width, width, int(config.sample_size) >> (blocks - 1)).to(device)
         self.modules["head"] = self.head
         moves = self.options.moves
-        self.timesteps = self.grid.inference(moves) if moves > 1 else [self.options.start]
+        self.timesteps = self.grid.inference(moves) if moves > 1 else [self.start]
 
     def groups(self) -> list[dict[str, Any]]:
         """Each role's parameters; the head learns with the fake score model."""
@@ -85,9 +85,9 @@ class Dmd2Task(MatchingTask):
 
     def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """The fake score model's denoising loss on generated pictures, and the critic loss."""
-        at = self.generate(step, rng, (0, self.schedule.steps), gradient=False)
-        x_t = self.schedule.renoise(at.x, at.eps, at.t)
-        error = squared_error(self.student.predict(FAKE, x_t, at.t, at.text), at.eps).mean()
+        at = self.generate(step, rng, WHOLE, gradient=False)
+        x_t, goal = self.schedule.renoise(at.x, at.eps, at.t), self.schedule.target(at.x, at.eps)
+        error = squared_error(self.student.predict(FAKE, x_t, at.t, at.text), goal).mean()
         fake, real = self.logits(x_t, at), self.logits(self._noised_data(at), at)
         adversarial = critic_loss(real, fake).mean()
         right = ((real > 0).float().mean() + (fake < 0).float().mean()) / 2
@@ -109,7 +109,7 @@ class Dmd2Task(MatchingTask):
         return weighted_sum(matching, adversarial, (1.0, self.options.gan)), scalars
 
     def generate(
-        self, step: int, rng: torch.Generator, span: tuple[int, int], *, gradient: bool
+        self, step: int, rng: torch.Generator, span: tuple[float, float], *, gradient: bool
     ) -> Generated:
         """Draw the random numbers of a turn in a fixed order, and generate the student's
         pictures."""
@@ -130,7 +130,7 @@ class Dmd2Task(MatchingTask):
         x = z
         with torch.no_grad():
             for i, noise in enumerate(fresh):
-                following = torch.full((len(x),), self.timesteps[i + 1], device=x.device)
+                following = self.schedule.clock.full(x, self.timesteps[i + 1])
                 x = self.schedule.renoise(self._x0(x, i, text), noise, following)
         with torch.set_grad_enabled(gradient):
             return self._x0(x, len(fresh), text)
@@ -141,8 +141,8 @@ class Dmd2Task(MatchingTask):
         return found
 
     def _x0(self, x: Tensor, move: int, text: Text) -> Tensor:
-        t = torch.full((len(x),), self.timesteps[move], device=x.device)
-        return self.schedule.x0_from_eps(x, self.student.predict(STUDENT, x, t, text), t)
+        t = self.schedule.clock.full(x, self.timesteps[move])
+        return self.schedule.x0(x, self.student.predict(STUDENT, x, t, text), t)
 
     def _noised_data(self, at: Generated) -> Tensor:
         return self.schedule.renoise(at.data, at.eps, at.t)

@@ -147,8 +147,8 @@ class FeedbackTask(RewardedTask):
         """
         t = self.grid.timesteps[index].to(self.device)
         x_t = self.schedule.diffuse(x0, noise, t)
-        eps = self.student.predict(STUDENT, x_t, t, text)
-        return self.base.pictures(self.schedule.x0_from_eps(x_t, eps, t))
+        prediction = self.student.predict(STUDENT, x_t, t, text)
+        return self.base.pictures(self.schedule.x0(x_t, prediction, t))
 
     def export(self, out: Path) -> dict[str, Any]:
         """Write the feedback adapter, alone or merged; returns what a model card says of it."""

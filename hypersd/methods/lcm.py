@@ -14,7 +14,6 @@ from torch import Tensor
 
 from hypersd.methods.consistency import ConsistencyTask, Draw, Method
 from hypersd.recipe import Recipe
-from hypersd.sampler import consistency_function
 from hypersd.schedule import Schedule
 
 
@@ -28,10 +27,10 @@ class Lcm(Method):
         return draw.index * 0
 
     def consistency_function(
-        self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule
+        self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, schedule: Schedule
     ) -> Tensor:
         """f(x_t, t); s is always 0."""
-        return consistency_function(x_t, eps, t, schedule)
+        return schedule.consistency(x_t, prediction, t)
 
 
 def build(recipe: Recipe, device: torch.device) -> ConsistencyTask:

@@ -38,7 +38,7 @@ from hypersd.solver import SolverGrid
 from hypersd.student import TEACHER
 from hypersd.task import STUDENT, Turn
 
-NOISE_LEVELS = (10, 250, 500, 750)  # t* of the critic's inputs, as in the paper
+NOISE_LEVELS = (0.01, 0.25, 0.5, 0.75)  # t* / T of the critic's inputs, as in the paper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class LightningOptions(DistillationOptions):
 class Prediction:
     """What student and teacher predict of the trajectory at s, from x_t at t, for a batch.
 
-    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] timesteps.
+    prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] times.
     level, noise: what the critic's input is noised to and with.
     """
 
@@ -151,13 +151,13 @@ class LightningTask(Distillation):
         weights = (stage.distance, stage.adversarial)
         return Turn(weighted_sum(error, adversarial, weights), scalars, outputs)
 
-    def stage_eps(self, stage: LightningStage, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The guided base's noise, or that of an earlier student, whose guidance is distilled."""
+    def stage_prediction(self, stage: LightningStage, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The guided base's, or that of an earlier student, whose guidance is distilled."""
         if stage.teacher in self.kept:
             role = f"{stage.teacher}step"
             self.student.prediction[role] = self._output_of(stage.teacher, stage)
             return self.student.predict(role, x, t, text)
-        return self.teacher_eps(x, t, text)
+        return self.teacher_prediction(x, t, text)
 
     def _output_of(self, steps: int, before: LightningStage) -> str:
         """The output type of the kept student of so many steps: that of the last stage that trained
@@ -174,7 +174,7 @@ class LightningTask(Distillation):
         at = torch.tensor(grid[:-1], device=x.device)
         for _ in range(stage.teacher // stage.to):
             following = after[(t[:, None] == at).int().argmax(1)]
-            x = self.schedule.jump(x, self.stage_eps(stage, x, t, text), t, following)
+            x = self.schedule.jump(x, self.stage_prediction(stage, x, t, text), t, following)
             t = following
         return x
 
@@ -209,15 +209,14 @@ class LightningTask(Distillation):
         grid = torch.tensor([*self.grid.inference(stage.to), 0])
         index = torch.randint(stage.to, batch.shape[:1], generator=rng)
         noise, fresh = (torch.randn(batch.shape, generator=rng) for _ in range(2))
-        level = torch.tensor(NOISE_LEVELS)[
-            torch.randint(len(NOISE_LEVELS), batch.shape[:1], generator=rng)
-        ]
+        levels = torch.tensor([self.schedule.clock.at(level) for level in NOISE_LEVELS])
+        level = levels[torch.randint(len(levels), batch.shape[:1], generator=rng)]
         drawn = (noise, fresh, level, grid[index], grid[index + 1])
         noise, fresh, level, t, s = (v[self.share].to(self.device) for v in drawn)
         x_t = self.schedule.diffuse(batch.x0.to(self.device), noise, t)
         goal = self.follow(stage, x_t, t, batch.text)
-        eps = self.student.predict(STUDENT, x_t, t, batch.text)
-        moved = self.schedule.jump(x_t, eps, t, s)
+        prediction = self.student.predict(STUDENT, x_t, t, batch.text)
+        moved = self.schedule.jump(x_t, prediction, t, s)
         return Prediction(moved, goal, s, x_t, t, batch.text, level, fresh)
 
     def logits(self, stage: LightningStage, x_s: Tensor, at: Prediction) -> Tensor:

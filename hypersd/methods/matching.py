@@ -17,23 +17,26 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from hypersd.clock import Time
 from hypersd.conditions import Text
 from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
 from hypersd.recipe import Recipe
 from hypersd.task import STUDENT, Turn
 
 FAKE = "fake"
-NOISE_RANGE = (20, 980)  # timesteps at which the two scores are compared, as DMD's 0.02 T - 0.98 T
+NOISE_RANGE = (0.02, 0.98)  # of the way to noise: where the two scores are compared, as DMD's
+WHOLE = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatchingOptions(DistillationOptions):
     """A recipe's `options`.
 
-    guidance: of the teacher's score (the fake's is 1). start: the timestep at which the student
-    gets pure noise. fake_updates: updates of the fake score model per student update.  fake_lr: its
-    learning rate.  init: a folder with the weights that the student starts from, "" for none. full:
-    the student is a whole UNet instead of an adapter (Hyper-SD's dedicated one-step model).
+    guidance: of the teacher's score (the fake's is 1).  start: the timestep, of 0 to 999, at which
+    the student gets pure noise.  fake_updates: updates of the fake score model per student update.
+    fake_lr: its learning rate.  init: a folder with the weights that the student starts from, ""
+    for none.  full: the student is a whole UNet instead of an adapter (Hyper-SD's dedicated
+    one-step model).
     """
 
     start: Annotated[int, Field(ge=1, le=999)] = 999
@@ -49,10 +52,13 @@ class MatchingTask(Distillation):
     options: MatchingOptions
 
     def __init__(self, recipe: Recipe, device: torch.device, options: MatchingOptions) -> None:
-        self.start = options.start
         super().__init__(recipe, device, options)
         if options.init:
             self.student.load(STUDENT, Path(options.init))
+
+    def one_step_start(self) -> Time:
+        """The recipe's."""
+        return self.schedule.clock.of(self.options.start)
 
     def roles(self) -> tuple[str, ...]:
         """Student and fake score model."""
@@ -85,12 +91,13 @@ class MatchingTask(Distillation):
     def denoised(self, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, Tensor]:
         """x0 of the fake score model and of the guided teacher at x_t, each [B, C, H, W]."""
         fake = self.student.predict(FAKE, x_t, t, text)
-        real = self.teacher_eps(x_t, t, text)
-        return self.schedule.x0_from_eps(x_t, fake, t), self.schedule.x0_from_eps(x_t, real, t)
+        real = self.teacher_prediction(x_t, t, text)
+        return self.schedule.x0(x_t, fake, t), self.schedule.x0(x_t, real, t)
 
-    def times(self, span: tuple[int, int], rng: torch.Generator) -> Tensor:
-        """A timestep for each row of this part."""
-        return torch.randint(*span, (self.recipe.batch,), generator=rng)[self.share].to(self.device)
+    def times(self, span: tuple[float, float], rng: torch.Generator) -> Tensor:
+        """A time for each row of this part, between two fractions of the way to noise."""
+        drawn = self.schedule.clock.draw(*span, self.recipe.batch, rng)
+        return drawn[self.share].to(self.device)
 
     def facts(self) -> dict[str, Any]:
         """For the card: the timestep of one step, and updates of the fake score model."""

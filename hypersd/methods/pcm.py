@@ -58,8 +58,8 @@ class PcmTask(SegmentedTask):
         """The heads' logits of points that are diffused within their phase, to one random level:
         [B, patches] each."""
         assert pair.draw.fresh is not None
-        width = self.schedule.steps // self.method.stage(step).segments
-        level = (pair.s + (pair.draw.end * width).long()).clamp(max=self.schedule.steps - 1)
+        phases = self.method.stage(step).segments
+        level = self.schedule.clock.above(pair.s, pair.draw.end, phases)
         x_t = self.schedule.renoise(x_s, pair.draw.fresh, level, pair.s)
         found: list[Tensor] = self.heads(self.student.features(TEACHER, x_t, level, pair.text))
         return found

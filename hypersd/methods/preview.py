@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from hypersd.base import Base
+from hypersd.clock import Time
 from hypersd.sampler import sample_consistency, sample_jumps
-from hypersd.solver import Network, SolverGrid, guided_eps
+from hypersd.solver import Network, SolverGrid, guided
 from hypersd.student import STUDENT, TEACHER, Student
 from hypersd.whole_files import written_whole
 
@@ -32,13 +33,13 @@ class Preview:
     """Draws validation prompts with a student, always from the same noise.
 
     guidance: of the teacher it is compared with.  sampler: a key of `SAMPLERS`.  start: the
-    timestep that one step is made at, the grid's last where 0.
+    time that one step is made at, pure noise's where None.
     """
 
     def __init__(
         self, base: Base, student: Student, grid: SolverGrid, *,
         prompts: Sequence[str], guidance: float = 1.0,
-        sampler: str = "jumps", start: int = 0,
+        sampler: str = "jumps", start: Time | None = None,
     ) -> None:  # fmt: skip
         self.base, self.student, self.grid = base, student, grid
         self.guidance, self.sampler, self.start = guidance, sampler, start
@@ -78,7 +79,7 @@ class Preview:
         empty = self.base.encode_empty()
 
         def teacher(x: Tensor, t: Tensor) -> Tensor:
-            return guided_eps(network, x, t, text, empty, self.guidance)
+            return guided(network, x, t, text, empty, self.guidance)
 
         steps = min(TEACHER_STEPS, self.grid.points)
         x = self._noise()[0]
@@ -87,15 +88,16 @@ class Preview:
     def _draw(self, steps: int, noise: Tensor) -> Tensor:
         network: Network = self.student.network(STUDENT)
         text = self.base.encode_prompts(self.prompts)
-        timesteps = [self.start] if steps == 1 and self.start else self.grid.inference(steps)
+        timesteps = self.grid.inference(steps)
+        if steps == 1 and self.start is not None:
+            timesteps = [self.start]
         return SAMPLERS[self.sampler](
             lambda x, t: network(x, t, text), noise[0], timesteps, self.base.schedule,
             noise=list(noise[1:]),
         )  # fmt: skip
 
     def _noise(self) -> Tensor:
-        size, channels = (int(self.base.unet.config[key]) for key in ("sample_size", "in_channels"))
-        shape = (max(STEPS), len(self.prompts), channels, size, size)
+        shape = (max(STEPS), len(self.prompts), *self.base.family.latent_shape())
         return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(self.base.device)
 
     def _decode(self, latents: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from hypersd.clock import Clock
 from hypersd.losses import critic_loss, generator_loss, weighted_sum
 from hypersd.methods.consistency import ConsistencyPair, ConsistencyTask, Method
 from hypersd.recipe import Recipe
@@ -55,6 +56,11 @@ class Segmented(Method):
         for stage, own in zip(self.stages, self.grids, strict=True):
             own.check_segments(stage.segments)
 
+    def on(self, clock: Clock) -> SolverGrid:
+        """Every stage's, too."""
+        self.grids = [grid.on(clock) for grid in self.grids]
+        return super().on(clock)
+
     def stage(self, step: int) -> SegmentStage:
         """The stage that a training step belongs to."""
         return self.stages[bisect_right(self.ends, step)]
@@ -68,10 +74,10 @@ class Segmented(Method):
         return self.grids[bisect_right(self.ends, step)]
 
     def consistency_function(
-        self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule
+        self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, schedule: Schedule
     ) -> Tensor:
         """The jump t -> s."""
-        return schedule.jump(x_t, eps, t, s)
+        return schedule.jump(x_t, prediction, t, s)
 
 
 class SegmentedTask(ConsistencyTask):

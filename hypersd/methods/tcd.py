@@ -31,10 +31,10 @@ class Tcd(Method):
         return self.grid.end(draw.index, draw.end, segments=1)
 
     def consistency_function(
-        self, x_t: Tensor, eps: Tensor, t: Tensor, s: Tensor, schedule: Schedule
+        self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, schedule: Schedule
     ) -> Tensor:
         """The jump t -> s."""
-        return schedule.jump(x_t, eps, t, s)
+        return schedule.jump(x_t, prediction, t, s)
 
 
 class TcdTask(JumpTask, ConsistencyTask):

@@ -96,12 +96,12 @@ class TscdTask(JumpTask, SegmentedTask):
         """The roles, with the previous stage's student if it is a teacher."""
         return super().roles() + ((PREVIOUS,) if self._keeps_previous else ())
 
-    def ode_eps(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The guided base's noise; after the first stage that of the previous stage's student, if
-        it is the teacher."""
+    def ode_prediction(self, step: int, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """The guided base's; after the first stage that of the previous stage's student, if it is
+        the teacher."""
         if self._taught_by_previous(step):
             return self.student.predict(PREVIOUS, x, t, text)
-        return super().ode_eps(step, x, t, text)
+        return super().ode_prediction(step, x, t, text)
 
     def ode_steps(self, step: int) -> int:
         """DDIM steps to the solver point below; 1 with a student, which jumps that far."""

@@ -71,7 +71,7 @@ def test_one_exact_jump_draws_the_datas_distribution() -> None:
     alpha, sigma = SCHEDULE.alpha[999], SCHEDULE.sigma[999]
     start = alpha * teacher.mean + x * ((alpha * teacher.spread) ** 2 + sigma**2).sqrt()
     end = sample_jumps(
-        lambda x, t: teacher.eps_towards(x, t, torch.zeros_like(t)), start, [999], SCHEDULE
+        lambda x, t: teacher.predict_towards(x, t, torch.zeros_like(t)), start, [999], SCHEDULE
     )
     assert float(end.mean()) == pytest.approx(teacher.mean, abs=0.01)
     assert float(end.std()) == pytest.approx(teacher.spread, abs=0.01)

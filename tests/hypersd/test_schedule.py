@@ -51,7 +51,7 @@ def test_jump_is_a_ddim_step(kind: str, steps: int) -> None:
     for t in scheduler.timesteps:
         expected = scheduler.step(output, t, x).prev_sample
         now = t.repeat(len(x))
-        eps = schedule.eps_from_output(output, x, now)
+        eps = schedule.prediction(output, x, now)
         got = schedule.jump(x, eps, now, (now - 1000 // steps).clamp_min(0))
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
@@ -87,7 +87,7 @@ def test_conversions_agree_with_diffusers_velocity_and_with_each_other() -> None
     x_t = ddim().add_noise(x0, eps, t)
     v = ddim().get_velocity(x0, eps, t)
     torch.testing.assert_close(SCHEDULE.eps_from_v(x_t, v, t), eps, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(SCHEDULE.x0_from_eps(x_t, eps, t), x0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(SCHEDULE.x0(x_t, eps, t), x0, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(SCHEDULE.eps_from_x0(x_t, x0, t), eps, rtol=1e-4, atol=1e-4)
 
 
@@ -117,7 +117,7 @@ def test_half_precision_is_computed_in_single() -> None:
     rng = torch.Generator().manual_seed(0)
     x0, eps = (torch.randn(64, 4, 8, 8, generator=rng) for _ in range(2))
     x_t = ddim().add_noise(x0, eps, t)
-    got = SCHEDULE.x0_from_eps(x_t, eps.bfloat16(), t)
+    got = SCHEDULE.x0(x_t, eps.bfloat16(), t)
     assert got.dtype == torch.float32
     assert (got - x0).square().mean().sqrt() < 0.03
 

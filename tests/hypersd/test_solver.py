@@ -8,7 +8,7 @@ from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
-from hypersd.solver import Denoiser, SolverGrid, guided_eps, ode_solution
+from hypersd.solver import Denoiser, SolverGrid, guided, ode_solution
 from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian, Mixture
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
@@ -101,8 +101,8 @@ def test_guidance_is_imagens_and_one_call() -> None:
     x, t = torch.zeros(3, 4, 2, 2), torch.tensor([0, 10, 20])
     text, empty = torch.full((3, 5, 7), 3.0), torch.full((1, 5, 7), 2.0)
     expected = (t.float() + 2.0 + 7.5 * (3.0 - 2.0)).view(-1, 1, 1, 1).expand_as(x)
-    torch.testing.assert_close(guided_eps(network, x, t, text, empty, 7.5), expected)
-    plain = guided_eps(network, x, t, text, empty, 1.0)
+    torch.testing.assert_close(guided(network, x, t, text, empty, 7.5), expected)
+    plain = guided(network, x, t, text, empty, 1.0)
     torch.testing.assert_close(plain, (t.float() + 3.0).view(-1, 1, 1, 1).expand_as(x))
     assert calls == [6, 3]
 

@@ -17,7 +17,7 @@ from hypersd.methods.dmd import DmdTask
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.student import UNET_NAME
-from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian
+from tests.hypersd.gaussians import FLOW, SCALED_LINEAR, Gaussian
 from tests.hypersd.trainings import assert_resumes_exactly, differ, rng, values
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
@@ -55,14 +55,16 @@ def test_there_is_nothing_to_learn_where_the_student_draws_the_teachers_pictures
     x = (teacher.mean + teacher.spread * z).requires_grad_()
     t = torch.randint(20, 980, (64,), generator=rng())
     x_t = SCHEDULE.renoise(x.detach(), torch.randn(x.shape, generator=rng()).double(), t)
-    x0 = SCHEDULE.x0_from_eps(x_t, teacher.eps(x_t, t), t)
+    x0 = SCHEDULE.x0(x_t, teacher.eps(x_t, t), t)
     distribution_matching_loss(x, x0, x0).sum().backward()
     assert float(x.grad.abs().max()) == 0.0
 
 
-def test_following_the_gradient_moves_a_gaussian_onto_the_teachers() -> None:
+@pytest.mark.parametrize("config", [SCALED_LINEAR, FLOW], ids=["preserving", "flow"])
+def test_following_the_gradient_moves_a_gaussian_onto_the_teachers(config: Any) -> None:
     """Exact scores of both: the drawn mean and spread go to the teacher's from far away."""
-    teacher = Gaussian(SCHEDULE)
+    schedule = Schedule.from_config(config)
+    teacher = Gaussian(schedule)
     mean = torch.tensor(-1.0, dtype=torch.float64, requires_grad=True)
     spread = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([mean, spread], lr=0.02)
@@ -70,12 +72,12 @@ def test_following_the_gradient_moves_a_gaussian_onto_the_teachers() -> None:
     for _ in range(300):
         z = torch.randn(64, 4, 8, 8, generator=generator, dtype=torch.float64)
         x = mean + spread * z
-        t = torch.randint(20, 980, (64,), generator=generator)
+        t = schedule.clock.draw(0.02, 0.98, 64, generator)
         noise = torch.randn(x.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            x_t = SCHEDULE.renoise(x, noise, t)
-            drawn = Gaussian(SCHEDULE, mean=mean.item(), spread=spread.item())
-            fake, real = (SCHEDULE.x0_from_eps(x_t, g.eps(x_t, t), t) for g in (drawn, teacher))
+            x_t = schedule.renoise(x, noise, t)
+            drawn = Gaussian(schedule, mean=mean.item(), spread=spread.item())
+            fake, real = (schedule.x0(x_t, g.predict(x_t, t), t) for g in (drawn, teacher))
         optimizer.zero_grad()
         distribution_matching_loss(x, fake, real).mean().backward()
         optimizer.step()

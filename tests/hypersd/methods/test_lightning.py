@@ -124,7 +124,7 @@ def test_a_later_stage_follows_the_student_of_an_earlier_one(build: Any, tmp_pat
     x, t = torch.randn(2, 4, 16, 16, generator=rng(0)), torch.tensor([999, 499])
     text = task.base.encode_prompts(["a red star", "a blue ring"])
     with torch.no_grad():
-        found = task.stage_eps(task.stages[2], x, t, text)
+        found = task.stage_prediction(task.stages[2], x, t, text)
         assert torch.equal(found, task.student.predict("4step", x, t, text))
 
 
@@ -178,7 +178,7 @@ class Exact:
             output = (x - schedule.sigma[t].view(-1, 1, 1, 1) * eps) / schedule.alpha[t].view(
                 -1, 1, 1, 1
             )
-            return schedule.eps_from_output(output, x, t, "sample")
+            return schedule.prediction(output, x, t, "sample")
         return eps
 
     def network(self, role: str) -> Any:

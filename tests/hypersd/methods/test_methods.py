@@ -22,7 +22,7 @@ from hypersd.methods.tscd import Tscd
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.solver import SolverGrid
-from tests.hypersd.gaussians import SCALED_LINEAR, Gaussian
+from tests.hypersd.gaussians import FLOW, SCALED_LINEAR, Gaussian
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
 TEACHER = Gaussian(SCHEDULE)
@@ -44,8 +44,10 @@ def recipe(method: str, **changes: Any) -> Recipe:
     return replace(plain, **changes)
 
 
-def rules(method: str, points: int = 40) -> Method:
-    return KINDS[method](recipe(method), SolverGrid(points))
+def rules(method: str, points: int = 40, schedule: Schedule = SCHEDULE) -> Method:
+    kind = KINDS[method](recipe(method), SolverGrid(points))
+    kind.on(schedule.clock)
+    return kind
 
 
 def every_index(points: int, seed: int = 0) -> tuple[torch.Tensor, Draw]:
@@ -57,48 +59,57 @@ def every_index(points: int, seed: int = 0) -> tuple[torch.Tensor, Draw]:
     return TEACHER.mean + TEACHER.spread * z, draw
 
 
-def exact(s: torch.Tensor, method: str) -> Any:
+def exact(s: torch.Tensor, method: str, teacher: Gaussian) -> Any:
     """The network of a perfect student: its landing at s is the ODE's."""
 
-    def eps(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def predict(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if method == "lcm":  # lands on x0 itself, where alpha = 1 and sigma = 0
-            a, b = (table[t].view(-1, 1, 1, 1) for table in (SCHEDULE.alpha, SCHEDULE.sigma))
-            wide = (a**2 * TEACHER.spread**2 + b**2).sqrt()
-            x0 = TEACHER.mean + TEACHER.spread / wide * (x - a * TEACHER.mean)
-            return (x - a * x0) / b
-        return TEACHER.eps_towards(x, t, s).nan_to_num()  # 0/0 at s = t, where eps is of no account
+            a, b = (v.double().view(-1, 1, 1, 1) for v in teacher.schedule.coefficients(t))
+            wide = (a**2 * teacher.spread**2 + b**2).sqrt()
+            x0 = teacher.mean + teacher.spread / wide * (x - a * teacher.mean)
+            return teacher.schedule.target(x0, (x - a * x0) / b).nan_to_num()  # 0/0 at t = 0
+        return teacher.predict_towards(x, t, s).nan_to_num()  # 0/0 at s = t, of no account
 
-    return eps
+    return predict
 
 
-def mean_distance(method: str, points: int, student: Any = None, step: int = 0) -> float:
-    """The mean squared distance over the solver's points from t = 250 on."""
-    kind = rules(method, points)
+def mean_distance(
+    method: str, points: int, schedule: Schedule, *, learned: bool = True, step: int = 0
+) -> float:
+    """The mean squared distance over the solver's points of the noisier three quarters."""
+    kind, teacher = rules(method, points, schedule), Gaussian(schedule)
     x0, draw = every_index(points)
     s = kind.endpoint(step, draw)
-    perfect = exact(s, method)
+    student = exact(s, method, teacher) if learned else teacher.predict
     prediction, goal = consistency_pair(
-        x0, draw, s, teacher=TEACHER.eps, student=student or perfect, target=student or perfect,
-        method=kind, schedule=SCHEDULE,
+        x0, draw, s, teacher=teacher.predict, student=student, target=student,
+        method=kind, schedule=schedule,
     )  # fmt: skip
     return float(squared_error(prediction, goal)[points // 4 :].mean())
 
 
+BOTH = pytest.mark.parametrize(
+    "schedule", [SCHEDULE, Schedule.from_config(FLOW)], ids=["preserving", "flow"]
+)
+
+
+@BOTH
 @pytest.mark.parametrize("method", sorted(KINDS))
-def test_a_perfect_student_pays_only_the_solvers_error(method: str) -> None:
+def test_a_perfect_student_pays_only_the_solvers_error(method: str, schedule: Schedule) -> None:
     """With the exact flow as student and target, what is left is one DDIM step's local error:
     of second order, so its square falls by 5^4 for steps 5 times as small."""
-    coarse, fine = mean_distance(method, 40), mean_distance(method, 200)
+    coarse, fine = mean_distance(method, 40, schedule), mean_distance(method, 200, schedule)
     assert coarse < 1e-6
     assert fine < coarse / 400
 
 
+@BOTH
 @pytest.mark.parametrize("method", sorted(KINDS))
-def test_a_student_that_learned_nothing_pays_far_more(method: str) -> None:
-    """The teacher as its own student: x0 from eps is the posterior mean, not the ODE's end."""
+def test_a_student_that_learned_nothing_pays_far_more(method: str, schedule: Schedule) -> None:
+    """The teacher as its own student: its x0 is the posterior mean, not the ODE's end."""
     last_stage = 7
-    untrained = mean_distance(method, 200, student=TEACHER.eps, step=last_stage)
-    assert untrained > 1000 * mean_distance(method, 200, step=last_stage)
+    untrained = mean_distance(method, 200, schedule, learned=False, step=last_stage)
+    assert untrained > 1000 * mean_distance(method, 200, schedule, step=last_stage)
 
 
 @pytest.mark.parametrize("method", sorted(KINDS))

@@ -88,10 +88,10 @@ def test_the_previous_stages_average_teaches_the_next(build: Any, tmp_path: Path
     text = task.base.encode_prompts(["a red star", "a blue ring"])
     with torch.no_grad():
         assert torch.equal(
-            task.ode_eps(2, x, t, text), task.student.predict("previous", x, t, text)
+            task.ode_prediction(2, x, t, text), task.student.predict("previous", x, t, text)
         )
-        plain = build().ode_eps(2, x, t, text)
-    torch.testing.assert_close(task.ode_eps(1, x, t, text), plain)
+        plain = build().ode_prediction(2, x, t, text)
+    torch.testing.assert_close(task.ode_prediction(1, x, t, text), plain)
 
 
 def test_a_stage_has_a_teacher_and_steps_of_its_own(built: Callable[..., TscdTask]) -> None:
