@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references",
-       "pictures")  # fmt: skip
+       "pictures", "rounds")  # fmt: skip
 CHECK = ("baseline", "update", "check")  # and `pictures`, where it is an address
 REPORT = ("mixed_model", "figures")
 STUDY = ("port", "host", "token", "votes", "simulate")
@@ -74,6 +74,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
                       is measured; as many evaluations again as the teacher's row
   pictures=shown|none keep the pictures of each contestant's first slice alone (at most 100, which
                       the report shows), or none; scores are the same, another metric draws anew
+  rounds=N            time contestants in turns, so many rounds after drawing; default 7, fewer
+                      where images take seconds, as the plan says; 0: not at all
   vae=DIR|hf://...    decode by another VAE; madebyollin/sdxl-vae-fp16-fix runs in fp16
   vae_precision=bf16  of the VAE alone; SDXL's own overflows in fp16 and is fp32 otherwise
   export=DIR          write this run's features as shipped ones (for maintainers)
@@ -252,6 +254,8 @@ def _run_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> RunOptio
         batch, best = None, batch == "best"
     options = _options(RunOptions, RUN, {**own, "batch": batch}, places)
     options = replace(options, best_batch=best)
+    if options.rounds in (1, 2):
+        raise UsageError(f"rounds={options.rounds}: no median yet; valid: 0, or 3 to 99")
     if options.images is not None and not options.images.is_dir():
         raise UsageError(f"images={options.images}: no such folder")
     if options.export is not None and options.limit is not None:

@@ -1,8 +1,8 @@
 """What has limits of its own instead of a test: speed, memory, broken pictures, who is there.
 
-A ratio of two medians has no interval that a run could give, so these limits are looser than the
-margins of metrics, and speed and memory are only looked at where hardware, device, threads,
-precision and batch size are those of the baseline.
+Two runs are timed in different hours, which no interval of one of them covers, so these limits are
+looser than the margins of metrics, and speed and memory are only looked at where hardware, device,
+threads, precision and batch size are those of the baseline.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from bench.check.verdicts import Outcome, Verdict
 from bench.results.run_folder import RunFolder
-from bench.results.summary import Contestant
+from bench.results.summary import Contestant, SecondsPerImage
 from bench.statistics import margins
 from bench.statistics.margins import Margin
 
@@ -59,12 +59,24 @@ def _speed(
     old, new = before.seconds_per_image, after.seconds_per_image
     if old is None or new is None or limit is None:
         return []
-    if not skipped and old.batch != new.batch:
-        skipped = f"not compared: {old.batch} -> {new.batch} images at once"
+    if not skipped:
+        skipped = _unlike(old, new)
     row = _limited("seconds per image", before.name, old.median, new.median, limit, skipped)
     if row.outcome == "regress" and new.median <= old.p90:
         return [replace(row, outcome="pass", why="within the baseline's p90")]
     return [row]
+
+
+def _unlike(old: SecondsPerImage, new: SecondsPerImage) -> str:
+    """Why seconds cannot be compared, though the machine is the same; empty where they can."""
+    if "unequal" in (old.noise, new.noise):
+        return "not compared: the machine was too busy to measure seconds"
+    if bool(old.rounds) != bool(new.rounds):
+        ways = ["in turns" if one.rounds else "while drawn" for one in (old, new)]
+        return f"not compared: timed {ways[0]} -> {ways[1]}"
+    return "" if old.batch == new.batch else (
+        f"not compared: {old.batch} -> {new.batch} images at once"
+    )  # fmt: skip
 
 
 def _memory(

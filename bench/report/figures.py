@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.report import speed
 from bench.report.findings import ALPHA
 from bench.report.runfiles import Array, RunFiles
 from bench.report.words import groups
@@ -86,8 +87,9 @@ def asked(summary: Summary) -> list[str]:
 
 
 def timed(summary: Summary, metric: str) -> list[Contestant]:
-    """Contestants with a speed and this metric, fastest first; empty where fewer than two."""
-    rows = [c for c in summary.contestants if c.seconds_per_image and metric in c.metrics]
+    """Contestants with this metric whose seconds could be measured, fastest first; empty where
+    fewer than two."""
+    rows = [c for c in summary.contestants if speed.measured(c) and metric in c.metrics]
     rows.sort(key=milliseconds)
     return rows if len(rows) > 1 else []
 
@@ -99,15 +101,18 @@ def milliseconds(contestant: Contestant) -> float:
 
 
 def frontier(rows: Sequence[Contestant], metric: str) -> list[Contestant]:
-    """Those that no other one equals or beats in both speed and value: the Pareto front.
+    """Those that no other one equals or beats in both speed and value: the Pareto front, fastest
+    first.
 
-    rows: fastest first.  Values as measured; whether a lead is more than chance, tests say.
+    The best comes first; another is on the front where it is faster by more than 10 % than all that
+    are better, since seconds of equal networks are no nearer to each other.  Values as measured;
+    whether a lead is more than chance, tests say.
     """
     front: list[Contestant] = []
-    for row in sorted(rows, key=lambda c: (milliseconds(c), -_goodness(c, metric))):
-        if not front or _goodness(row, metric) > _goodness(front[-1], metric):
+    for row in sorted(rows, key=lambda c: (-_goodness(c, metric), milliseconds(c))):
+        if not front or speed.ALIKE * milliseconds(row) < milliseconds(front[-1]):
             front.append(row)
-    return front
+    return front[::-1]
 
 
 def wins(summary: Summary, files: RunFiles, metric: str) -> WinMatrix | None:

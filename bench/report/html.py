@@ -15,7 +15,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.report import banners, charts, figures, gallery, published, selection, study_charts, view
+from bench.report import (
+    banners,
+    charts,
+    figures,
+    gallery,
+    published,
+    selection,
+    speed,
+    study_charts,
+    view,
+)
 from bench.report.charts import Charts
 from bench.report.drawing import on_page
 from bench.report.findings import findings
@@ -113,6 +123,7 @@ def _view(summary: Summary, files: RunFiles, drawn: Charts) -> dict[str, Any]:
         "family_words": view.family_words(summary),
         "groups": view.table(summary),
         "marks": view.marks(summary),
+        "speed_notes": speed.notes(summary),
         "charts": drawn,
         "fronts": _fronts(summary),
         "colours": figures.colours(summary),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from bench.report import view
+from bench.report import speed, view
 from bench.report.banners import partial_words
 from bench.report.words import enough_words, metric_words
 from bench.results.csv_text import csv_text
@@ -129,11 +129,12 @@ def _caption(summary: Summary) -> str:
         else ""
     )
     cut = f" Quick run, cut to {summary.limit} prompts." if summary.limit is not None else ""
+    seconds = " ".join(["", *speed.notes(summary)])
     return (
         f"{partial(summary)}{summary.title or summary.suite}: N = {n:,}, "
         f"95 % intervals, bold where paired tests "
         f"show the best of its step count (Holm, p < 0.05).{several} "
-        f"Protocol {summary.protocol[:12]}.{cut}{enough_words(summary)}{_lacking(summary)}"
+        f"Protocol {summary.protocol[:12]}.{cut}{enough_words(summary)}{_lacking(summary)}{seconds}"
     )
 
 
@@ -155,19 +156,23 @@ def results_csv(summary: Summary) -> str:
     lacking = ([row.name, row.method, row.steps] for row in summary.missing)
     return csv_text(
         ("contestant", "method", "steps", "metric", "value", "low", "high", "n",
-         "higher_is_better", "trained_on", "ms_per_image", "precomputed", "identity",
+         "higher_is_better", "trained_on", "ms_per_image", "ms_low", "ms_high", "ms_rounds",
+         "ms_noise", "precomputed", "identity",
          "trainings", "mean_of_trainings", "mean_low", "mean_high", "lowest", "highest"),
         [*(_results_line(summary, r.contestant, m) for _, rows in view.table(summary)
            for r in rows for m in r.contestant.metrics),
-         *([*one, *[None] * 16] for one in lacking)],
+         *([*one, *[None] * 20] for one in lacking)],
     )  # fmt: skip
 
 
 def _results_line(summary: Summary, contestant: Contestant, metric: str) -> list[object]:
-    value, speed = contestant.metrics[metric], contestant.seconds_per_image
-    milliseconds = "" if speed is None else 1000 * speed.median
+    value, seconds = contestant.metrics[metric], contestant.seconds_per_image
+    times: list[object] = [None] * 5
+    if seconds is not None:
+        ends = (None if end is None else 1000 * end for end in (seconds.low, seconds.high))
+        times = [1000 * seconds.median, *ends, seconds.rounds, seconds.noise]
     return [contestant.name, contestant.method, contestant.steps, metric, value.value, value.low,
-            value.high, value.n, value.higher_is_better, value.trained_on, milliseconds,
+            value.high, value.n, value.higher_is_better, value.trained_on, *times,
             contestant.precomputed, value.identity,
             *_over_trainings(summary, contestant.name, metric)]  # fmt: skip
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from bench.report import speed
 from bench.report.findings import leader
 from bench.report.words import decimals, enough_words, groups, metric_words
 from bench.results.summary import Contestant, Summary
@@ -100,14 +101,15 @@ def _cell(
 
 
 def _speed(contestant: Contestant) -> str:
-    speed = contestant.seconds_per_image
-    return "-" if speed is None else f"{1000 * speed.median:.1f}"
+    return speed.in_table(contestant) or "-"
 
 
 def _caption(summary: Summary, intervals: bool) -> str:
     n = max((c.n for c in summary.contestants), default=0)
     covered = "95 % intervals" if intervals else "intervals in the report"
     parts = [f"N = {n:,}, {covered}, bold: best by a paired test"]
+    if any(speed.in_table(c) == speed.NOISY for c in summary.contestants):
+        parts.append("noisy: seconds could not be measured")
     if any(c.precomputed for c in summary.contestants):
         parts.append("* shipped features")
     parts += [enough_words(summary).strip().rstrip(".")] * bool(enough_words(summary))

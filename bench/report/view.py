@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.report import speed
 from bench.report.findings import EXPLORATORY, leader
 from bench.report.runfiles import RunFiles
 from bench.report.words import decimals, groups, metric_words
@@ -74,8 +75,7 @@ def _row(
         _cell(summary, contestant, metric, leader(summary, ranked, metric))
         for metric in summary.metric_names()
     ]
-    speed = contestant.seconds_per_image
-    return TableRow(contestant, cells, "" if speed is None else f"{1000 * speed.median:.1f}")
+    return TableRow(contestant, cells, speed.in_table(contestant))
 
 
 def _cell(summary: Summary, contestant: Contestant, metric: str, best: str | None) -> Cell | None:

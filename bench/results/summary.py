@@ -25,6 +25,7 @@ ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 TrainedOn = Literal["network", "labels", "no"]
 Kind = Literal["mean", "share", "distance", "ratio"]
 Family = Literal["primary", "exploratory"]
+Noise = Literal["", "rounds", "unequal"]
 Verdict = Literal[
     "holds", "the opposite is shown", "equivalent", "not shown", "undecided", "does not hold"
 ]
@@ -59,7 +60,13 @@ class MetricValue:
 @dataclass(frozen=True)
 class SecondsPerImage:
     """Seconds per image at one batch size: median and 90th percentile over batches, and the median
-    of each stage of the pipeline. rest: scheduler, noise, and the way to uint8 on the CPU."""
+    of each stage of the pipeline. rest: scheduler, noise, and the way to uint8 on the CPU.
+
+    rounds: in which all contestants were timed in turns; 0 where the seconds are those of drawing,
+    one contestant after another, which a busy machine makes unlike.  low, high: of the median, over
+    rounds; None of fewer than 6.  noise: "rounds" where they disagree, "unequal" where equal
+    networks at equal steps did not come out alike, so that seconds could not be measured.
+    """
 
     batch: int
     median: float
@@ -68,6 +75,10 @@ class SecondsPerImage:
     unet: float
     vae: float
     rest: float = 0.0
+    rounds: int = 0
+    low: float | None = None
+    high: float | None = None
+    noise: Noise = ""
 
 
 @dataclass(frozen=True)
@@ -265,6 +276,22 @@ class OverTrainings:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """How contestants were timed in turns. cores: of the machine; busy: how many of them others
+    kept busy meanwhile.  apart: of equal networks at equal steps, the largest ratio of seconds less
+    1, None where there are none.  time: when; of a run that timed nothing itself, of the one whose
+    seconds it took from the cache.  not_timed: why, by row."""
+
+    batch: int
+    seconds: float
+    cores: int
+    busy: float
+    apart: float | None
+    time: str
+    not_timed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Sensitivity:
     """What the comparisons of one metric could have found at their number of prompts: the primary
     ones, where it has any.
@@ -293,7 +320,7 @@ class Summary:
     sensitivity: by metric; empty where nothing was compared.  conditions: base, prompts, n, size
     and what else of the protocol a published table can be held against.  over_trainings: by row and
     metric, of rows with at least three trainings.  missing: rows that it lacks, in a run that is
-    not finished or that left some out.
+    not finished or that left some out.  timing: None where contestants were not timed in turns.
     """
 
     suite: str
@@ -311,6 +338,7 @@ class Summary:
     conditions: dict[str, Any] = field(default_factory=dict)
     over_trainings: dict[str, dict[str, OverTrainings]] = field(default_factory=dict)
     missing: list[MissingRow] = field(default_factory=list)
+    timing: Timing | None = None
 
     @property
     def to_come(self) -> list[MissingRow]:

@@ -29,8 +29,8 @@ def expected(suite: Suite, device: str, cache: Path) -> dict[str, float]:
     device: "cuda", "mps" or "cpu".
     """
     found, key = _read(cache), cost_key(suite, device)
-    guessed = _guessed(suite, device)
-    return {stage: found.get(f"{stage}{key}", seconds) for stage, seconds in guessed.items()}
+    guesses = guessed(suite, device)
+    return {stage: found.get(f"{stage}{key}", seconds) for stage, seconds in guesses.items()}
 
 
 def cost_key(suite: Suite, device: str) -> str:
@@ -55,7 +55,8 @@ def _family(suite: Suite) -> str | None:
     return (hub.family(there.repo) if there else None) or "other"
 
 
-def _guessed(suite: Suite, device: str) -> dict[str, float]:
+def guessed(suite: Suite, device: str) -> dict[str, float]:
+    """Seconds by stage before anything was measured: alike on every machine."""
     family = _family(suite)
     if family is None:
         return dict(WORLD)

@@ -25,6 +25,7 @@ from bench.run.missing_rows import missing_rows
 from bench.run.plan import Plan
 from bench.run.rows import Outcome
 from bench.run.scoring import beside_teacher, scored
+from bench.run.timing import of_batches
 from bench.run.worker import Record, Worker
 from bench.statistics.claims import claim_verdicts, waiting
 from bench.statistics.comparisons import Scored, compare, refused, sensitivity
@@ -175,16 +176,8 @@ def speed(records: Sequence[Mapping[str, Any]]) -> SecondsPerImage | None:
     sizes = [timing["n"] for timing in timings]
     batch = max(set(sizes), key=lambda n: (sizes.count(n), n))
     same = [timing for timing in timings if timing["n"] == batch]
-    names = ("text", "unet", "vae", "rest")  # older records have no rest: it is in the others
-    stages = {s: np.array([timing.get(s, 0.0) for timing in same]) / batch for s in names}
-    total = sum(stages.values())
-    medians = {stage: float(np.median(values)) for stage, values in stages.items()}
-    return SecondsPerImage(
-        batch=batch,
-        median=float(np.median(total)),
-        p90=float(np.percentile(total, 90)),
-        **medians,
-    )
+    return of_batches([{s: t / batch for s, t in timing.items() if s != "n"} for timing in same],
+                      batch)  # fmt: skip
 
 
 def costs(outcomes: Sequence[Outcome], worker: Worker) -> dict[str, float]:

@@ -28,7 +28,8 @@ class RunOptions:
     random_weights: networks of the real shapes without their weights, for seconds and memory alone.
     compiled: UNets run through torch.compile (`compile=`).  references: made by the run itself, of
     photographs ("real") or of the teacher's own pictures too.  pictures: kept in the cache and the
-    run folder: all, those of each row's first slice, or none.
+    run folder: all, those of each row's first slice, or none.  rounds: in which contestants are
+    timed in turns; 0: not at all, None: by what they take.
     """
 
     out: Path | None = None
@@ -43,6 +44,7 @@ class RunOptions:
     random_weights: bool = False
     references: Literal["real", "teacher"] = "real"
     pictures: Pictures = "all"
+    rounds: Annotated[int, Field(ge=0, le=99)] | None = None
     compiled: Annotated[bool, Field(alias="compile")] = False
 
 

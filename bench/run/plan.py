@@ -80,9 +80,14 @@ class Plan:
         return replace(make(self.asked or self.suite, self.options), fetched=self.fetched)
 
     @property
+    def device_kind(self) -> str:
+        """ "cuda", "mps" or "cpu"; of a suite of the world, "cpu"."""
+        return _kind(self.fit)
+
+    @property
     def cost_key(self) -> str:
         """What its measured seconds are remembered under."""
-        return costs.cost_key(self.suite, _kind(self.fit))
+        return costs.cost_key(self.suite, self.device_kind)
 
     @cached_property
     def protocol(self) -> str:

@@ -17,6 +17,7 @@ from bench.run.metric_identities import Evaluator
 from bench.run.photographs import Photographs
 from bench.run.plan import Plan
 from bench.run.rows_left import Planned
+from bench.run.timing_plan import TOO_DEAR, turns
 from bench.run.wanted_references import ToMake
 from bench.statistics.printed import duration
 from bench.suite import prompt_pictures
@@ -47,7 +48,7 @@ def show_plan(plan: Plan, out: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for line in _checklist(plan):
+    for line in [*_timing(plan), *_checklist(plan)]:
         out.print(line, highlight=False, soft_wrap=True, markup=False)
     folder = plan.out if plan.is_known else "named once all of it is here"
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
@@ -57,6 +58,20 @@ def show_plan(plan: Plan, out: Console) -> None:
         out.print(f"left out: {fault}", highlight=False, soft_wrap=True, markup=False)
     for clause in plan.missing:
         out.print(f"missing: {clause}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _timing(plan: Plan) -> Iterator[str]:
+    """How contestants will be timed in turns, and which will not."""
+    found = turns(plan)
+    drawn = sum(one.nfe is not None for one in plan.sound)
+    if found.rounds:
+        counts = sorted(set(found.rounds.values()))
+        of = " or ".join(str(count) for count in counts)
+        yield (f"timing: {len(found.rounds)} contestants in turns, {of} rounds of {found.batch} "
+               f"images, about {duration(found.seconds)}")  # fmt: skip
+    if plan.options.rounds != 0 and len(found.rounds) < drawn:
+        yield (f"timing: {drawn - len(found.rounds)} contestants are not timed in turns, since an "
+               f"image takes more than {TOO_DEAR:.0f} seconds; rounds=7 does it")  # fmt: skip
 
 
 def _table(plan: Plan) -> Table:

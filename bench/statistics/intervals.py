@@ -144,6 +144,23 @@ def influence_by_prompt(
     return keys, np.asarray(sums * (len(keys) / len(inverse)), np.float64)
 
 
+def median_interval(values: ArrayLike, *, level: float = 0.95) -> tuple[float, float] | None:
+    """Interval of the median of independent values ([N]) from their order, whatever their
+    distribution: the narrowest [k-th smallest, k-th largest] that covers it with `level` at least.
+    None where not even the smallest and the largest do, as of fewer than 6 values at 0.95.
+
+    P(k-th smallest > median) = P(Binomial(N, 1/2) < k).  David and Nagaraja 2003, section 7.1.
+    """
+    ordered = np.sort(np.asarray(values, np.float64))
+    n, below, k = len(ordered), 0.0, 0
+    for successes in range(n):
+        below += math.comb(n, successes) / 2**n
+        if 2 * below > 1 - level:
+            break
+        k += 1
+    return None if k == 0 else (float(ordered[k - 1]), float(ordered[n - k]))
+
+
 def standard_error(values: ArrayLike) -> float:
     """s / sqrt(G) of one value per prompt ([G]). Raises ValueError for fewer than two."""
     scores = np.asarray(values, np.float64)

@@ -45,12 +45,13 @@ def world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Path:
     """An empty folder as the working directory, where `shapes/...` are tiny and judges cheap;
-    slices of 20."""
+    slices of 20, and nothing is timed in turns unless `rounds=` asks for it."""
     places = {"shapes/base": tiny_base, "shapes/lcm": tiny_lora}
     monkeypatch.setattr(
         "bench.contestants.files.weights_path", lambda name: places.get(name, Path(name))
     )
     monkeypatch.setattr("bench.results.keys.SLICE", 20)
+    monkeypatch.setattr("bench.run.timing_plan.ROUNDS", 0)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)
     return tmp_path

@@ -1,0 +1,87 @@
+"""Which contestants are timed in turns, with how many images at once, how often, and what it takes.
+
+Seconds of drawing say what a machine did meanwhile as well: one contestant is drawn in a quiet
+minute, the next beside somebody's compilation. So after all is drawn the contestants draw a few
+images again in turns, and seconds per image are medians over these rounds.
+
+    rounds    7; where an image takes more than 5 seconds 3, more than 20 none, unless the run
+              draws at least 140 images of each, of which 7 are 5 %
+    batch     the run's, halved until the rounds take a second a row or 5 % of the drawing; by
+              guesses and not by what was measured, so that two runs of a suite have the same
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.run import costs
+from bench.run.hardware import pictures_at_once
+
+if TYPE_CHECKING:
+    from bench.run.plan import Plan
+    from bench.run.rows_left import Planned
+
+ROUNDS = 7  # of which the smallest and the largest bound a median with 98 %
+LEAST = 3  # rounds below which there is no median to speak of
+SHARE = 0.05  # of the drawing
+A_ROW = 1.0  # seconds of a row that are always spent
+DEAR, TOO_DEAR = 5.0, 20.0  # seconds of an image: from here on 3 rounds, none
+
+
+@dataclass(frozen=True)
+class Turns:
+    """rounds: by row, of those that are timed.  batch: images at once.  seconds: of all of it, as
+    expected.  forced: asked for by `rounds=`, so nothing that was kept is used."""
+
+    rounds: dict[str, int]
+    batch: int
+    seconds: float
+    forced: bool = False
+
+
+def turns(plan: Plan) -> Turns:
+    """What a plan times: every sound row that a sampler draws."""
+    given, kind = plan.options.rounds, plan.device_kind
+    guessed = costs.guessed(plan.suite, kind)
+    rows = {one.name: one for one in plan.sound if one.nfe is not None}
+    cost = {name: seconds_of_an_image(plan, one, plan.costs) for name, one in rows.items()}
+    if given is None:
+        rounds = {name: _rounds(seconds, len(plan.keys)) for name, seconds in cost.items()}
+    else:
+        rounds = dict.fromkeys(rows, given)
+    rounds = {name: count for name, count in rounds.items() if count}
+    batch = plan.options.batch or pictures_at_once(kind, plan.suite.size)
+    if given is None and rounds:
+        guesses = {name: seconds_of_an_image(plan, rows[name], guessed) for name in rounds}
+        drawn = [guesses[n] for n in rounds if rows[n].shipped is None]
+        budget = max(A_ROW * len(rounds), SHARE * sum(drawn) * len(plan.keys))
+        batch = _batch(batch, budget, ROUNDS * sum(guesses.values()))
+    seconds = batch * sum((count + warm_up(count)) * cost[name] for name, count in rounds.items())
+    return Turns(rounds, batch, seconds, given is not None)
+
+
+def seconds_of_an_image(plan: Plan, planned: Planned, known: Mapping[str, float]) -> float:
+    """As expected. known: seconds by stage."""
+    assert planned.nfe is not None
+    scale = (planned.row.size(plan.suite.size) / plan.suite.size) ** 2
+    return (planned.nfe.count * known["unet"] + known["vae"]) * scale
+
+
+def warm_up(rounds: int) -> int:
+    """Rounds before the first that counts; none of what is dear, which was drawn just now."""
+    return int(rounds >= ROUNDS)
+
+
+def _rounds(seconds: float, images: int) -> int:
+    if seconds <= DEAR or SHARE * images >= ROUNDS:
+        return ROUNDS
+    return LEAST if seconds <= TOO_DEAR else 0
+
+
+def _batch(most: int, budget: float, of_one: float) -> int:
+    """At most so many images, halved until they fit into the budget; at least one."""
+    while most > 1 and most * of_one > budget:
+        most //= 2
+    return most
