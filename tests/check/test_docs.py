@@ -10,15 +10,30 @@ from typing import Any
 import yaml
 
 from bench import cli
+from bench.statistics.margins import LIMITS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "check.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "check.md"
+
+
+def of_yaml(key: str) -> dict[str, Any]:
+    """The page's block of YAML that has a key."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = [held for held in map(yaml.safe_load, blocks) if key in held]
+    parsed: dict[str, Any] = found
+    return parsed
 
 
 def workflow() -> dict[str, Any]:
-    found = re.search(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    parsed: dict[str, Any] = yaml.safe_load(found[1])
-    return parsed
+    return of_yaml("jobs")
+
+
+def test_it_shows_the_suites_own_margins_and_limits() -> None:
+    suite = yaml.safe_load((ROOT / "suites/shapes_check.yaml").read_text())
+    shown = of_yaml("margins")
+    assert shown == {key: suite[key] for key in ("margins", "limits")}
+    defaults = f'limits.seconds="{LIMITS["seconds"]}" limits.memory="{LIMITS["memory"]}"'
+    assert defaults in PAGE.read_text()
 
 
 def steps() -> list[dict[str, Any]]:
