@@ -204,7 +204,8 @@ class RunFolder:
         about = self._legible_about()
         limit = f" limit={about['limit']}" if about.get("limit") is not None else ""
         again = f"python bench.py suite={about.get('suite', 'NAME')}{limit} out={where}"
-        return f"finish it with: {about.get('command') or again}"
+        verb = "finish" if self.path.is_dir() else "make"
+        return f"{verb} it with: {about.get('command') or again}"
 
 
 def _about(path: Path) -> dict[str, Any]:
