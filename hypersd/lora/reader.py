@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypersd import tensor_files
+from hypersd import exports, tensor_files
 from hypersd.errors import FileError
 from hypersd.lora import forms
 from hypersd.lora.forms import LayerKeys
@@ -52,10 +52,12 @@ class Layer:
 def find(path: Path) -> Path:
     """The file of a LoRA: the path itself, or the file in a folder of diffusers' or PEFT's.
 
-    Raises FileError where a folder holds none.
+    Raises FileError where a folder holds none, with the one that was meant for a training's.
     """
     if not path.is_dir():
         return path
+    if said := exports.instead_of_training(path):
+        raise FileError(said)
     for name in NAMES:
         if (path / name).is_file():
             return path / name
