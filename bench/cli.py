@@ -53,7 +53,7 @@ Makes images with every contestant of a suite, scores them and writes a report.
 
   suite=NAME|PATH     {suites}, or a YAML file
   task=run            make what is missing, score, report (the default)
-  task=plan           say what a run will do and what it lacks, and end
+  task=plan           print what a run will do, what it costs and what is missing; make nothing
   task=report         write the report of a finished run again (run=DIR, or the run's own words),
                       or one of several runs (runs=[DIR,DIR]); makes no images
   task=check          compare a finished run with a baseline (baseline=NAME|DIR)
@@ -61,23 +61,23 @@ Makes images with every contestant of a suite, scores them and writes a report.
 
   out=DIR             run folder; default runs/<suite>-<identity>, so the same command resumes
   cache=DIR           images and features that all runs share; default runs/cache
-  limit=N             only the first N prompts: a quick run, marked as such
+  limit=N             only the first N prompts; the report is marked as a quick run
   device=DEVICE       auto, cpu, cuda or mps
-  images=DIR          a folder of images (00000.png ...) that competes as well
+  images=DIR          one more contestant: a folder of images (00000.png ...)
   precomputed=false   make shipped rows (teacher, anchors) again instead of reading their features
-  batch=N|best        images at once; default by device; best: tried out for each contestant
-  random_weights=true networks of the real shapes with random weights, to measure seconds and
-                      memory without a download; every page says so
+  batch=N|best        images per batch; default by device; best: search the fastest per contestant
+  random_weights=true measure seconds and memory with random weights, without a download;
+                      the report is marked
   compile=true        run every UNet through torch.compile; adds minutes per contestant, and
                       images are cached separately (rounding differs)
-  references=teacher  draw the teacher's own pictures with another seed, once, so that fid_teacher
-                      is measured; as many evaluations again as the teacher's row
-  pictures=shown|none keep the pictures of each contestant's first slice alone (at most 100, which
-                      the report shows), or none; scores are the same, another metric draws anew
-  rounds=N            time contestants in turns, so many rounds after drawing; default 7, fewer
-                      where images take seconds, as the plan says; 0: not at all
+  references=teacher  draw the teacher's pictures once with another seed, as the reference of
+                      fid_teacher; costs as much as the teacher's row
+  pictures=shown|none keep only the first 100 pictures of each contestant (for the report), or
+                      none; scores are the same, but a metric added later draws again
+  rounds=N            time contestants in turns for N rounds, after drawing; default 7, fewer where
+                      images take seconds (the plan says how many); 0: no timing
   vae=DIR|hf://...    decode by another VAE; madebyollin/sdxl-vae-fp16-fix runs in fp16
-  vae_precision=bf16  of the VAE alone; SDXL's own overflows in fp16 and is fp32 otherwise
+  vae_precision=bf16  precision of the VAE; SDXL's own overflows in fp16 and runs in fp32
   export=DIR          write this run's features as shipped ones (for maintainers)
 
 With task=plan:
@@ -85,32 +85,32 @@ With task=plan:
 
 With task=report run=DIR:
   figures=true        write charts (SVG) and a sheet of pictures (PNG) into figures/, too
-  mixed_model=true    judge the votes of its preference study by a mixed model, too
+  mixed_model=true    add a mixed model of the votes of its preference study
 
 With task=check, and the suite's own words or run=DIR:
-  baseline=NAME|DIR   reports/baselines/NAME; a folder (any run, too) where it holds a slash
-  update=true         write the baseline out of the run
-  check=weights|training  judge these weights, or what made them: over new training seeds too;
-                      by default what changed (weights that were trained again are a training)
+  baseline=NAME|DIR   reports/baselines/NAME; with a slash any run folder
+  update=true         write the run as the baseline
+  check=weights|training  judge the weights over new prompts, or the training over new seeds too;
+                      default: the training where weights were trained again
   pictures=URL        where check/pictures will be published, for $GITHUB_STEP_SUMMARY
 
 With task=study run=DIR:
   port=8765           where the page is served, on this machine only
-  host=0.0.0.0 token=WORD   for other machines too, to those who know the word
+  host=0.0.0.0 token=WORD   serve other machines, for those who know the word
   votes=60            votes a rater is asked for
   export=DIR          a static copy of the page, for raters whom the server does not reach
-  import=FILE|DIR     bring in the votes that they saved
-  simulate=8          votes of so many simulated raters, marked as such
+  import=FILE|DIR     import the votes that they saved
+  simulate=8          add votes of 8 simulated raters; the report marks them
 
-A contestant that cannot be drawn ends the run before anything is; with keep_going=true it is left
-out, the report names it, and the exit code is 4.
+If a contestant cannot be drawn, the run ends before it draws anything. With keep_going=true the
+run leaves it out, the report names it, and the exit code is 4.
 
 Every key of a suite can be set: prompts.n=500  steps=[1,4]  seeds=[0,1]  prompts.set=mine.txt
   contestants.tcd.eta=0.5  ~contestants.lcm  +contestants.mine.lora=my.safetensors
 
 exit codes: 0 done; 1 check: regressed; 2 usage, or something is missing; 3 check: inconclusive;
-  4 done, but some rows, images or scores failed; 70 an error that nobody foresaw, its trace in a
-  file; 130 stopped
+  4 done, but some rows, images or scores failed; 70 internal error, its traceback in a file;
+  130 stopped
 """
 
 

@@ -124,8 +124,8 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
     except UsageError as error:
         raise UsageError(f"base {name!r}: {error}") from None
     if pipe.unet.config.time_cond_proj_dim is not None:
-        raise UsageError(f"base {name!r}: its UNet takes guidance as an input; valid: one that "
-                         "does not, as a teacher")  # fmt: skip
+        raise UsageError(f"base {name!r}: its UNet takes guidance as an input; valid: a base "
+                         "whose UNet does not")  # fmt: skip
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.to(device, torch.float32 if part is pipe.vae else dtype)

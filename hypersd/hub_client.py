@@ -221,16 +221,16 @@ def _said(what: Reference | str, error: Exception) -> UsageError:
     if known is not None:
         return UsageError(f"{what}: {known}")
     if status in (401, 403):
-        token = ": HF_TOKEN is not one that may read it" if of_hub else ""
+        token = ": HF_TOKEN gives no access to it" if of_hub else ""
         return UsageError(f"{what}: no access ({status}){token}")
     if status == NOT_FOUND and not of_hub:
         return UsageError(f"{what}: not found ({status})")
     if status == TOO_MANY:
         token = ", or with HF_TOKEN" if of_hub else ""
-        return Unreachable(f"{what}: too many requests ({status}), also after waiting; go on "
-                           f"later{token}")  # fmt: skip
+        return Unreachable(f"{what}: too many requests ({status}), also after waiting; "
+                           f"try again later{token}")  # fmt: skip
     if status in BUSY:
-        return Unreachable(f"{what}: the other side is out of order ({status}); go on later")
+        return Unreachable(f"{what}: the server failed ({status}); try again later")
     if isinstance(error, OSError) and error.errno is not None and not _of_network(error):
         return UsageError(f"{what}: {_disk(error)}")
     if status is not None or isinstance(error, ValueError):

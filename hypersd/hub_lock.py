@@ -112,9 +112,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise UsageError(f"{path}: cannot be read: {fault(path, JSON)}") from None
     if not isinstance(found, dict) or not all(map(_is_entry, found.values())):
-        raise UsageError(
-            f"{path}: is no lock of the hub's files; valid: as it was written, or none"
-        )
+        raise UsageError(f"{path}: is not a lock file of the hub; restore it, or delete it")
     return found
 
 

@@ -111,7 +111,7 @@ def _unexplained(run: RunFolder, base: RunFolder, name: str) -> list[str]:
         return []
     if same_pictures(mine, theirs, protocol.aligned(run, base)):
         return []
-    return ["no setting and no weight, but its pictures are others (a library? the machine?)"]
+    return ["settings and weights are the same, but its pictures differ (versions? hardware?)"]
 
 
 def overall(rows: Sequence[Verdict]) -> str:

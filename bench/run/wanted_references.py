@@ -148,8 +148,8 @@ class _Search:
     def _of_other_prompts(self, name: str, reference: str) -> str:
         return (
             f"metric {name!r}: {self.suite.prompt_set} has no photographs of its own; "
-            f"metrics.{name}.reference={reference} holds it against those of {reference} all the "
-            "same, and python -m bench.run.real_references NAME FOLDER makes another reference"
+            f"metrics.{name}.reference={reference} measures against those of {reference} "
+            "instead, and python -m bench.run.real_references NAME FOLDER makes another reference"
         )
 
     def _photographed(self, name: str, reference: str, network: Network) -> None:

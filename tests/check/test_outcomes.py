@@ -220,7 +220,7 @@ def test_other_pictures_of_an_unchanged_contestant_are_named(
     base = write_run("base", made)
     run = write_run("run", made, pictures=changed(made, lcm=drawn(made.prompts, seed=6)))
     _, said, _ = check(run, base)
-    assert "changed  lcm-1step: no setting and no weight, but its pictures are others" in said
+    assert "changed  lcm-1step: settings and weights are the same, but its pictures differ" in said
     assert "changed  tcd-1step" not in said
 
 

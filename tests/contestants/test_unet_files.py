@@ -276,7 +276,7 @@ def test_a_pipeline_that_is_told_the_guidance(
     other = settings(tiny_base, unet=str(guided), guidance=8.5, **LCM)
     same = Sampler(pipelines.pipeline(other, guided / NAME, CPU), other.sampling, 4, 64)(KEYS)
     np.testing.assert_array_equal(found.images, same.images)
-    with pytest.raises(UsageError, match="takes guidance as an input; valid: one that does not"):
+    with pytest.raises(UsageError, match="takes guidance as an input; valid: a base whose"):
         load_base(str(folder), CPU)
 
 

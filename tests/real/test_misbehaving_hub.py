@@ -77,7 +77,7 @@ def test_what_passes_is_waited_for_and_what_stays_is_said(tmp_path: Path) -> Non
     assert "them/busy/a.safetensors: 503; asking again in 0.05 s" in beside
     for name, kind, words in (
         ("full", "Unreachable", "too many requests (429), also after waiting"),
-        ("down", "Unreachable", "the other side is out of order (503)"),
+        ("down", "Unreachable", "the server failed (503)"),
         ("closed", "UsageError", "no access (403): HF_TOKEN"),
         ("wrong", "UsageError", "no access (401): HF_TOKEN"),
         ("private", "UsageError", "no such repository, or it is private: set HF_TOKEN"),

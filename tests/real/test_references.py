@@ -222,7 +222,7 @@ def test_what_stays_is_said_in_one_line_and_goes_on_later(
 ) -> None:
     with publisher(monkeypatch, [Fault(f"GET val2014/{NAMES[5]}", 503, times=9)]):
         code, _, errors = bench()
-    assert code == 2 and "is out of order (503); go on later; what came is kept" in errors
+    assert code == 2 and "failed (503); try again later; what came is kept" in errors
     kept = {path.name for path in (folder / "data/pictures/val2014").iterdir()}
     assert kept == {*NAMES[:5]}
     with publisher(monkeypatch) as asked:
@@ -278,7 +278,7 @@ def test_other_prompts_are_held_against_photographs_only_where_that_is_said(
     with publisher(monkeypatch) as asked:
         code, said, _ = bench(*mine)
         assert code == 2 and asked == []
-        assert "metrics.fid.reference=coco2014_5k holds it against those of" in said
+        assert "metrics.fid.reference=coco2014_5k measures against those of" in said
         words = ("metrics.fid.reference=coco2014_5k", "metrics.kid.reference=coco2014_5k")
         assert bench(*mine, *words)[0] == 0
 

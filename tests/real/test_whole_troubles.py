@@ -59,7 +59,7 @@ def test_what_stays_is_said_and_nothing_is_lost(
         "no access (403): HF_TOKEN": Fault(f"HEAD {PICK}/resolve", 403),
         f"hf://{TCD}: no such repository":
             Fault(f"api/models/{TCD}", 404, {"X-Error-Code": "RepoNotFound"}),
-        "the other side is out of order (503); go on later":
+        "the server failed (503); try again later":
             Fault(f"HEAD {HYPER_SD}/resolve", 503, AT_ONCE, times=5),
         f"hf://{REWARD}/ImageReward.pt: no access (403)": Fault(f"GET elsewhere/{REWARD}", 403),
     }  # fmt: skip
