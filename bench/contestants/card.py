@@ -22,7 +22,7 @@ OWN_LICENCE = "Apache-2.0"  # of everything that the world itself draws
 
 @dataclass(frozen=True)
 class Card:
-    """What is known of a contestant's weights. trained: those that its recipe gave."""
+    """The facts of a contestant's weights. trained: those that its recipe trained."""
 
     settings: ContestantSettings
     trained: Path | None = None
@@ -42,7 +42,7 @@ class Card:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What training.json holds; empty where there is none."""
+        """The content of training.json; empty without one."""
         try:
             found = json.loads((self.folder / "training.json").read_bytes()) if self.folder else {}
         except (OSError, ValueError):
@@ -65,7 +65,7 @@ class Card:
         )
 
     def _total(self, name: str) -> float | None:
-        """None where the card has no count, or something else than one."""
+        """None where the card has no count, or no number."""
         counts = [self.facts.get(name), self.facts.get(f"{name}_before", 0)]
         return float(sum(counts)) if all(map(_is_count, counts)) else None
 

@@ -1,6 +1,6 @@
-"""Where a contestant's files are: shipped, on this machine, or in the hub's cache.
+"""Finds a contestant's files: shipped, on this machine, or in the hub's cache.
 
-It needs no torch and fetches nothing: what is not here yet is `NotFetched`.
+It needs no torch and fetches nothing: a file that is missing raises `NotFetched`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LORA_FILE = WEIGHT_FILES["lora"]
 
 
 def weights_path(name: str) -> Path:
-    """Where weights lie: `shapes/<name>` are shipped ones, all else is a path.
+    """The path of weights: `shapes/<name>` are shipped ones, anything else is a path.
 
     Raises UsageError for an unknown shipped name, with the nearest one.
     """
@@ -42,12 +42,12 @@ def weights_path(name: str) -> Path:
 
 
 def remote(name: str) -> Reference | None:
-    """The hub's repository or file that weights are called by; None for all that is here."""
+    """The hub reference of weights; None for weights on this machine."""
     return None if name.startswith("shapes/") else reference(name)
 
 
 def references(settings: ContestantSettings) -> list[Reference]:
-    """All that a contestant needs of the hub: its base or pipeline, and its weights' file."""
+    """The hub references of a contestant: its base or pipeline, and its weights' file."""
     if settings.source in ("images", "real", "shuffled_captions", "random"):
         return []
     base = remote(settings.base)
@@ -64,8 +64,8 @@ def vae_files(settings: ContestantSettings) -> list[Reference]:
 
 
 def _config_of(own: Reference, source: str) -> Reference | None:
-    """The configuration beside a file that is called as diffusers or PEFT saves it; of files that
-    are called otherwise there is none."""
+    """The configuration beside a file that has the name diffusers or PEFT gives it; None for other
+    names."""
     path = PurePosixPath(own.path)
     if source == "lora":
         return own.file(str(path.with_name(CONFIG_NAME))) if path.stem == ADAPTER else None
@@ -135,7 +135,7 @@ def weight_file(where: str, settings: ContestantSettings) -> Path:
 def unet_config(settings: ContestantSettings, weights: Path) -> Path | None:
     """The config.json beside the weights of a UNet; None where it is the base's.
 
-    Of the hub's files only one that is fetched for it: what else lies in its cache is chance.
+    Of the hub's files only the one fetched for it counts; other cached files are ignored.
     """
     there = remote(settings.weights) if settings.source == "unet" else None
     if there is not None and _config_of(in_repository(there, "unet"), "unet") is None:
@@ -145,8 +145,8 @@ def unet_config(settings: ContestantSettings, weights: Path) -> Path | None:
 
 
 def read_beside(settings: ContestantSettings, weights: Path) -> list[Path]:
-    """What a contestant is loaded from in the folder of its weights, beside these: a UNet's
-    config.json, a PEFT adapter's adapter_config.json."""
+    """The files beside a contestant's weights that are loaded too: a UNet's config.json, a PEFT
+    adapter's adapter_config.json."""
     found = [unet_config(settings, weights), weights.parent / CONFIG_NAME]
     return [path for path in found if path is not None and path.is_file()]
 

@@ -1,7 +1,7 @@
 """Contestant identity: a hash of everything an image depends on besides prompt and seed.
 
 Base and weights by sha256, scheduler with all its settings, steps, guidance, precision. It needs
-no torch, so that a plan can say what is cached. A recipe stands for the weights it will give.
+no torch, so that a plan can say what is cached. A recipe stands for the weights that it will train.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def check_unchanged(row: Row, prompts: PromptSet, hashes: Hashes, was: str) -> N
 
 
 def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[str, object]:
-    """What a contestant's identity is a hash of, so that a check can say what changed in it.
+    """The parts that a contestant's identity hashes, so that a check can name what changed.
 
     Raises UsageError where files are missing or damaged.
     """
@@ -80,7 +80,7 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
 
 
 def shape(where: str, settings: ContestantSettings) -> str:
-    """What a network with random weights is shaped like: a family, or a pipeline folder here.
+    """The shape of a network with random weights: a family, or a pipeline folder on this machine.
 
     Raises UsageError for a base on the hub whose shape is not known.
     """
@@ -117,8 +117,8 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
 
 
 def training(settings: ContestantSettings, hashes: Hashes) -> str:
-    """What a recipe's training is called in the cache: a hash of recipe, seed, base, and of the
-    files that the recipe names.
+    """The name of a recipe's training in the cache: a hash of recipe, seed, base, and of the files
+    that the recipe names.
 
     Raises UsageError for an unknown recipe or a base that is not there.
     """
@@ -131,8 +131,8 @@ def training(settings: ContestantSettings, hashes: Hashes) -> str:
 
 
 def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
-    """What a recipe starts from: a hash of a folder here, repository and full commit of the hub's,
-    whose files the recipe's own precision chooses."""
+    """The base of a recipe: the hash of a folder, or repository and full commit on the hub; the
+    recipe's precision chooses the files."""
     there = files.remote(base)
     if there is None:
         return _folder(files.found(f"recipe {recipe}: base", base), hashes)
@@ -143,8 +143,8 @@ def _trained_from(recipe: str, base: str, hashes: Hashes) -> str:
 
 
 def _base(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
-    """A hash of the pipeline that a contestant stands on. Of the hub's only the files that are
-    loaded count: what else lies in its cache is chance."""
+    """A hash of the pipeline that a contestant stands on. Of a hub repository only the loaded files
+    count; other cached files are ignored."""
     folder, there = files.base_folder(where, settings), files.remote(settings.base)
     if there is None:
         return _folder(folder, hashes)
@@ -157,7 +157,7 @@ def _base(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
 
 
 def _folder(folder: Path, hashes: Hashes) -> str:
-    """A hash of a model folder: weights, configurations and vocabularies, whatever its place."""
+    """A hash of a model folder: weights, configurations and vocabularies, whatever its path."""
     paths = model_files(folder)
     for path in paths:
         if path.suffix == ".safetensors":
@@ -175,7 +175,7 @@ def image_files_hash(where: str, folder: Path, hashes: Hashes) -> str:
 def _real(
     where: str, settings: ContestantSettings, prompts: PromptSet, hashes: Hashes
 ) -> list[object]:
-    """What an anchor's pictures are: photographs and their preparation, or the world's scenes."""
+    """The pictures of an anchor: photographs and their preparation, or the world's scenes."""
     if not settings.weights:
         return _world(prompts)
     pictures = image_files_hash(where, Path(settings.weights), hashes)

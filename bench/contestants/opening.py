@@ -1,4 +1,4 @@
-"""A contestant's files opened, but for the values of weights: does what they hold fit its base?"""
+"""Opens a contestant's files without the values of weights: do they fit its base?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of pictures made elsewhere, held against the prompts that they are of."""
+"""Checks folders of pictures made elsewhere against the prompts."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def complete(folder: Path, indices: Sequence[int]) -> dict[int, Path]:
 def left_over(
     folder: Path, found: Mapping[int, Path], indices: Sequence[int], *, are_all: bool
 ) -> list[str]:
-    """Notes on files of a folder that no prompt asks for, or that are not taken for pictures.
+    """Notes on files of a folder that belong to no prompt, or are not read as pictures.
 
-    are_all: `indices` are all the prompts there are, so that a picture beyond them belongs to none.
-    Raises UsageError for such.
+    are_all: `indices` are all prompts of the set, so a picture beyond them belongs to none and
+    raises UsageError.
     """
     asked = set(indices)
     surplus = [path.name for index, path in found.items() if index not in asked]

@@ -78,9 +78,9 @@ def pipeline(settings: ContestantSettings, weights: Path | None, device: torch.d
 
 
 class Networks:
-    """What a run draws with on a device: one base, and the weights of one contestant in it.
+    """The networks of a run on a device: one base, with the weights of one contestant.
 
-    A base of another name, precision or state of its files takes the place of the one before.
+    A base of another name, precision or changed files replaces the one before.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -91,8 +91,8 @@ class Networks:
         self._vae: tuple[object, Any] | None = None
 
     def pipeline(self, settings: ContestantSettings, weights: Path | None) -> Any:
-        """The pipeline of a contestant, until another one is asked for. What is in memory already,
-        from another number of steps, is not loaded again.
+        """The pipeline of a contestant, until another one is asked for. Weights that are in memory
+        already, from another number of steps, are not loaded again.
 
         weights: the LoRA or UNet file where there is one (for a recipe: what it trained).
         Raises UsageError, one line, for files that are damaged or of another architecture. Nothing
@@ -113,14 +113,14 @@ class Networks:
             raise
 
     def release(self) -> None:
-        """Hold nothing. On CUDA its memory is given back, as far as nobody else holds a part."""
+        """Drop all networks. On CUDA their memory is freed, unless something else holds a part."""
         if self._resident is not None:
             self._resident, self._base, self._own, self._vae = None, (), (), None
             free(self.device)
 
     def _with_vae(self, settings: ContestantSettings, found: Any) -> Any:
-        """The pipeline with the VAE that the settings ask for, where that is not its own; one of
-        them is on the device at a time."""
+        """The pipeline with the VAE that the settings ask for, if it is not its own; only one VAE
+        is on the device."""
         key = settings.vae, settings.vae_precision
         if not any(key):
             self._vae = None
@@ -134,7 +134,7 @@ class Networks:
         return own
 
     def _on_base(self, settings: ContestantSettings) -> Resident:
-        """The base that a contestant stands on, with whatever is in it."""
+        """The contestant's base, with the weights that are in it at present."""
         where, precision = f"contestants.{settings.key}", settings.precision
         is_random = settings.source == "random"
         folder = Path() if is_random else files.base_folder(where, settings)
@@ -178,7 +178,7 @@ def _ready(pipeline: Any, device: torch.device) -> Any:
 
 
 def _own_state(settings: ContestantSettings, weights: Path | None) -> tuple[object, ...]:
-    """What a base's networks are changed by: equal where they need not be changed again."""
+    """A key of the weights in a base's networks: equal keys need no change."""
     if weights is None:
         return ()
     read = [weights, *files.read_beside(settings, weights)]
@@ -186,9 +186,9 @@ def _own_state(settings: ContestantSettings, weights: Path | None) -> tuple[obje
 
 
 def _put_in(resident: Resident, settings: ContestantSettings, weights: Path | None) -> None:
-    """Give a base's networks the weights of a contestant, merged where they are a LoRA.
+    """Put a contestant's weights into a base's networks; a LoRA is merged.
 
-    A recipe's are what their name says.
+    A recipe's weights are a LoRA or a UNet by their file name.
     """
     if weights is None:
         resident.merge()
@@ -211,7 +211,7 @@ def _check_range(weights: Path, unet: Any, precision: str) -> None:
 
 
 def _loaded(path: Path, load: Any) -> Any:
-    """What `load` gives; any error of a library as one line that names the file."""
+    """The result of `load`; any error of a library becomes one line that names the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)

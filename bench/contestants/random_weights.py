@@ -50,8 +50,8 @@ def _published(family: str) -> dict[str, Any]:
 def fill_randomly(
     network: nn.Module, name: str, precision: torch.dtype, device: torch.device
 ) -> None:
-    """Give every weight a random value of the size that keeps activations as they are; norms 1,
-    biases 0. The same for the same name, whatever else is filled."""
+    """Give every weight a random value that keeps the size of activations; norms 1, biases 0. A
+    weight's values depend on its name alone."""
     from accelerate.utils import set_module_tensor_to_device
 
     for key, parameter in list(network.named_parameters()):

@@ -1,11 +1,11 @@
-"""A base that stays in memory from contestant to contestant, and one contestant's weights in it.
+"""A base that stays in memory for all contestants, with one contestant's weights in it.
 
 A LoRA is merged into the base's networks module by module, from the weights as the base's files
 hold them, summed in fp32 and rounded once to the run's precision. It is taken out by putting the
 base's own weights back: afterwards every weight is that of a fresh load, to the bit.
 
-A whole UNet takes the place of the base's, which is let go: to read that again, mostly from the
-system's own cache of files, takes little longer than to move it aside and back, and no memory.
+A whole UNet replaces the base's, which is dropped: reading it again, mostly from the system's file
+cache, takes little longer than moving it to the host and back, and no memory.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ KEPT = "force_zeros_for_empty_prompt"  # what a pipeline's configuration says be
 class Resident:
     """A base's pipeline, which is another object after each change of its UNet.
 
-    folder: where it was loaded from, and its own weights are read from again.  Whoever gets an
-    error from a change has networks that are half changed, and must let them go.
+    folder: where it was loaded from, and its own weights are read from again.  After an error the
+    networks may be half changed: the caller must drop them.
     """
 
     def __init__(self, pipe: Any, folder: Path, precision: str) -> None:
@@ -43,8 +43,8 @@ class Resident:
 
     @torch.no_grad()
     def merge(self, layers: Iterable[Layer] = (), scale: float = 1.0) -> bool:
-        """Have these layers in its networks, times `scale`, and no others; whether that changes any
-        weight. Without layers it is the base itself.
+        """Merge these layers, times `scale`, and no others, into its networks; returns whether any
+        weight changes. Without layers it is the base itself.
 
         Raises FileError where they do not fit.
         """
@@ -65,8 +65,8 @@ class Resident:
 
     @torch.no_grad()
     def replace_unet(self, load: Callable[[], Any]) -> None:
-        """Have the UNet that `load` gives in the place of the base's own, at the run's precision.
-        The one before is let go first."""
+        """Replace the base's UNet by the result of `load`, at the run's precision. The UNet before
+        is dropped first."""
         for module, own in self._texts.items():
             module.weight.copy_(own)
         self._merged, self._texts, self._has_own_unet = set(), {}, False

@@ -187,8 +187,8 @@ class Sampler:
         return latents
 
     def _given(self, text: Text) -> dict[str, Any]:
-        """What the network is given at each step beside latents and timestep: the text, twice where
-        it is guided by two evaluations; the guidance itself where that is an input.
+        """The inputs of the network at each step besides latents and timestep: the text (twice for
+        guidance by two evaluations), and the guidance where it is an input.
 
         Source: diffusers' LatentConsistencyModelPipeline, which embeds w = guidance - 1 (LCM, arXiv
         2310.04378, Sec. 4.3).

@@ -1,5 +1,4 @@
-"""A contestant's scheduler, as far as it can be told without torch: which, and how often it will
-call the network."""
+"""A contestant's scheduler, without torch: its class, and how often it will call the network."""
 
 from __future__ import annotations
 
@@ -52,7 +51,7 @@ class Evaluations:
 def evaluations(row: Row) -> Evaluations | None:
     """How often a row will call its network; None for images that no sampler makes.
 
-    What was really called is counted where it happens (`bench.contestants.sampler`).
+    The sampler counts the real calls (`bench.contestants.sampler`).
     """
     if row.steps is None:
         return None
@@ -77,7 +76,7 @@ def _calls(kind: str | None, config: dict[str, Any], steps: int) -> int | None:
 
 
 def described(settings: ContestantSettings) -> str:
-    """How its images are drawn, in words for a plan; "" where no sampler makes them."""
+    """The sampling settings in words, for a plan; "" for images that no sampler makes."""
     if not settings.steps:
         return ""
     how, (kind, _) = settings.sampling, scheduler(settings)

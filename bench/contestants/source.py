@@ -1,9 +1,9 @@
-"""A contestant -> what gives its images: a sampler, a folder of pictures, or an anchor.
+"""A contestant -> the source of its images: a sampler, a folder of pictures, or an anchor.
 
 Anchors give the scale. `real`: renders of the very scenes whose captions are the prompts, or the
-photographs that the captions were written for. `vae_round_trip`: those, encoded and decoded, the
-best that a latent model could do. `shuffled_captions`: those pictures in an order in which no
-picture meets its own prompt.
+photographs that the captions were written for. `vae_round_trip`: the same pictures, encoded and
+decoded: the best that a latent model could do. `shuffled_captions`: the same pictures in an order
+in which none stands beside its own prompt.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ Pictures = Callable[[Sequence[int]], Batch]
 def load(
     row: Row, prompts: PromptSet, size: int, weights: Path | None, networks: Networks
 ) -> Source:
-    """What gives a row's images, until another row is loaded.
+    """The source of a row's images, valid until another row is loaded.
 
-    weights: those that a recipe gave.  networks: those in memory.  Raises UsageError for files that
-    cannot be loaded, and where memory does not hold the networks.
+    weights: those that a recipe trained. networks: those in memory.  Raises UsageError for files
+    that cannot be loaded, and where memory does not hold the networks.
     """
     try:
         return _load(row, prompts, size, weights, networks)
@@ -126,7 +126,7 @@ def without_fixed_points(n: int, seed: int = 0) -> NDArray[np.int64]:
 
 
 class Real:
-    """Pictures of the prompts' own scenes, or of others' where `order` says whose."""
+    """Pictures of the prompts' own scenes, or permuted by `order`."""
 
     def __init__(self, pictures: Pictures, order: NDArray[np.int64] | None = None) -> None:
         self.pictures, self.order = pictures, order
@@ -138,7 +138,7 @@ class Real:
 
 
 class RoundTrip:
-    """Pictures that went through a VAE: the mode of its encoding, decoded."""
+    """Pictures encoded by a VAE (the mode of its distribution) and decoded."""
 
     def __init__(self, pictures: Pictures, vae: Any) -> None:
         self.pictures, self.vae = pictures, vae

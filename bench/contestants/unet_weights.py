@@ -1,4 +1,4 @@
-"""A whole UNet's file -> the network: its configuration's, with exactly these weights."""
+"""A whole UNet's file -> the network of its configuration with exactly these weights."""
 
 from __future__ import annotations
 

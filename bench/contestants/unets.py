@@ -1,4 +1,4 @@
-"""A contestant's UNet, as far as its configuration tells; torch is not needed."""
+"""A contestant's UNet by its configuration; torch is not needed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypersd import unet_inputs
 
 
 def check(where: str, settings: ContestantSettings) -> None:
-    """Refuse a UNet that wants other inputs than the base's, and one that takes guidance as an
-    input where the suite does not say which.
+    """Refuse a UNet that requires other inputs than the base's, and one that takes guidance as an
+    input where the suite gives none.
 
     Raises UsageError, also where files are missing or damaged.
     """
@@ -30,7 +30,7 @@ def check(where: str, settings: ContestantSettings) -> None:
 
 
 def takes_guidance(settings: ContestantSettings) -> bool:
-    """Whether its UNet is told the guidance, and needs no second evaluation for it."""
+    """Whether its UNet takes the guidance as an input, and so needs no second evaluation."""
     where = f"contestants.{settings.key}"
     try:
         path = _own(where, settings) or files.base_folder(where, settings) / "unet" / "config.json"

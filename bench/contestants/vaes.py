@@ -1,4 +1,4 @@
-"""By which VAE a contestant is decoded, and in which precision; torch is not needed to say so."""
+"""The VAE that decodes a contestant, and its precision; torch is not needed."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def precision(where: str, settings: ContestantSettings) -> str:
 
 
 def parts(where: str, settings: ContestantSettings, hashes: Hashes) -> dict[str, object]:
-    """What of a contestant's identity says of its VAE: nothing where it is the base's own, in the
-    precision that it would have anyway. Raises UsageError as `precision`."""
+    """The VAE's part of a contestant's identity: empty for the base's own VAE in its usual
+    precision. Raises UsageError as `precision`."""
     found: dict[str, object] = {}
     if settings.vae:
         own = folder(where, settings)

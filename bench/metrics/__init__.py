@@ -1,7 +1,7 @@
 """Metrics by name: on the shapes world's own networks, or on published ones.
 
-What is known of each is a row of `bench.statistics.metrics`; here it becomes a metric. A suite may
-set, per metric, what papers differ in:
+`bench.statistics.metrics` has a row for each; this module makes the metric. A suite may set, per
+metric, the settings in which papers differ:
 
     metrics:
       clip: {model: ViT-g-14, weights: laion2b_s12b_b42k, prefix: "A photo depicts "}

@@ -1,7 +1,8 @@
-"""What every metric gives: features of images, and a value with its interval from features.
+"""Interfaces: an extractor turns images into features, a metric features into a value with
+interval.
 
-An extractor runs once per image and its output is kept; a metric is cheap arithmetic on that
-output and is computed again for every report.
+An extractor runs once per image and its output is cached; a metric is cheap arithmetic on the
+features and is computed again for every report.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Extractor(Protocol):
 
     @property
     def partial(self) -> bool:
-        """Whether columns but the first may be nan: what a prompt does not ask for."""
+        """Whether columns other than the first may be nan, for attributes that a prompt does not
+        name."""
         ...
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
@@ -42,8 +44,8 @@ class Extractor(Protocol):
 class Metric(Protocol):
     """Features -> value with interval.
 
-    `extractor` names whose features it needs; `trained_on` tells of a method's trainer whether it
-    saw this network ("network"), its raters through another network ("labels") or neither ("no").
+    `extractor` names the features it needs; `trained_on` says whether a method's training used this
+    network ("network"), the same raters through another network ("labels") or neither ("no").
     """
 
     @property
@@ -68,7 +70,7 @@ class Metric(Protocol):
 
 
 class HeldOut:
-    """A metric that no trainer of this project has for a loss or a reward, in any form."""
+    """A metric that no trainer of this project uses as a loss or a reward, in any form."""
 
     def trained_on(self, method: str) -> str:
         """Never."""
@@ -82,6 +84,5 @@ def uses_feedback(method: str) -> bool:
 
 
 def rewarded(method: str) -> str:
-    """How `Metric.trained_on` is told of a method whose weights' card names rewards, whatever it is
-    called."""
+    """The name of a method for `Metric.trained_on`, marked where its card names rewards."""
     return method if uses_feedback(method) else f"{method}{FEEDBACK}"

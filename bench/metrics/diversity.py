@@ -1,4 +1,4 @@
-"""`diversity`: how much the pictures of one prompt differ from seed to seed.
+"""`diversity`: how much the pictures of one prompt differ between seeds.
 
 Mean over prompts of the mean 1 - cos between the embeddings of a prompt's pictures, two seeds or
 more. Few-step students tend to draw one picture per prompt; no distance between sets shows it, as
@@ -21,7 +21,7 @@ from bench.statistics.result import Array, Ids, Result, mean_result
 
 @dataclass(frozen=True)
 class Diversity:
-    """network: the extractor's identity.  over: which images it is of, where not all of them."""
+    """network: the extractor's identity. over: the images it is computed on, if not all of them."""
 
     network: str
     extractor: str

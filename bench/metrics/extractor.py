@@ -1,4 +1,4 @@
-"""What images pass through once: uint8 pictures -> features, one row each.
+"""Extractors: uint8 pictures -> features, one row each, once per image.
 
 One extractor per network, not per metric: `clip` and `aesthetic` read the same image embedding.
 A network is loaded at the first call; an identity needs only the weights' checksum. An extractor's
@@ -40,7 +40,7 @@ class NetworkExtractor:
 
     @property
     def partial(self) -> bool:
-        """Whether columns but the first may be nan."""
+        """Whether columns other than the first may be nan."""
         return self.network.partial
 
     def __call__(self, images: Any, prompts: Sequence[str]) -> Features:
@@ -71,7 +71,8 @@ class NetworkExtractor:
         return features
 
     def _with_room(self, look: Callable[[], Any]) -> Any:
-        """What it gives; once more where other networks could leave the device for it."""
+        """The network's output; after an out-of-memory error tried again with the other networks
+        off the device."""
         import torch
 
         try:
@@ -102,7 +103,7 @@ class NetworkExtractor:
 
 
 def changed(name: str) -> str:
-    """What is said of an evaluator whose files are not those that a run was planned with."""
+    """The error for an evaluator whose files changed after the run was planned."""
     return f"{name}: its files have changed since the run began; start it again"
 
 

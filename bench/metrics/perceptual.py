@@ -1,8 +1,8 @@
-"""`lpips_teacher`, `perceptual_teacher`: how unlike the teacher's picture of the same prompt, drawn
-from the same noise, a picture looks.
+"""`lpips_teacher`, `perceptual_teacher`: the perceptual distance of a picture to the teacher's,
+drawn from the same prompt and noise.
 
 A distilled student that follows its teacher's trajectories draws nearly the same picture; one that
-matches distributions alone need not. Low is near; it says nothing of which picture is better.
+matches distributions alone need not. A low value means near, not better.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""Features of reference images, or their mean and covariance: what distances between sets of images
-are measured to.
+"""References of distances: features of reference images, or their mean and covariance.
 
 A reference is a safetensors file with `features` [n, d], or with `mu` [d] and `sigma` [d, d], whose
 metadata names the images and the network's identity, so that a distance through another network is
-refused. Statistics that others published (.npz with mu and sigma) serve a Frechet distance too;
-which network made them, nobody can check.
+refused. Published statistics (.npz with mu and sigma) serve a Frechet distance too; their network
+cannot be checked.
 
 Those of the world ship with its weights, as `reference/NAME.safetensors`, a set for each split of
-prompts: splits share no combination of attributes, so a distance across them is mostly that of the
-splits. Others lie in the data folder, as `references/NAME/NETWORK.safetensors`, or at any path;
-what a run made itself (`bench.run.wanted_references`) has a hash behind the network's name.
+prompts: splits share no combination of attributes, so a distance across splits mostly measures the
+splits. Other references are in the data folder, as `references/NAME/NETWORK.safetensors`, or at any
+path; those that a run made (`bench.run.wanted_references`) have a hash after the network's name.
 """
 
 from __future__ import annotations
@@ -123,7 +122,7 @@ class ReferenceFeatures:
 
 
 def not_noise(values: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Which of ascending eigenvalues of a covariance are not noise."""
+    """A mask of the ascending eigenvalues of a covariance that are above rounding noise."""
     found: NDArray[np.bool_] = values > values[-1] * len(values) * np.finfo(np.float64).eps
     return found
 
@@ -150,12 +149,12 @@ def features(metric: str, network: Network, settings: Mapping[str, str]) -> Refe
 
 
 def of_split(of: str, split: str) -> str:
-    """What the world's reference of a split of prompts is called."""
+    """The name of the world's reference for a split of prompts."""
     return of if split == TEST else f"{of}_{split}"
 
 
 def path_of(network: Network, name: str) -> Path:
-    """Where the reference of a name lies for a network."""
+    """The path of a named reference for a network."""
     from hypersd.shapes.weights import FOLDER
 
     if isinstance(network, ShapesNetwork):

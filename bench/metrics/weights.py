@@ -1,4 +1,4 @@
-"""Where an evaluator's weights are: on this machine, on the hub, or at a pinned address.
+"""Finds an evaluator's weights: on this machine, on the hub, or at a pinned address.
 
 A source is written as one of
 
@@ -27,7 +27,7 @@ _URL = re.compile(r"(?P<url>https?://[^#]+/(?P<file>[^#/]+))#sha256=(?P<digits>[
 
 
 class NotHere(NotFetched):
-    """Files that a run would fetch first: of each the sources, the best one first."""
+    """Files that a run fetches first: the sources of each, best first."""
 
     def __init__(self, what: str, *files: Sequence[str]) -> None:
         super().__init__(f"{what}: needs {', '.join(one[0].split('#')[0] for one in files)}")
@@ -40,9 +40,9 @@ class NotHere(NotFetched):
 
 
 def find(what: str, sources: Sequence[str]) -> Path:
-    """The file or folder of the first source that has it; fetched where it is not here yet.
+    """The file or folder of the first source that has it; fetched if it is not on this machine.
 
-    what: who asks, for the error.  Raises UsageError where no source can be had.
+    what: the metric, for the error. Raises UsageError where no source can be had.
     """
     there = next((path for source in sources if (path := _here(source)) is not None), None)
     if there is not None:
@@ -57,9 +57,8 @@ def find(what: str, sources: Sequence[str]) -> Path:
 
 
 def here(what: str, sources: Sequence[str]) -> Path:
-    """The same without asking the network: `NotHere` where a run would fetch it first.
-
-    Raises UsageError where a file or folder on this machine is named that is not there.
+    """The same without network access: raises `NotHere` where a run would fetch it first,
+    UsageError where a named file or folder is missing.
     """
     there = next((path for source in sources if (path := _here(source)) is not None), None)
     if there is not None:
@@ -70,7 +69,7 @@ def here(what: str, sources: Sequence[str]) -> Path:
 
 
 def all_here(what: str, files: Iterable[Sequence[str]]) -> list[Path]:
-    """The same of several files, each by its sources: `NotHere` names all that are not."""
+    """The same for several files, each by its sources: `NotHere` names all missing ones."""
     found, absent = [], []
     for sources in files:
         try:
@@ -83,10 +82,10 @@ def all_here(what: str, files: Iterable[Sequence[str]]) -> list[Path]:
 
 
 def said_of(sources: Sequence[str]) -> tuple[int | None, str | None]:
-    """What the publisher of the first source that there is says of it: its bytes and its licence,
-    None where nothing; nothing is fetched.
+    """Size and licence of the first available source, as its publisher states them (None where it
+    does not); nothing is fetched.
 
-    Raises UsageError where no source is given to us, Unreachable.
+    Raises UsageError where no source may be downloaded, Unreachable.
     """
     reasons = []
     for source in sources:

@@ -1,4 +1,4 @@
-"""What all networks share: settings in a name, weights, one loaded copy.
+"""The base class of networks: settings in a name, weights, one loaded copy.
 
 An extractor's name says which network it is, `kind` or `kind?setting=value&...` with all settings
 that are not the default, so that metrics which ask for the same network share it.
@@ -26,9 +26,10 @@ PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}  # as to
 
 @dataclass(frozen=True)
 class Network:
-    """A network by its settings, which are texts. Subclasses say where weights are.
+    """A network by its settings, which are texts; subclasses locate the weights.
 
-    partial: columns of its features but the first are nan where a prompt does not ask for them.
+    partial: columns of its features other than the first are nan where a prompt does not ask for
+    them.
     """
 
     kind: ClassVar[str] = ""
@@ -56,7 +57,7 @@ class Network:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """Where its weights may come from, the best first."""
+        """The sources of its weights, best first."""
         raise NotImplementedError
 
     @property
@@ -115,7 +116,8 @@ class TextNetwork(Network):
 
 @dataclass(frozen=True)
 class CastNetwork(Network):
-    """A network whose values half precision moves by less than matters (docs/metrics.md).
+    """A network that may run in half precision: its values change by less than a margin
+    (docs/metrics.md).
 
     precision: of weights and activations; features are fp32 and unit length whatever it is.
     """
@@ -170,24 +172,24 @@ LOADED = Placement()
 
 
 def loaded(network: Network, device: str | None = None) -> Any:
-    """What `Network.build` gives, built once and shared.
+    """The network of `Network.build`, built once and shared.
 
-    device: where it has to be; None: where it was asked for last, or the CPU.
+    device: None is the device of the last call, or the CPU.
     """
     return LOADED.get(network, device)
 
 
 def make_room(device: str, but: Network | None = None) -> bool:
-    """Let the loaded networks but one wait on the host; whether any was on the device."""
+    """Move all loaded networks but one to the host; returns whether any was on the device."""
     return LOADED.release(device, but)
 
 
 def leave_for_drawing(device: str) -> None:
-    """Let all of them wait on the host where only one at a time is on the device."""
+    """Move all networks to the host, if only one at a time may be on the device."""
     if LOADED.alone:
         LOADED.release(device)
 
 
 def one_at_a_time(alone: bool) -> None:
-    """Say whether loaded networks are on their device one at a time, or all of them."""
+    """Set whether loaded networks are on the device one at a time, or all of them."""
     LOADED.alone = alone

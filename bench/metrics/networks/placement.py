@@ -1,4 +1,4 @@
-"""Where loaded networks are: on their device all of them, or one at a time where room is short."""
+"""Places loaded networks on their device: all of them, or one at a time where memory is short."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ HOST = "cpu"
 
 
 class Builds(Hashable, Protocol):
-    """What says of a network which it is."""
+    """The description of a network, which can build it."""
 
     def build(self, device: str) -> Any:
-        """The loaded network; one that is not `Movable` stays where it is."""
+        """The loaded network; one that is not `Movable` stays on its device."""
         ...
 
 
 class Movable:
-    """A loaded network whose modules can wait on the host. device: where they are."""
+    """A loaded network whose modules can be moved to the host. device: the present one."""
 
     device: str
 
@@ -32,9 +32,9 @@ class Movable:
 
 
 class Placement:
-    """Networks by their settings, each built once, and the device that each works on.
+    """Networks by their settings, each built once, and their device.
 
-    alone: only one at a time is on its device, the others wait on the host.
+    alone: only one at a time is on the device, the others are on the host.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class Placement:
         self._devices: dict[Builds, str] = {}
 
     def get(self, network: Builds, device: str | None = None) -> Any:
-        """A network on its device; where that has no room for it, the others leave.
+        """A network on its device; if memory is short, the others move to the host.
 
-        device: where it has to be; None: where it was asked for last, or the CPU.
-        Raises torch.OutOfMemoryError where it does not even fit alone.
+        device: None is the device of the last call, or the CPU. Raises torch.OutOfMemoryError where
+        it does not fit alone.
         """
         import torch
 
@@ -61,7 +61,7 @@ class Placement:
         return self._on(network, device)
 
     def release(self, device: str, but: Builds | None = None) -> bool:
-        """Let the networks on a device wait on the host, from now on all but the one that works;
+        """Move the networks on a device to the host, from now on all but the one that runs; returns
         whether there were any."""
         there = [
             built
