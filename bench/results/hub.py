@@ -1,6 +1,5 @@
-"""The hub as suites use it: pinned by `suites/hub/lock.json`, which is shipped and pins everybody,
-and by what this machine was given first; and what is known before the hub was asked,
-`suites/hub/published.yaml`."""
+"""The hub as suites use it: pinned by the shipped `suites/hub/lock.json`, then by the first fetch
+of this machine; `suites/hub/published.yaml` has sizes and licences known without asking."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which image is which: (prompt, seed) keys, and the fixed slices that work is cut into."""
+"""The keys (prompt, seed) of images, and the fixed slices of work."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def needed(pieces: Sequence[tuple[Key, ...]], limit: int | None) -> list[tuple[K
 
 
 def image_key(contestant: str, key: Key, size: int) -> str:
-    """What an image is a function of, as a hash (contract: contestant, prompt, seed, size)."""
+    """The cache key of an image: a hash of contestant, prompt, seed and size (a contract)."""
     return digest([contestant, key.prompt, key.seed, size])
 
 

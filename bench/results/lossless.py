@@ -1,4 +1,4 @@
-"""Pictures in fewer bytes, every pixel as it was: WebP, in threads beside what draws them.
+"""Lossless compression of pictures: WebP, in threads beside the drawing.
 
 What other codecs take of 1024 px photographs, in bytes and in time: docs/performance.md.
 """
@@ -34,7 +34,7 @@ def encoded(picture: Images) -> bytes:
 
 
 def decoded(file: bytes) -> Images:
-    """The picture [H, W, 3] of such a file. Raises ValueError where it is none."""
+    """The picture [H, W, 3] of a WebP file. Raises ValueError for other bytes."""
     from PIL import Image
 
     try:

@@ -85,7 +85,7 @@ def photograph(path: Path, size: int) -> Decoded:
 
 
 def by_note(pictures: Sequence[Decoded]) -> dict[str, list[int]]:
-    """What had to be done to pictures, and to which of them, by their places."""
+    """Conversions of pictures, with the positions of those pictures."""
     found: dict[str, list[int]] = {}
     for place, picture in enumerate(pictures):
         for note in picture.notes:

@@ -1,4 +1,4 @@
-"""The folder of what a user fetched or made once: prompt sets, photographs, reference features.
+"""The data folder: prompt sets, photographs and reference features that are fetched or made once.
 
 $BENCH_DATA, or few-step-bench below $XDG_CACHE_HOME (~/.cache). `prompts/` holds prompt sets,
 `pictures/` the photographs that their captions are of, under their publisher's names,

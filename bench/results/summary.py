@@ -133,7 +133,7 @@ class Contestant:
 
     @property
     def is_anchor(self) -> bool:
-        """Whether it only gives the scale: real images and what is made of them."""
+        """Whether it is an anchor, which only gives the scale: real images and variants of them."""
         return self.method in ANCHORS
 
 
@@ -293,8 +293,8 @@ class Timing:
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What the comparisons of one metric could have found at their number of prompts: the primary
-    ones, where it has any.
+    """The differences that the comparisons of one metric could have found at their number of
+    prompts; of the primary ones, if it has any.
 
     detectable: the true difference that the typical (median) comparison finds with 80 %
     probability, alone; worst: that of the least sensitive.  margin: the smallest difference that

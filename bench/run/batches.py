@@ -1,7 +1,7 @@
-"""How many images go through a network at once, as far as the device's memory holds them.
+"""Batch sizes: how many images go through a network at once, as memory allows.
 
 Each contestant has a number of its own, and so has each extractor; both by the size of the images.
-What does not fit is halved for that one alone.
+A batch that does not fit is halved for that one alone.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Batches:
     _own: dict[Stage, int] = field(default_factory=dict)
 
     def first(self, size: int) -> int:
-        """What every stage begins with."""
+        """The batch size that every stage begins with."""
         return self.given or pictures_at_once(self.device.type, size)
 
     def of(self, stage: Stage) -> int:

@@ -1,4 +1,4 @@
-"""The cache that runs share: whole slices of images and features, checksummed, written atomically.
+"""The cache of all runs: whole slices of images and features, checksummed, written atomically.
 
 An entry is one safetensors file `<kind>/<first 2 hex>/<key>.safetensors`: arrays, a JSON record
 and the sha256 of both. Images are packed without loss (`bench.results.lossless`); older entries,
@@ -26,15 +26,15 @@ class Cache:
     damaged: list[str] = field(default_factory=list)
 
     def path(self, kind: str, key: str) -> Path:
-        """Where an entry lies, or would."""
+        """The path of an entry."""
         return self.root / kind / key[:2] / f"{key}.safetensors"
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether there is an entry; only `read` can say whether it is sound."""
+        """Whether there is an entry; only `read` checks it."""
         return self.path(kind, key).is_file()
 
     def read(self, kind: str, key: str) -> Entry | None:
-        """The entry, or None where there is none or a damaged one, which is noted and removed."""
+        """The entry; None if it is absent, or damaged (it is then noted and removed)."""
         path = self.path(kind, key)
         try:
             return read_entry(path)

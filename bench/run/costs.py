@@ -24,7 +24,7 @@ CPU = 1000.0  # a CPU of a few cores takes about so many times as long; a guess
 
 
 def expected(suite: Suite, device: str, cache: Path) -> dict[str, float]:
-    """Seconds by stage: as earlier runs of this kind measured them, the others guessed.
+    """Seconds by stage: measured by earlier runs with the same cost key, else guessed.
 
     device: "cuda", "mps" or "cpu".
     """
@@ -34,13 +34,14 @@ def expected(suite: Suite, device: str, cache: Path) -> dict[str, float]:
 
 
 def cost_key(suite: Suite, device: str) -> str:
-    """What measured seconds depend on, as the end of their names: "" for the world."""
+    """The cost key: what measured seconds depend on, as a suffix of their names; "" for the
+    world."""
     family = _family(suite)
     return "" if family is None else f"@{family}/{suite.size}/{device}"
 
 
 def remember(cache: Path, key: str, costs: Mapping[str, float]) -> None:
-    """Keep what was measured, for the next plan; a cache that cannot be written is no error."""
+    """Store measured seconds for the next plan; failing to write the cache is no error."""
     with contextlib.suppress(OSError), alone(cache / "costs.json"):
         known = _read(cache) | {f"{name}{key}": value for name, value in costs.items()}
         with written_whole(cache / "costs.json") as beside:
@@ -48,7 +49,7 @@ def remember(cache: Path, key: str, costs: Mapping[str, float]) -> None:
 
 
 def _family(suite: Suite) -> str | None:
-    """The shape of the networks that take most of the time; None for the world's."""
+    """The family of the networks that take most of the time; None for the world's."""
     if not suite.published:
         return None
     there = files.remote(suite.contestants[0].base)

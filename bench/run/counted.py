@@ -1,4 +1,4 @@
-"""What was counted while a run was made, held against what its plan had said."""
+"""Compares counts of a run with its plan."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""What a run fetches before it starts: checkpoints, the networks of its metrics, photographs.
+"""Downloads of a run before it starts: checkpoints, the networks of its metrics, photographs.
 
-The hub, or whoever else publishes a file, is asked for its size and licence and whether we are
-given it only where it is not on this machine, and no more once the hub does not answer. A recipe's
-training gets its files from here too, at the commits that the lock pins, so that base and
-contestants stand on the same bytes.
+The publisher of a file is asked for its size, licence and access only if the file is not on this
+machine, and no more once the hub does not answer. A recipe's training gets its files from here too,
+at the commits that the lock pins, so that base and contestants use the same bytes.
 """
 
 from __future__ import annotations
@@ -53,8 +52,9 @@ class Download:
 
 @dataclass(frozen=True)
 class Downloads:
-    """models: of contestants and trainings.  evaluators: of metrics, not on this machine.
-    pictures: of references that a run makes.  missing: why some cannot be had, a clause each."""
+    """models: for contestants and trainings. evaluators: for metrics, if not on this machine.
+    pictures: for references that a run makes. missing: why some cannot be fetched, a clause
+    each."""
 
     models: tuple[Download, ...] = ()
     evaluators: tuple[Evaluator, ...] = ()
@@ -78,7 +78,7 @@ class Downloads:
 
 
 class Fetched(NamedTuple):
-    """Bytes to download: as the plan had said, and as they were counted."""
+    """Bytes to download: as planned, and as counted."""
 
     planned: int
     counted: int
@@ -95,8 +95,8 @@ def listed(
     evaluators: tuple[Evaluator, ...],
     pictures: tuple[Photographs, ...] = (),
 ) -> Downloads:
-    """Every reference of contestants, and of the trainings of the untrained ones, each once; of
-    what is not here, what its publisher says."""
+    """Every reference of contestants, and of the trainings of untrained ones, each once; with the
+    publisher's size and licence of missing ones."""
     asked = _Asked()
     models = tuple(asked.model(*each) for each in references(contestants, untrained))
     found = tuple(map(asked.evaluator, evaluators))
@@ -110,7 +110,7 @@ def listed(
 
 @dataclass
 class _Asked:
-    """What was asked: what cannot be had, and why the hub is not asked any more."""
+    """The requests so far: what cannot be fetched, and why the hub is not asked any more."""
 
     missing: list[str] = field(default_factory=list)
     unreachable: str = ""
@@ -138,7 +138,7 @@ class _Asked:
         self._ask(lambda: photographs.ask_for(some), on_hub=False)
 
     def _ask(self, question: Callable[[], T], *, on_hub: bool = True) -> T | None:
-        """The answer; None where there is none, which is noted."""
+        """The answer; None, with a note, if there is none."""
         if on_hub and self.unreachable:
             return None
         try:
@@ -180,9 +180,9 @@ def _named(options: Any) -> Iterator[str]:
 def references(
     contestants: Sequence[ContestantSettings], untrained: Sequence[ContestantSettings]
 ) -> list[tuple[Reference, str]]:
-    """What contestants and trainings take from the hub, with the precision that decides on files.
+    """The hub references of contestants and trainings, with their precision.
 
-    Each set of files once: precision chooses those of a pipeline, and of nothing else.
+    Each set of files once: precision chooses the files of a pipeline, and of nothing else.
     """
     wanted = [(ref, one.precision) for one in contestants for ref in files.references(one)]
     wanted += [each for one in untrained for each in training_references(one)]
@@ -197,7 +197,7 @@ def _is_here(ref: Reference, precision: str) -> bool:
 
 
 def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
-    """Bytes of a reference by the hub's own word."""
+    """Bytes of a reference as the hub states them."""
     variant = wanted_variant(precision)
     names = [ref.path] if ref.path else pipeline_files(sizes, variant)
     return sum(sizes[name] for name in names)
@@ -212,7 +212,7 @@ def _unreachable(gone: Sequence[Download | Evaluator], why: str) -> str:
 
 
 def fetch(downloads: Downloads, suite: Suite, out: Console) -> Fetched:
-    """Fetch what is not here, file by file. Raises UsageError where something cannot be had."""
+    """Fetch missing files, one by one. Raises UsageError where one cannot be fetched."""
     before = sum(HUB.downloaded)
     for one in downloads.to_fetch:
         ref = one.reference
@@ -230,7 +230,7 @@ def fetch(downloads: Downloads, suite: Suite, out: Console) -> Fetched:
 
 
 def _fetch_evaluator(suite: Suite, name: str, out: Console) -> None:
-    """Fetch what a metric needs, one file after the other, as each comes to be known."""
+    """Fetch a metric's files one after the other, as each becomes known."""
     before = None
     while True:
         try:
@@ -245,7 +245,8 @@ def _fetch_evaluator(suite: Suite, name: str, out: Console) -> None:
 
 
 def _check_here(suite: Suite, name: str) -> None:
-    """Raise NotHere where a metric's network lacks a file, UsageError for what else is wrong."""
+    """Raise NotHere where a file of a metric's network is missing, UsageError for any other
+    fault."""
     try:
         metric_of(suite, name)
     except NoReference:  # made when its network is here

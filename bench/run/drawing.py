@@ -1,4 +1,4 @@
-"""The rows of a run, one after the other: those that cost least first, those that fail left out."""
+"""Draws the rows of a run one after the other: cheapest first; rows that fail are left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.run.worker import Undrawable, Worker
 
 @dataclass
 class Drawn:
-    """What became of the rows so far, by name: outcomes, or why a row could not be drawn."""
+    """The rows so far, by name: outcomes, or why a row could not be drawn."""
 
     plan: Plan
     done: dict[str, Outcome] = field(default_factory=dict)
@@ -38,7 +38,8 @@ def draw(
     process: Process,
     after_a_row: Callable[[Drawn], None],
 ) -> Drawn:
-    """Make and score every row; of several processes this one's part, then all that is there.
+    """Make and score every row; one of several processes makes its part first, then reads the
+    others'.
 
     after_a_row: called after each row that is done, while others are still to come.
     Raises UsageError where no row can be drawn.

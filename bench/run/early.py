@@ -1,4 +1,4 @@
-"""Reports of a run that is not finished: of the rows that are done, while others are drawn."""
+"""Early reports: pages of the finished rows while others are drawn."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ SPARE = 30.0  # times what the last one took, to the next: they take 3 % of a ru
 
 @dataclass
 class EarlyReports:
-    """Called after each row, writes a report where one is due and there is something to compare.
+    """Called after each row, writes a report if one is due and there is something to compare.
 
-    write: makes one.  Whatever it raises is said, and the run goes on.  is_finished: the folder
-    holds the report of a finished run, which stays until it is written again.  seconds: taken so
-    far.
+    write: makes one. Its errors are printed, and the run goes on.  is_finished: the folder holds
+    the report of a finished run, which stays until it is written again.  seconds: taken so far.
     """
 
     write: Callable[[Drawn], None]
@@ -34,13 +33,13 @@ class EarlyReports:
     due: float = field(default_factory=lambda: time.monotonic() + LEAST)
 
     def __call__(self, drawn: Drawn) -> None:
-        """Maybe a report of the rows that are done."""
+        """Write a report of the finished rows, if one is due."""
         began = time.monotonic()
         if self.is_finished or began < self.due or not _is_worth_it(drawn):
             return
         try:
             self.write(drawn)
-        except Exception as error:  # of whatever kind: the pictures are worth more
+        except Exception as error:  # any error: the run is worth more than an early report
             self.out.print(f"no report of the rows so far ({brief(error)}); the run goes on",
                            highlight=False, soft_wrap=True, markup=False)  # fmt: skip
         took = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""Where a run happened: hardware, versions, commit; and how much memory it took at most."""
+"""The environment of a run: hardware, versions, commit, and its peak of memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _commit() -> str:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start to watch the peak of memory anew, where the system allows it."""
+    """Reset the peak of memory, if the system allows it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return

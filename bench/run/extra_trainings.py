@@ -1,4 +1,4 @@
-"""Further training seeds of a method, shipped as scores and features instead of as weights.
+"""Further trainings of a method, shipped as scores and features instead of weights.
 
 A claim about a method rests on several trainings of it, but only one of each is shipped. What a
 claim needs of the others lies in `reports/trainings/<prompt set>/<row>.seed<n>.safetensors`: scores
@@ -36,7 +36,11 @@ from bench.statistics.result import Result, mean_result, results_of
 from hypersd.hashes import Hashes, digest
 
 FOLDER = Path(__file__).resolve().parents[2] / "reports" / "trainings"
-TRAINED = ("recipe", "steps", "images_seen")  # of a card: alike in all trainings of a method
+TRAINED = (
+    "recipe",
+    "steps",
+    "images_seen",
+)  # fields of a card that all trainings of a method share
 ENDED = "ended"  # of a card: why the recipe's watch ended the training before its last step
 FEATURES = "features."  # and an extractor: what distances are made of
 
@@ -112,7 +116,7 @@ def _arrays(folder: RunFolder, name: str) -> Arrays:
 
 
 def like(parts: Mapping[str, Any]) -> str:
-    """A hash of all that a contestant's identity is made of but its weights."""
+    """A hash of a contestant's identity without its weights."""
     return digest({key: value for key, value in parts.items() if key != "weights"})
 
 
@@ -148,7 +152,7 @@ def find(plan: Plan, scored: Sequence[Scored], metrics: Sequence[Metric]) -> Ext
 
 
 def _refusal(record: Mapping[str, Any], plan: Plan, planned: Planned, hashes: Hashes) -> str | None:
-    """Why an extra training is none of the run's contestant with another seed."""
+    """Why an extra training is not the run's contestant with another seed."""
     settings = planned.row.settings
     if settings.source not in ("lora", "unet"):
         return f"{planned.row.name} is not drawn from weights here"

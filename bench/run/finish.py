@@ -1,4 +1,4 @@
-"""Rows that are done -> the summary of a run: scores, speed, comparisons, claims, ledger."""
+"""Finished rows -> the summary of a run: scores, speed, comparisons, claims, ledger."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _ledger(
     *,
     is_whole: bool,
 ) -> dict[str, Any]:
-    """What a reader must know of the numbers. not_taken: why claims leave trainings out."""
+    """The ledger: what qualifies the numbers. not_taken: why claims leave trainings out."""
     plan, outcomes = drawn.plan, drawn.outcomes
     return {
         **_faults(plan, outcomes),
@@ -116,7 +116,7 @@ def _ledger(
 
 
 def _as_planned(plan: Plan, name: str) -> Metric:
-    """A metric. Raises UsageError where its files, a reference's too, are others by now."""
+    """A metric. Raises UsageError where its files, or its reference's, have changed."""
     found = metric_of(plan.suite, name)
     if found.identity != plan.metrics[name]:
         raise UsageError(changed(f"metric {name!r}"))
@@ -205,7 +205,8 @@ def _environment(plan: Plan, worker: Worker) -> dict[str, Any]:
 
 
 def _heard(outcomes: Sequence[Outcome]) -> list[str]:
-    """What libraries warned of while contestants were loaded: each line once, with the first."""
+    """Warnings of libraries while contestants were loaded: each line once, with the first
+    contestant."""
     found: dict[str, str] = {}
     for outcome in outcomes:
         for _, record in outcome.records:
@@ -215,7 +216,7 @@ def _heard(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _conditions(plan: Plan) -> dict[str, Any]:
-    """What of the protocol a published table can be held against."""
+    """The part of the protocol that published tables state."""
     suite = plan.suite
     return {
         "base": suite.contestants[0].base,
@@ -247,7 +248,7 @@ def _faults(plan: Plan, outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
 
 
 def _converted(keys: Sequence[Key], outcome: Outcome) -> Iterator[str]:
-    """What had to be done to the files of a folder of pictures, and to how many."""
+    """Conversions of files in a folder of pictures, with their number."""
     planned, wanted, counts = outcome.planned, set(keys), Counter[str]()
     for part, record in outcome.records:
         for note, places in record.get("notes", {}).items():

@@ -1,4 +1,4 @@
-"""One run's folder: claimed by one process at a time, and never shared by two different runs."""
+"""The run folder: claimed by one process at a time, and never shared by two different runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine has, found out without loading torch, and whether a run fits: GPU, memory,
+"""The hardware of this machine, found without loading torch, and whether a run fits: GPU, memory,
 disks."""
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ class Device:
 
 
 def ask_torch() -> Device | None:
-    """The GPU that torch would run on, None where it has none: what a driver's tools list, torch
-    may not see (built without CUDA, CUDA_VISIBLE_DEVICES), and what they do not know it may (ROCm).
+    """The GPU that torch would run on, None where it has none: torch may not see a GPU that the
+    driver's tools list (built without CUDA, CUDA_VISIBLE_DEVICES), and may see one that they do not
+    list (ROCm).
 
     In a process of its own, so that a plan need not load torch; not at all where nothing on this
     machine looks like a GPU.

@@ -1,4 +1,4 @@
-"""References made by a run: pictures of files, or the teacher's own, seen through a network."""
+"""Makes references in a run: features of picture files, or of the teacher's pictures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT_ONCE = 32  # pictures that are decoded ahead of the network
 
 
 def make(plan: Plan, out: Console) -> None:
-    """Make what a plan's references lack; of several processes one sees photographs, and all draw.
+    """Make the missing references of a plan; one process reads photographs, all processes draw.
 
     Raises UsageError where that fails.
     """

@@ -1,4 +1,4 @@
-"""Bytes that a run takes of its device's memory, reckoned from what is known before anything loads.
+"""Estimates the device memory of a run before anything is loaded.
 
 Counts of parameters are those of the published models. What a network needs beside its weights was
 counted as the tensors alive at once in its class at full shape, on torch's "meta" device, which

@@ -1,4 +1,4 @@
-"""The metrics of a suite, the networks under them, and what these fetch first."""
+"""The metrics of a suite, their networks, and the files to fetch first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bench.suite.prompts import SETS, PromptSet
 from bench.suite.suite import Suite
 from hypersd.hashes import Hashes, digest
 
-HALF = "fp16"  # of networks that it moves by less than matters: docs/metrics.md
+HALF = "fp16"  # of networks whose values it changes by less than a margin: docs/metrics.md
 AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
 
 
@@ -66,8 +66,8 @@ def on_device(suite: Suite, kind: str) -> Suite:
 
 
 def network_bytes(suite: Suite) -> list[int]:
-    """About how many bytes each network of a suite's metrics has, in its precision; of those whose
-    size is not known, none. Known sizes are of fp32."""
+    """Bytes of each network of a suite's metrics, in its precision, estimated; unknown ones are
+    left out. Known sizes are of fp32."""
     found: dict[str, int] = {}
     for name in suite.metrics if suite.published else ():
         with contextlib.suppress(UsageError):  # what is wrong is said where identities are read
@@ -90,9 +90,10 @@ def _size(source: str) -> int | None:
 
 
 def identities(suite: Suite, unmade: Mapping[str, Network] | None = None) -> MetricIdentities:
-    """Those of a suite's metrics. What is wrong with one is noted, and the others are read on.
+    """The identities of a suite's metrics.
 
-    unmade: the networks of metrics whose reference a run makes first; these have no identity yet.
+    A fault of one is noted, and the others are read. unmade: networks of metrics whose reference a
+    run makes first; these have no identity yet.
     """
     found: dict[str, str] = {}
     extractors: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The rows that a result lacks: left out, or still to be drawn, and what these would cost."""
+"""The rows that are missing from a result: left out, or still to be drawn, with their cost."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _pairs_of(among: list[Contestant], names: set[str]) -> Iterator[tuple[str, s
 
 
 def _contestant(planned: Planned) -> Contestant:
-    """Of a row, as much as says whom it is compared with."""
+    """A contestant with the fields that decide whom it is compared with."""
     row = planned.row
     method = row.settings.method
     return Contestant(row.name, method, row.steps, None, planned.identity, 0, [], "")

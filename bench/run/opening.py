@@ -1,4 +1,5 @@
-"""The files of all contestants, opened before anything is drawn: a bad one is known at once."""
+"""Opens the files of all contestants before anything is drawn, so that a bad file is found at
+once."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from bench.run.rows_left import Planned
 
 
 def opened(plan: Plan, out: Console) -> Plan:
-    """The plan, in which rows whose files cannot be drawn from are left out.
+    """The plan without rows whose files cannot be used.
 
     Raises UsageError where the suite does not keep going, or no row is left; each fault is listed,
-    those that the plan had found, too.
+    including those of the plan.
     """
     rows = [_opened(planned) for planned in plan.rows]
     found = replace(plan, rows=rows)
@@ -30,7 +31,7 @@ def opened(plan: Plan, out: Console) -> Plan:
 
 
 def _opened(planned: Planned) -> Planned:
-    """A row; left out where it has something to draw and cannot."""
+    """A row; left out if it has images to draw and cannot."""
     if not planned.images or not planned.trained:
         return planned
     from bench.contestants import opening

@@ -1,4 +1,4 @@
-"""What a command line asks of a run, beside its suite."""
+"""The options of a run on the command line, beside its suite."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def is_shown(pictures: Pictures, number: int) -> bool:
 class RunOptions:
     """How a suite is run.
 
-    out: run folder, None for the default.  limit: only the first so many prompts.  images: a
-    folder that competes as well.  precomputed: use shipped features where identities match.
+    out: run folder, None for the default.  limit: only the first so many prompts.  images: a folder
+    of images, one more contestant.  precomputed: use shipped features where identities match.
     batch: images at once, None for the device's default.  best_batch: searched for, for each
     contestant (`batch=best`).  export: a folder that receives this run's features as shipped ones.
     random_weights: networks of the real shapes without their weights, for seconds and memory alone.

@@ -35,7 +35,7 @@ class Photographs:
 
     @property
     def size(self) -> int:
-        """About how many bytes there are to fetch."""
+        """Bytes to fetch, estimated."""
         return len(self.absent) * prompt_pictures.BYTES
 
 
@@ -47,9 +47,9 @@ def of(prompt_set: str) -> Photographs:
 
 
 def ask_for(some: Photographs) -> None:
-    """Ask whether the first that is not here is given to us.
+    """Ask whether the first missing picture may be downloaded.
 
-    Raises UsageError, which says where the pictures may come from.
+    Raises UsageError, which names other sources.
     """
     for one in some.absent[:1]:
         try:

@@ -1,8 +1,8 @@
-"""Which of several processes this is: started by torchrun, `accelerate launch` or srun, or alone.
+"""The rank of this process: started by torchrun, `accelerate launch` or srun, or alone.
 
 RANK, WORLD_SIZE and LOCAL_RANK say so, as torchrun sets them. Processes share the cache folder and
 nothing else: no rendezvous, no message. A slice belongs to whoever holds its lock, and the system
-lets go of a dead process's locks, so none is waited for in vain (`bench.run.rows`).
+lets go of a dead process's locks, so no process waits for a dead one (`bench.run.rows`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Process:
 
     @property
     def leads(self) -> bool:
-        """Whether this one has the run folder, speaks, and writes the result."""
+        """Whether this process holds the run folder, prints, and writes the result."""
         return self.rank == 0
 
 
 def here() -> Process:
-    """This process; rank 0 of 1 where nobody says otherwise. Raises UsageError."""
+    """This process; rank 0 of 1 without these variables. Raises UsageError."""
     given = {
         name: os.environ.get(name, default) for name, default in zip(NAMES, "010", strict=True)
     }
@@ -57,7 +57,7 @@ def rank_zero_prints() -> Iterator[None]:
 
 @contextlib.contextmanager
 def as_the_only_one() -> Iterator[None]:
-    """What is started within (accelerate) takes itself for the only process there is."""
+    """Inside the block accelerate takes this process for the only one."""
     kept = {name: os.environ.pop(name) for name in NAMES if name in os.environ}
     try:
         yield

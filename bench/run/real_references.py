@@ -1,4 +1,4 @@
-"""Reference features of a folder's images: what distances on photographs measure to.
+"""Makes reference features of a folder's images, for distances on photographs.
 
     python -m bench.run.real_references NAME FOLDER [METRIC ...] [preset=PRESET]
 

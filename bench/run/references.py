@@ -1,7 +1,7 @@
 """The references of the world: `python -m bench.run.references [NAME ...]` makes them.
 
 real: statistics of 10,000 renders of test scenes that no prompt list reaches.  real_features: the
-features of 2,000 of them, for distances that statistics do not tell.  teacher: of the teacher's
+features of 2,000 of them, for distances that need single features.  teacher: of the teacher's
 25-step pictures of 2,000 test prompts that no suite uses, with a seed of their own.
 `..._validation`: the same of validation scenes.
 """

@@ -1,9 +1,9 @@
-"""The rows of a run: what draws each, its slices made and scored, its features in order.
+"""The rows of a run: loads the source of each, makes and scores its slices, orders its features.
 
-Many processes make the slices of one run: each takes what nobody has made and nobody holds. Every
-process walks over the same rows and slices, from a place of its own on, and passes those by that
-lie in the cache or are held by another. Rank 0 then reads all of it in order, and makes itself what
-a process that died left behind. Which process makes a slice changes nothing in it.
+Several processes make the slices of one run. Each walks over the same rows and slices from its own
+starting point, and skips slices that are cached or locked by another. Rank 0 then reads all of them
+in order, and makes those that a dead process left behind. A slice is the same whichever process
+makes it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from hypersd.quiet import heard, quiet
 
 @dataclass(frozen=True)
 class Outcome:
-    """One row when its work is done: features of the scored keys, and how images were made.
+    """A finished row: features of the scored keys, and the records of its images.
 
     not_scored: extractors whose features are left out, since they failed on a batch, and why.
     pictures: how many the run folder was given.
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def worker(plan: Plan) -> Worker:
-    """What all rows of a run share: cache, device, batch, networks of the metrics."""
+    """The worker of a run: cache, device, batches, networks of the metrics."""
     device = device_of(plan.options.device, processes.here().local)
     extractors = {name: metrics.extractor(name, str(device)) for name in plan.extractors}
     for name, one in extractors.items():
@@ -97,9 +97,10 @@ def _teachers(plan: Plan, worker: Worker, keys: Sequence[Key]) -> NDArray[np.uin
 
 
 def train(plan: Plan, worker: Worker) -> float:
-    """Train what is missing, each in its folder of the cache; returns the seconds it took.
+    """Run missing trainings, each in its folder of the cache; returns their seconds.
 
-    By one process, whose share does not depend on how many there are; others wait.
+    One process trains alone, so that the weights do not depend on the number of processes; others
+    wait.
     """
     began = time.perf_counter()
     for planned in {p.training: p for p in plan.rows if not p.trained}.values():
@@ -116,10 +117,10 @@ def train(plan: Plan, worker: Worker) -> float:
 
 
 class RowSource:
-    """What draws a row's images: loaded and warmed up when the first one is to be made, and anew
-    where another row's was loaded since, which draws with the same networks.
+    """The source of a row's images: loaded and warmed up before the first image, and again after
+    another row was loaded into the same networks.
 
-    search: for the row's best batch, where the command line asks for it.
+    search: search for the row's best batch, if the command line asks for it.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class RowSource:
         return found if name == self._name else None
 
     def load(self) -> None:
-        """Load it, where it is not, and let the worker find a batch that memory holds."""
+        """Load it if it is not loaded, and let the worker find a batch that fits into memory."""
         metrics.leave_for_drawing(str(self.worker.device))
         if self._loaded is not None:
             return
@@ -163,8 +164,8 @@ class RowSource:
         self._check()
 
     def check(self) -> None:
-        """Raise UsageError where what it has read is not what the plan names: of a sampler the
-        networks, which are in memory, of a folder each picture."""
+        """Raise UsageError where its files are not those that the plan names: a sampler's weights,
+        or each picture of a folder."""
         if not isinstance(self._loaded, Sampler):
             self._check()
 
@@ -173,7 +174,7 @@ class RowSource:
         identity.check_unchanged(row, prompts, self._hashes, self.planned.identity)
 
     def _say(self, words: list[str]) -> None:
-        """Print what libraries warned of, each line once in a run, and keep it for the record."""
+        """Print warnings of libraries, each line once in a run, and keep them for the result."""
         said = {line for lines in self.worker.heard.values() for line in lines}
         for line in words:
             if line not in said:
@@ -207,8 +208,8 @@ def share(
 
 
 def _let_go(plan: Plan, planned: Planned, worker: Worker) -> None:
-    """Release the networks of a row that is done, where no other one that is left stands on its
-    base: what is scored next may need the memory."""
+    """Release the networks of a finished row if no remaining row uses its base: scoring may need
+    the memory."""
     worker.done.add(planned.name)
     mine, left = planned.row.settings, [p for p in plan.rows if p.name not in worker.done]
     on_it = [p for p in left if p.row.settings.base == mine.base and p.images]
@@ -217,13 +218,13 @@ def _let_go(plan: Plan, planned: Planned, worker: Worker) -> None:
 
 
 def made(planned: Planned) -> Planned:
-    """A row of which nothing is left to make, as far as its plan goes."""
+    """The plan of a row with nothing left to make."""
     slices = [replace(part, make=False, score=False) for part in planned.slices]
     return replace(planned, slices=slices)
 
 
 def is_made(planned: Planned, worker: Worker) -> bool:
-    """Whether all that was left of a row lies in the cache by now, whoever made it."""
+    """Whether all slices that a row needed are in the cache by now."""
     cache, seen_by = worker.cache, extractors_of(worker.extractors, planned.identity)
     kinds = [worker.extractors[name].identity for name in seen_by]
     return all(
@@ -239,7 +240,7 @@ def _is_to_make(part: Slice, cache: Cache) -> bool:
 
 
 def _uncounted(count: int) -> None:
-    """A slice counts when it is done, whoever did it."""
+    """Progress counts a slice when it is done, by any process."""
 
 
 def _from_own_place(left: Sequence[Slice], process: Process) -> Iterator[Slice]:
@@ -250,7 +251,7 @@ def _from_own_place(left: Sequence[Slice], process: Process) -> Iterator[Slice]:
 
 
 def row(plan: Plan, planned: Planned, worker: Worker, reporter: Reporter, folder: Path) -> Outcome:
-    """Make and score what is left of one row, and put pictures into the run folder."""
+    """Make and score the missing slices of one row, and write pictures into the run folder."""
     drawer = RowSource(plan, planned, worker)
     if planned.images:
         began = time.perf_counter()
@@ -291,9 +292,9 @@ def _do(
     """One slice of a row, from the cache or made now.
 
     show: its pictures, too, where they are kept: of the first slice, and wherever they are there
-    anyway; those of which only features are left in the cache are not drawn again for it.
-    Raises filelock.Timeout where another process is at it for longer than `timeout` seconds; below
-    0 it is waited for.
+    anyway; those of which only features are left in the cache are not drawn again for it. Raises
+    filelock.Timeout where another process holds it for longer than `timeout` seconds; below 0 waits
+    for ever.
     """
     if planned.shipped is not None:
         return worker.images(part, drawer, advance, timeout=timeout)

@@ -1,4 +1,4 @@
-"""What is left to make of each row of a result: slices of images, features, a training."""
+"""The work that is left for each row: slices of images, features, a training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SHOWN = 24  # prompts whose pictures a report can show, and the live pictures of
 
 @dataclass(frozen=True)
 class Slice:
-    """Some images of one row: the unit of work, of the cache, and of what processes share.
+    """Some images of one row: the unit of work, of the cache, and of sharing between processes.
 
     contestant: identity.  size: of an image, in pixels.  is_cached: its images go into the cache;
     those of a folder do not.  is_shown: its images are kept for people to see.  is_needed: they are
@@ -54,13 +54,14 @@ class Slice:
 
     @property
     def key(self) -> str:
-        """The cache key of its images; of a folder's, also by what reads them."""
+        """The cache key of its images; for a folder of pictures also by the version of the
+        reader."""
         key = keys.slice_key(self.contestant, self.keys, self.size)
         return key if self.is_cached else digest([key, VERSION])
 
     @property
     def is_kept(self) -> bool:
-        """Whether its images outlast their scoring."""
+        """Whether its images are kept after scoring."""
         return self.is_shown or self.is_needed
 
     def __len__(self) -> int:
@@ -69,7 +70,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Planned:
-    """One row of the result, and its slices with what is left of them.
+    """One row of the result, and its slices with the work that is left.
 
     shipped: features that came with the project, one row for each scored key.
     training: the folder of a recipe's training; trained: its weights are there, as far as is known
@@ -117,7 +118,7 @@ class Planned:
         return None if self.training is None else trained_weights(self.training / "final")
 
     def without(self, fault: str) -> Planned:
-        """The row left out, so that nothing of it is drawn."""
+        """The row, left out: nothing of it is drawn."""
         return replace(self, slices=[], trained=True, fault=fault)
 
     @property
@@ -128,7 +129,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class RowPlanner:
-    """What all rows of a run share. prompts: all of the set.  keys: the scored ones.  pieces: the
+    """Plans rows. prompts: all of the set.  keys: the scored ones.  pieces: the
     keys of all slices; repeats: those of a suite's `repeats` beside them.  extractors: identities
     by name."""
 
@@ -143,7 +144,7 @@ class RowPlanner:
     hashes: Hashes
 
     def row(self, row: Row) -> tuple[Planned, list[str]]:
-        """A row, and what is missing to make it; of one that lacks something, all is left."""
+        """A row, and what is missing to make it; if anything is missing, all its work is left."""
         planned = Planned(row, "", self._slices(row, ""))
         try:
             name = identity.contestant(row, self.prompts, self.hashes)
@@ -191,8 +192,7 @@ class RowPlanner:
         return slices if is_folder else [self._cut(n, part) for n, part in enumerate(slices)]
 
     def _cut(self, number: int, part: Slice) -> Slice:
-        """A slice without what lies beyond the limit, unless the cache has all that is asked of it
-        whole."""
+        """A slice cut to the limit, unless the cache has the whole slice."""
         limit = self.options.limit
         below = tuple(key for key in part.keys if limit is None or key.index < limit)
         if len(below) == len(part) or not self._lacks_images(number, part):
@@ -200,13 +200,13 @@ class RowPlanner:
         return replace(part, keys=below)
 
     def _lacks_images(self, number: int, part: Slice) -> bool:
-        """Whether images must be made: to be shown, to be scored, or held against others."""
+        """Whether images must be made: to be shown, scored, or compared with."""
         first = number == 0 and part.is_shown
         asked = first or part.is_needed or not self._is_scored(part)
         return asked and not self._has_images(part)
 
     def _is_held_against(self, row: Row) -> bool:
-        """Whether a metric compares the pictures of others with its own."""
+        """Whether a metric compares other contestants' pictures with this row's."""
         is_teacher = row.settings.method == "teacher"
         return is_teacher and any(spec(name).paired for name in self.suite.metrics)
 
@@ -214,8 +214,8 @@ class RowPlanner:
         return self.repeats if is_repeated(row) else []
 
     def _check_images(self, row: Row) -> list[str]:
-        """Refuse a folder of pictures that lacks some, or has some of no prompt; notes on files in
-        it that are not used."""
+        """Refuse a folder of pictures in which some are missing, or some belong to no prompt;
+        returns notes on unused files."""
         if row.settings.source not in (*ANCHORS, "images") or not row.settings.weights:
             return []
         folder, indices = Path(row.settings.weights), sorted({key.index for key in self.keys})
@@ -228,7 +228,7 @@ class RowPlanner:
         return notes
 
     def _left(self, planned: Planned) -> Planned:
-        """What is left to do for one row."""
+        """The work that is left for one row."""
         if planned.row.settings.source == "recipe":
             planned = self._trained(planned)
         is_held_against = self._is_held_against(planned.row)
@@ -255,8 +255,8 @@ class RowPlanner:
         return replace(planned, training=folder, trained=trained)
 
     def _shipped(self, planned: Planned) -> Planned | None:
-        """The row with features that came with the project, a few of its pictures left to make,
-        whose seconds it is told by; None where there are no such features."""
+        """The row with shipped features; a few of its pictures are left to draw, to measure
+        seconds. None if no features are shipped for it."""
         row, size = planned.row, planned.row.size(self.suite.size)
         if self._repeats(row):  # of which no features are shipped
             return None
@@ -286,7 +286,7 @@ def is_repeated(row: Row) -> bool:
 
 
 def _lacking_pictures(row: Row) -> list[str]:
-    """What a recipe lacks to be trained on: a folder or shards of pictures, if it names such."""
+    """The training pictures that a recipe names (a folder or shards) and that are missing."""
     if row.settings.source != "recipe":
         return []
     data = recipe.load(row.settings.weights).data

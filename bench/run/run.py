@@ -1,4 +1,4 @@
-"""A plan carried out: fetch, train, make images, score, compare."""
+"""Carries out a plan: fetch, train, make images, score, compare."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ Report = Callable[[Summary, Path], None]  # shows what lies in a run folder
 
 
 def run(plan: Plan, out: Console, report: Report, early: Report | None = None) -> int:
-    """Do what the plan says; 0, or 4 where some rows, images or scores failed.
+    """Carry out the plan; returns 0, or 4 where some rows, images or scores failed.
 
-    Of several processes the first does it, and all others make slices for it.
-    report: called once with the finished run and its folder, which is locked meanwhile; the
-    seconds that it takes are part of result.json.  early: the same with the rows that are done, now
-    and then while others are drawn.
-    Raises UsageError where something is missing: all of it in one line.
+    Of several processes the first one writes the result, and all make slices. report: called once
+    with the finished run and its folder, which is locked meanwhile; the seconds that it takes are
+    part of result.json.  early: the same with the rows that are done, now and then while others are
+    drawn. Raises UsageError where something is missing: all of it in one line.
     """
     process = processes.here()
     _refuse(plan, out, process)
@@ -74,7 +73,7 @@ def _refuse(plan: Plan, out: Console, process: Process) -> None:
 
 
 def _fetched(plan: Plan, out: Console) -> Plan:
-    """The plan with its downloads here, so that it knows its images."""
+    """The plan after its downloads, which knows its images."""
     show_plan(plan, out)
     with Cache(plan.options.cache).lock("fetching", "all"):
         fetched = downloads.fetch(plan.downloads, plan.suite, out)
@@ -82,7 +81,7 @@ def _fetched(plan: Plan, out: Console) -> Plan:
 
 
 def _with_references(plan: Plan, out: Console) -> Plan:
-    """The plan with the references that its metrics wait for, so that it knows its protocol."""
+    """The plan with the references of its metrics, which knows its protocol."""
     from bench.run import made_references
 
     made_references.make(plan, out)

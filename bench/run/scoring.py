@@ -59,7 +59,7 @@ def beside_teacher(
 
 @dataclass(frozen=True)
 class MeasuredContestant:
-    """One contestant and what was measured on its N images.
+    """One contestant with the features of its N images.
 
     contestant: its metrics are filled in by `score`.  features: [N, D] by extractor name.
     prompts: N texts the images are scored against.  clusters: N prompt ids (seeds share one).
@@ -74,15 +74,15 @@ class MeasuredContestant:
 
 
 def score(entry: MeasuredContestant, metrics: Sequence[Metric]) -> Scored:
-    """Every metric whose extractor's features are there; one that raises, or is not finite, is
-    left out and named."""
+    """Every metric whose features are there; one that raises, or is not finite, is left out and
+    named."""
     results: dict[str, Result] = {}
     failed = []
     for metric in metrics:
         if metric.extractor in entry.features:
             try:
                 results[metric.name] = _evaluated(metric, entry)
-            except Exception as error:  # of whatever kind: the other metrics go on
+            except Exception as error:  # any error: the other metrics go on
                 why = f"{type(error).__name__}: {brief(error)}"
                 failed.append(f"{entry.contestant.name}: {metric.name}: {why}")
     method = entry.contestant.method

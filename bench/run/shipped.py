@@ -1,4 +1,4 @@
-"""Features that the project ships, as other benchmarks ship statistics of COCO.
+"""Features that ship with the project, as other benchmarks ship statistics of COCO.
 
 One file per prompt set and row, `reports/precomputed/<prompt set>/<row>.safetensors`, with one
 array per feature extractor for the full list of keys. A row is taken from there only where the

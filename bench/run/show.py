@@ -1,4 +1,4 @@
-"""A plan in words and a table: what a run will do, fetch and take, and what it lacks."""
+"""Prints a plan: what a run will do, download and cost, and what is missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def show_plan(plan: Plan, out: Console) -> None:
-    """Print what a run will do, what it will cost, and what it lacks."""
+    """Print what a run will do, what it will cost, and what is missing."""
     out.print(_table(plan))
     total = sum(planned.evaluations for planned in plan.rows)
     images = sum(planned.images for planned in plan.rows)
@@ -145,7 +145,7 @@ def _evaluators(some: Sequence[Evaluator]) -> Iterator[str]:
 
 
 def _pictures(some: Photographs) -> Iterator[str]:
-    """What is fetched of a prompt set's photographs, and on what terms."""
+    """The photographs of a prompt set to download, and their terms."""
     count, place = len(some.wanted), places.pictures()
     here = count - len(some.absent)
     yield (f"to download for the references: {len(some.absent):,} of {count:,} pictures of "
@@ -154,7 +154,7 @@ def _pictures(some: Photographs) -> Iterator[str]:
 
 
 def _reference(one: ToMake) -> str:
-    """What is made once, and is there for every later run."""
+    """A reference that is made once and used by every later run."""
     drawn = one.drawn
     how = "" if drawn is None else (f" of {drawn.row.name} with seed {drawn.seed}, "
                                     f"{drawn.evaluations:,} network evaluations")  # fmt: skip
@@ -188,7 +188,7 @@ def _is_too_long(plan: Plan) -> bool:
 
 
 def _memory(fit: Fit) -> str:
-    """Of models, a batch, and the metrics' networks."""
+    """Memory of models, a batch, and the metrics' networks."""
     there = "no device"
     if fit.device is not None:
         name = "this machine" if fit.device.kind == "cpu" else fit.device.name

@@ -4,7 +4,7 @@
     python bench.py -m suite=sdxl_1step,sdxl_4step hydra/launcher=submitit_slurm \\
         hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1
 
-Every job is one command line of its own and says and writes what that would. Words that begin with
+Every job is one command line, with the output of that command line. Words that begin with
 `hydra` are Hydra's (launcher, sweeper, `hydra.sweep.dir`); in the others a comma separates values,
 and a value that holds one needs quotes.
 """

@@ -1,11 +1,11 @@
-"""Which references a run makes itself before it scores, of what pictures, and what that costs.
+"""The references that a run makes before it scores: their pictures and their cost.
 
-`coco2014_5k`: the photographs that the prompt set's captions were written for, all of them whatever
-number of prompts is drawn, so that one name is one reference. `teacher_BASE`: the teacher's own
-pictures of the run's prompts with a seed that no contestant has, where `references=teacher` asks
-for them; without, what needs them is left out.
+`coco2014_5k`: the photographs that the prompt set's captions were written for, all of them, for any
+number of prompts, so that one name is one reference. `teacher_BASE`: the teacher's own pictures of
+the run's prompts with a seed that no contestant has, where `references=teacher` asks for them;
+otherwise metrics that need them are left out.
 
-What a user made (`bench.run.real_references`) or names by a path goes before these.
+A user's own reference (`bench.run.real_references`, or a path) goes first.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Wanted:
 
 
 def wanted(suite: Suite, prompts: PromptSet, *, teacher: bool, hashes: Hashes) -> Wanted:
-    """What a suite on published checkpoints needs made. teacher: whether its pictures are drawn."""
+    """The references that a suite on published checkpoints needs. teacher: whether the teacher's
+    are drawn."""
     if not suite.published:
         return Wanted(suite)
     search = _Search(suite, prompts, teacher, hashes)
@@ -91,8 +92,8 @@ def wanted(suite: Suite, prompts: PromptSet, *, teacher: bool, hashes: Hashes) -
 
 @dataclass
 class _Search:
-    """What is found metric by metric. made: paths by metric.  absent: metrics that have no
-    reference in this run, and why, "" where that is among what is missing."""
+    """The search, metric by metric. made: paths by metric. absent: metrics without a reference in
+    this run, and why ("" if the reason is in `missing`)."""
 
     suite: Suite
     prompts: PromptSet
@@ -127,7 +128,7 @@ class _Search:
                 self.absent[name] = ""
 
     def found(self) -> Wanted:
-        """All of it. What is left out is missing where nothing else is left."""
+        """The result. If no metric is left, those left out are missing."""
         kept = tuple(name for name in self.suite.metrics if name not in self.absent)
         said = tuple(note for note in self.absent.values() if note)
         settings: dict[str, dict[str, str]] = {
@@ -206,7 +207,7 @@ class _Search:
         return Drawn(row, name, seed, evaluations, digest(known)[:12])
 
     def _make(self, name: str, one: ToMake, known: Sequence[object] | None) -> bool:
-        """Whether it is made already. known: what its pictures are, as far as that is known."""
+        """Note a reference as made or to make. known: the hash of its pictures, if it is known."""
         path = None if known is None else _path(one, known)
         if path is not None and is_sound(path):
             self.made[name] = path

@@ -1,4 +1,4 @@
-"""One slice of work at a time: its images and features, from the cache or made now."""
+"""Makes one slice at a time: its images and features, from the cache or made now."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ DARKEST = 2  # a picture with no brighter value (of 255) counts as black
 
 
 class ImageSource(Protocol):
-    """What draws a row's images. stage: of which the batches are."""
+    """Draws a row's images. stage: the key of its batch size."""
 
     stage: Stage
 
     def load(self) -> None:
-        """Make it ready to draw, where it is not yet."""
+        """Load it, if it is not loaded."""
 
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One image per key."""
 
     def check(self) -> None:
-        """Raise UsageError where what it has read is not what the plan names."""
+        """Raise UsageError where its files are not those that the plan names."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A slice's features by extractor, how its images were made, and the images if read.
+    """A slice's features by extractor, the record of its images, and the images if they were read.
 
-    failed: why there are none of an extractor.
+    failed: by extractor, why it has no features.
     """
 
     features: Arrays
@@ -61,7 +61,7 @@ class Done:
 
 
 class Undrawable(UsageError):
-    """Why images of one contestant cannot be made, in a run that goes on with the others."""
+    """Why a contestant cannot be drawn, in a run that goes on with the others."""
 
 
 class NotScored(Exception):
@@ -70,14 +70,13 @@ class NotScored(Exception):
 
 @dataclass
 class Worker:
-    """What all slices of a run share.
+    """The state that all slices of a run share.
 
-    networks: what is drawn with.  loaded: what draws at the moment, by a name of its row: the only
-    one, since all draw with the same networks.  done: rows that are, by name.  seconds: spent per
-    stage, for the result.  scored: images that were.  teacher: the teacher's own images of some
-    keys, for extractors that hold a contestant's against them.  heard: what libraries warned of
-    while a contestant was loaded, by its identity.  keep_going: what a contestant raises is
-    Undrawable.
+    networks: those in memory. loaded: the row that is loaded, only one since all use the same
+    networks. done: names of finished rows. seconds: spent per stage, for the result. scored: number
+    of scored images. teacher: gives the teacher's images of some keys, for extractors that compare
+    with them. heard: warnings of libraries while a contestant was loaded, by its identity.
+    keep_going: errors of a contestant become Undrawable.
     """
 
     cache: Cache
@@ -104,8 +103,8 @@ class Worker:
 
     @contextlib.contextmanager
     def drawing(self) -> Iterator[None]:
-        """Within it a contestant is loaded or draws. Raises Undrawable where it fails and the run
-        keeps going."""
+        """Inside the block a contestant is loaded or drawn. Raises Undrawable where it fails and
+        the run keeps going."""
         try:
             yield
         except Exception as error:
@@ -120,9 +119,9 @@ class Worker:
     def images(
         self, part: Slice, source: ImageSource, advance: Advance, *, timeout: float = -1
     ) -> Done:
-        """A slice's images; what is missing is made, by this process alone.
+        """A slice's images; missing ones are made, by one process only.
 
-        timeout: seconds to wait for another process that is at it; below 0 for ever.  Raises
+        timeout: seconds to wait for another process that makes them; below 0 for ever.  Raises
         filelock.Timeout.
         """
         with self.cache.lock("slice", part.key).acquire(timeout=timeout):
@@ -132,9 +131,8 @@ class Worker:
     def features(
         self, part: Slice, source: ImageSource, advance: Advance, *, show: bool, timeout: float = -1
     ) -> Done:
-        """A slice's features, and its images where `show` asks for them or they must be read.
-
-        Otherwise as `images`.
+        """A slice's features, and its images if `show` asks for them or they must be read;
+        otherwise as `images`.
         """
         with self.cache.lock("slice", part.key).acquire(timeout=timeout):
             features, record = self._cached_features(part)
@@ -156,7 +154,7 @@ class Worker:
     def _add_features(
         self, features: Arrays, absent: Sequence[str], part: Slice, images: Images, record: Record
     ) -> dict[str, str]:
-        """Add what is absent, in the cache, too; what failed, and why."""
+        """Add missing features, also to the cache; returns the extractors that failed, and why."""
         failed = {}
         for name in absent:
             try:
@@ -170,7 +168,7 @@ class Worker:
         return failed
 
     def _keep(self, part: Slice, images: Images, record: Record) -> None:
-        """Put images that are still to be scored into the cache, where they are not."""
+        """Put images that still need scores into the cache."""
         if not part.is_cached or self.cache.has("images", part.key):
             return
         with Encoder() as encoder:
@@ -214,7 +212,7 @@ class Worker:
         self, keys: Sequence[Key], source: ImageSource, advance: Advance,
         take: Callable[[Images], None] | None,
     ) -> tuple[Images, Record]:  # fmt: skip
-        """take: is given the images of each batch."""
+        """take: called with the images of each batch."""
         environment.reset_peak(self.device)
         began = time.perf_counter()
 
@@ -251,7 +249,7 @@ class Worker:
                 found: NDArray[np.float32] = look(images[start:stop], beside[start:stop])
             except (UsageError, torch.OutOfMemoryError):
                 raise
-            except Exception as error:  # of whatever kind: the other metrics and slices go on
+            except Exception as error:  # any error: the other metrics and slices go on
                 raise NotScored(f"{where}: {type(error).__name__}: {brief(error)}") from error
             if not _usable(self.extractors[name], found):
                 raise NotScored(f"{where}: gave values that are not finite")
@@ -263,8 +261,8 @@ class Worker:
         return np.concatenate(parts)
 
     def _look(self, name: str, keys: Sequence[Key]) -> tuple[Callable[..., Any], Any]:
-        """What an extractor does with images, and what they are seen beside: their prompts, or the
-        teacher's own images of them."""
+        """The call of an extractor on images with their prompts, or with the teacher's images of
+        the same keys."""
         extractor: Any = self.extractors[name]
         if AGAINST not in name:
             return extractor, [key.prompt for key in keys]
@@ -278,7 +276,7 @@ def draw_batch(source: ImageSource, keys: Sequence[Key]) -> Batch:
 
 
 def _notes(starts: Sequence[int], parts: Sequence[Batch]) -> dict[str, list[int]]:
-    """What had to be done to picture files, and to which of a slice."""
+    """Conversions of picture files, with their positions in a slice."""
     found: dict[str, list[int]] = {}
     for start, part in zip(starts, parts, strict=True):
         for note, places in part.notes.items():

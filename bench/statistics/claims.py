@@ -82,7 +82,7 @@ def claim_verdicts(
 
 
 def waiting(stated: Sequence[Stated]) -> list[Claim]:
-    """Every claim as it is while rows are still to come: undecided, without figures."""
+    """Every claim of an unfinished run: undecided, without figures."""
     why = "waits for the rows that are still to be drawn: claims are judged together"
     return [replace(_stated(claim, claim.steps), why=why) for claim in stated]
 
@@ -98,7 +98,8 @@ def _adjusted(p_values: Sequence[Mapping[str, float]]) -> list[dict[str, float]]
 
 
 def _step_counts(claim: Stated, scored: Sequence[Scored]) -> list[int | None]:
-    """The step counts at which both sides are; one None, to be told of, where there is none."""
+    """The step counts that both sides have; [None] without any, so that the claim is still
+    reported."""
     if claim.steps is not None:
         return [claim.steps]
     sides = [

@@ -83,8 +83,8 @@ def refused(scored: Sequence[Scored]) -> list[str]:
 
 
 def sensitivity(comparisons: Sequence[Comparison]) -> dict[str, Sensitivity]:
-    """What the comparisons of each metric could have found at their number of prompts, alone and as
-    one of those that are adjusted together; of primary ones where the metric has any."""
+    """The differences that each metric's comparisons could have found at their number of prompts,
+    alone and as one of those adjusted together; of primary ones, if the metric has any."""
     found = {}
     for metric in dict.fromkeys(row.metric for row in comparisons):
         of_metric = [row for row in comparisons if row.metric == metric]

@@ -1,4 +1,4 @@
-"""Which comparisons a suite asks for, and how p values are adjusted.
+"""The comparisons that a suite asks for, and the adjustment of p values.
 
     primary:
       - {of: hyper_sd, metrics: [fid, clip, aesthetic]}              # against all at the same steps
@@ -27,7 +27,8 @@ from hypersd.validation import Count, OneOrMore, Text, one_of
 @dataclass(frozen=True)
 class Primary:
     """Comparisons of the methods `of` with those `against` (None: all but the teacher) on metrics,
-    at these numbers of steps (None: at all). What of it a run does not have is not compared."""
+    at these numbers of steps (None: at all). Comparisons of rows or metrics that a run does not
+    have are left out."""
 
     of: OneOrMore[Text]
     metrics: OneOrMore[Annotated[str, one_of(METRICS)]]

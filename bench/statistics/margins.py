@@ -1,4 +1,4 @@
-"""The smallest difference that matters, per metric, and how much slower or larger is too much.
+"""Margins (the smallest difference that matters, per metric), and limits on time and memory.
 
 A margin or limit is a number in the metric's own unit, or a share of the value that is compared
 with, as "5%". A suite sets its own under `margins` and `limits`; the defaults are LIMITS and those

@@ -28,7 +28,7 @@ class Maker(NamedTuple):
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """What is known of a metric before one is made; whether more is better, the metric itself says.
+    """The facts of a metric before it is made; whether more is better is a field of the metric.
 
     title, asks: for people.  margin: the smallest difference that matters, in the metric's unit or
     as a percentage, where a suite says nothing.  world, published: how it is made for the shapes

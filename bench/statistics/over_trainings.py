@@ -1,4 +1,4 @@
-"""A row's value over several trainings of its method: mean, interval and the single values."""
+"""A row's value over several trainings of its method: mean, interval and single values."""
 
 from __future__ import annotations
 

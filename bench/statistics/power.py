@@ -1,4 +1,5 @@
-"""How small a difference a comparison could have found, and how many prompts a claim would need.
+"""The smallest difference that a comparison could have found, and the prompts that a claim would
+need.
 
 Everything follows from the standard error that was measured: with G prompts it is s / sqrt(G), for
 means of scores and, to first order, for Frechet distances.

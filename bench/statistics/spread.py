@@ -1,4 +1,4 @@
-"""How far the means of trainings of one method lie apart: the variance of one, pooled.
+"""The variance between trainings of one method, pooled over methods.
 
     s^2 = sum over methods of sum over trainings of (mean - method's mean)^2 / f,  f = trainings - 1
 
@@ -24,7 +24,7 @@ class Spread:
 
 
 def pooled(parts: Iterable[Spread]) -> Spread | None:
-    """All of what is known; None where that is nothing."""
+    """The pooled spread of all; None without any."""
     known = [part for part in parts if part.freedom > 0]
     freedom = sum(part.freedom for part in known)
     if freedom == 0:

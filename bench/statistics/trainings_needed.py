@@ -1,4 +1,4 @@
-"""How many trainings of either side a claim about methods would take.
+"""The number of trainings of either side that would decide a claim about methods.
 
 S trainings of either side (of a side that is fixed none), the prompts as they are:
 

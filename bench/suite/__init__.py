@@ -1,1 +1,1 @@
-"""What a run is of: YAML -> a frozen Suite."""
+"""YAML -> a frozen Suite."""

@@ -1,7 +1,7 @@
 """A suite's file and the command line's words -> one mapping, merged by Hydra.
 
-Nothing of what Hydra says reaches the user as it is: a mistake is one line of ours, and whether a
-key is valid is for `suite.py` to say.
+Hydra's messages never reach the user: a mistake is one line of this project, and `suite.py` decides
+which keys are valid.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from bench.errors import UsageError, brief, nearest
 from bench.suite import suite
 
-# Taken as they stand: paths inside a suite, and words that may look like numbers.
+# Read without parsing: paths inside a suite, and words that may look like numbers.
 LOOSE = ("lora", "unet", "pipeline", "images", "recipe", "base", "set", "host", "token",
          "baseline", "pictures")  # fmt: skip
 PATHS = ("suite", "out", "cache", "images", "export", "run", "import", "runs")

@@ -1,4 +1,4 @@
-"""What a suite says of one contestant, checked -> its settings, and the rows of the result."""
+"""A suite's description of one contestant, checked -> its settings, and the rows of the result."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ class ContestantSettings:
 
 @dataclass(frozen=True)
 class SuiteDefaults:
-    """What a suite says for all its contestants.
+    """Settings of a suite for all its contestants.
 
-    base: the model they stand on, or None for the world's; then `like` and names mean the world's
-    methods (LIKE), otherwise `like` names another contestant of the suite.
+    base: their model, or None for the world's; then `like` and names mean the world's methods
+    (LIKE), otherwise `like` names another contestant of the suite.
     """
 
     base: str | None = None
@@ -139,7 +139,7 @@ class GivenContestant:
 
     @property
     def of_sampling(self) -> Values:
-        """What it says of how images are drawn."""
+        """The sampling settings that it gives."""
         given = {name: getattr(self, name) for name in sampling.KEYS}
         found = {name: value for name, value in given.items() if value is not None}
         return found | {"scheduler": None} if self.scheduler == OF_BASE else found

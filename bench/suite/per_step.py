@@ -1,4 +1,4 @@
-"""All contestants of a suite: one that is another at another number of steps, one `like` another.
+"""All contestants of a suite, with their settings per number of steps (`at`) and `like`.
 
     hyper_sd:
       scheduler: ddim
@@ -7,8 +7,8 @@
         1: {lora: hf://...1step-lora.safetensors, scheduler: tcd, eta: 1.0}
     mine: {lora: my.safetensors, like: hyper_sd}
 
-It is drawn at those steps of the suite that `at` names. `like` copies how another contestant of
-the suite is sampled, at every number of steps; on the world's base it names a method.
+It is drawn at those steps of the suite that `at` names. `like` copies the sampling of another
+contestant of the suite at every number of steps; on the world's base it names a method.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Described = Mapping[str, Mapping[str, Any] | None]  # contestants, as a suite de
 
 @dataclass(frozen=True)
 class GivenSteps:
-    """The keys of a contestant that say at which numbers of steps it is what."""
+    """The keys of a contestant that set its numbers of steps."""
 
     at: dict[str, dict[str, Any] | None] | None = None
     steps: OneOrMore[StepCount] | None = None
@@ -87,8 +87,8 @@ def _replaced(values: Values, others: Values) -> Values:
 
 
 def _like(key: str, values: Values, contestants: Described, steps: tuple[int, ...]) -> list[Values]:
-    """`values` with the sampling of the contestant that its `like` names, step by step; just
-    `values` where it names none. What it names has then been copied."""
+    """`values` with the sampling of the contestant that its `like` names, step by step; unchanged
+    without `like`."""
     name = values.get("like")
     if name is None:
         return [values]

@@ -1,4 +1,4 @@
-"""Prompt files (.txt, .csv, .tsv, .json, .jsonl): texts as they stand there, none left out."""
+"""Prompt files (.txt, .csv, .tsv, .json, .jsonl): texts unchanged, none left out."""
 
 from __future__ import annotations
 

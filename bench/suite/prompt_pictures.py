@@ -1,5 +1,5 @@
-"""The photographs that a published prompt set's captions were written for: which they are, and
-where their publisher has them. Nothing of them is shipped; who uses them fetches them.
+"""The photographs that a published prompt set's captions were written for: their names and
+addresses. None are shipped; a run fetches them from their publisher.
 """
 
 from __future__ import annotations

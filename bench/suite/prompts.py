@@ -39,7 +39,7 @@ class PromptSet:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the table may not expect of the texts, a clause each."""
+        """Notes on the texts for readers of the table, a clause each."""
         counts = {
             "repeat an earlier one": len(self.texts) - len(set(self.texts)),
             "hold a line break": sum("\n" in text or "\r" in text for text in self.texts),

@@ -1,4 +1,4 @@
-"""How images are drawn from weights: as their model card says, or as their method is."""
+"""Sampling settings of weights: from their model card, or from their method."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ KEYS = tuple(field.name for field in fields(Sampling))
 
 
 def of(drawing: Drawing) -> Sampling:
-    """As a method is drawn, without guidance."""
+    """The sampling of a method, without guidance."""
     return Sampling(**drawing.facts())
 
 
@@ -59,12 +59,13 @@ that says it."""
 
 
 def of_recipe(recipe: Recipe) -> Sampling:
-    """How the student of a recipe is drawn. Raises UsageError where that is not known."""
+    """The sampling of a recipe's student. Raises UsageError where it is not known."""
     return of(drawn_with(recipe))
 
 
 def of_weights(name: str) -> Sampling | None:
-    """How a LoRA or a UNet is drawn, as the card beside it says; None where it does not.
+    """The sampling of a LoRA or a UNet by the card beside it; None where the card does not state
+    it.
 
     name: a folder or a file here, or shipped weights, `shapes/<name>`.
     """
@@ -72,7 +73,7 @@ def of_weights(name: str) -> Sampling | None:
 
 
 def of_older_weights(name: str) -> Sampling | None:
-    """The same from a card that does not say it, but what they were trained with."""
+    """The same from a card that names only recipe or method."""
     return _by(of_older_card, name)
 
 

@@ -1,4 +1,4 @@
-"""What a suite is: a frozen, validated description of one benchmark.
+"""A suite: the frozen, validated description of one benchmark.
 
 A suite may make claims about methods (`bench.statistics.claims` says what they mean):
 
