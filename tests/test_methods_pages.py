@@ -56,6 +56,21 @@ def test_a_papers_figures_are_those_of_its_published_table(page: Path) -> None:
     assert found
 
 
+def test_the_results_page_opens_with_figures_of_its_tables() -> None:
+    text = (ROOT / "docs/results.md").read_text("utf-8")
+    rows = {cells(line)[0]: cells(line) for line in reversed(text.splitlines()) if "±" in line}
+    summary = [cells(line) for line in text.split("![")[0].splitlines() if " / " in line]
+    names = {"LCM": "lcm", "TCD": "tcd", "SDXL-Lightning": "lightning", "Hyper-SD": "hyper_sd"}
+    found = 0
+    for title, *values in summary:
+        for steps, value in zip((1, 2, 4, 8), values, strict=True):
+            if title in names:
+                fid, clip = (cell.split()[0] for cell in rows[f"{names[title]}-{steps}step"][1:3])
+                assert value == f"{clip} / {fid}", title
+                found += 1
+    assert found == 16
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_our_figures_are_those_of_the_results_page(page: Path) -> None:
     results = (ROOT / "docs/results.md").read_text("utf-8").splitlines()
