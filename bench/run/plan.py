@@ -1,4 +1,5 @@
-"""What a run will do, and what is missing to do it. Nothing is made here, torch is not needed."""
+"""The plan of a run: what it will make, and what is missing. It makes nothing and needs no
+torch."""
 
 from __future__ import annotations
 
@@ -71,12 +72,12 @@ class Plan:
 
     @property
     def is_known(self) -> bool:
-        """Whether nothing must be fetched, and no reference made, before it is known which images
-        and scores it makes."""
+        """Whether the plan knows its images and scores: nothing must be fetched, and no reference
+        made, first."""
         return not (self.downloads.to_fetch or self.downloads.evaluators or self.references)
 
     def again(self) -> Plan:
-        """The same, planned with what is here by now."""
+        """The same plan, made again with the files that are here now."""
         return replace(make(self.asked or self.suite, self.options), fetched=self.fetched)
 
     @property
@@ -86,7 +87,7 @@ class Plan:
 
     @property
     def cost_key(self) -> str:
-        """What its measured seconds are remembered under."""
+        """The cost key of its measured seconds."""
         return costs.cost_key(self.suite, self.device_kind)
 
     @cached_property
@@ -281,7 +282,7 @@ def _fetched(
     suite: Suite, rows: Sequence[Planned], evaluators: Sequence[Evaluator],
     pictures: tuple[Photographs, ...],
 ) -> Downloads:  # fmt: skip
-    """What a run fetches; nothing for contestants of the world."""
+    """The downloads of a run; none for contestants of the world."""
     contestants = suite.contestants if suite.published else ()
     untrained = [planned.row.settings for planned in rows if not planned.trained]
     untrained = untrained if suite.published else []
@@ -310,7 +311,8 @@ def _kind(fit: Fit) -> str:
 
 
 def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
-    """The suite without what prompts from a file cannot have, and a note for each of it."""
+    """The suite without contestants and metrics that prompts of a file cannot have, with a note for
+    each."""
     if chosen.split is not None:
         return suite, []
     notes = []
