@@ -1,4 +1,4 @@
-"""Baselines: where they lie, and how one is written out of a finished run.
+"""Baselines: their folders, and how a finished run is written as one.
 
 `baseline=NAME` is `reports/baselines/NAME`; with a slash it is a folder. `update=true` copies what
 a check reads, and no more: result.json, run.json, prompts.jsonl, scores, features, thumbnails, and

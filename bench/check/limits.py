@@ -1,4 +1,4 @@
-"""What has limits of its own instead of a test: speed, memory, broken pictures, who is there.
+"""Checks by limits instead of tests: speed, memory, broken pictures, missing contestants.
 
 Two runs are timed in different hours, which no interval of one of them covers, so these limits are
 looser than the margins of metrics, and speed and memory are only looked at where hardware, device,

@@ -15,7 +15,7 @@ HASH = re.compile(r"[0-9a-f]{32,}(\+\w+)?")  # "+changes": a commit, and changed
 
 
 def differences(run: RunFolder, base: RunFolder) -> list[str]:
-    """What the protocols differ in, a clause each; empty where numbers may be compared.
+    """The differences of the protocols, a clause each; empty where numbers may be compared.
 
     The order of the prompts is no part of it: they are matched by text.
     """
@@ -79,7 +79,7 @@ def _identities(folder: RunFolder) -> dict[str, str]:
 
 
 def changes(run: RunFolder, base: RunFolder, name: str) -> list[str]:
-    """What changed in a contestant, a clause each; empty where its identity is the same."""
+    """The changes in a contestant, a clause each; empty for the same identity."""
     mine, theirs = run.summary.contestant(name), base.summary.contestant(name)
     if mine.identity == theirs.identity:
         return []

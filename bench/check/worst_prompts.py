@@ -1,4 +1,4 @@
-"""The prompts that got worst, with their pictures before and after."""
+"""The prompts with the largest losses, with their pictures before and after."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST = 6  # prompts shown of a contestant
 
 @dataclass(frozen=True)
 class Worst:
-    """A prompt that got worse, its pictures as files below the check's folder (or None).
+    """A prompt with a loss, and its pictures as files below the check's folder (or None).
 
     loss: on `metric`, in its unit (of a distance: the prompt's share, as an influence).
     """

@@ -89,8 +89,8 @@ def _error(ours: MetricValue, theirs: int | None) -> float:
 def verdict(
     summary: Summary, resolved: Mapping[str, Any], known: Iterable[Table] | None = None
 ) -> Verdict | None:
-    """What to say above a run's findings; None where nothing was measured, and of the embedded
-    world, which is nobody else's.
+    """The statement above a run's findings; None if nothing was measured, and for the embedded
+    world, of which no paper prints values.
 
     resolved: the suite as it was run, with the settings that are to be looked at.
     """

@@ -1,4 +1,4 @@
-"""The papers' own numbers beside ours, and whether they were made as ours were.
+"""Published numbers beside this run's, and whether the protocols match.
 
 Where protocols differ only directions of differences can be set side by side; where they match,
 values can.

@@ -1,4 +1,4 @@
-"""Votes -> what a report says: shares, strengths, agreement, raters, votes still needed.
+"""Votes -> figures of the report: shares, strengths, agreement, raters, votes still needed.
 
 Votes of people and simulated ones are never put together.
 """
@@ -257,7 +257,7 @@ def _pair(
 
 
 def _judged(line: PairLine, found: Share | None, p: float, family: int) -> PairLine:
-    """The line with what Holm's p says of it, and how many votes are missing."""
+    """The line with its verdict by Holm's p, and the votes still needed."""
     if found is None or found.value == 0.5:
         return replace(line, p_adjusted=p)
     if p < LEVEL:

@@ -1,4 +1,5 @@
-"""Which pair comes next: the contestants whose comparison is least certain, on a fresh prompt."""
+"""Chooses the next pair: the contestants whose comparison is least certain, on the prompt asked
+least."""
 
 from __future__ import annotations
 
@@ -43,10 +44,11 @@ def next_item(
     pairs: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> Item | None:
-    """The question to ask: of the least certain pair that still has one, the prompt it was asked
-    on least; chance decides between equals. None where nothing is open.
+    """The question to ask: the least certain pair with open questions, on the prompt where it was
+    asked least; ties are broken at random. None if nothing is open.
 
-    open_items: what this rater has not been asked.  seen: how often anybody was asked each.
+    open_items: questions that this rater has not been asked. seen: how often each question was
+    asked.
     """
     if not open_items:
         return None

@@ -1,4 +1,5 @@
-"""What a rater is asked next: mostly the least certain pair, at times a shared one or a check."""
+"""Hands out a rater's questions: mostly the least certain pair, sometimes a shared one or a
+check."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ class Desk:
         return len(self.material.items)
 
     def queue(self, rater: Rater, length: int = AHEAD) -> list[Trial]:
-        """The rater's next questions, oldest first; fewer, or none, where all have been asked."""
+        """The rater's next questions, oldest first; fewer, or none, if all have been asked."""
         with self.store.change():
             asked, done = self.store.trials(rater), self.store.done(rater)
             waiting = [trial for trial in asked if trial.id not in done]

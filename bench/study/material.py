@@ -1,4 +1,4 @@
-"""What a study is about: a finished run's contestants, prompts and pictures."""
+"""The material of a study: a finished run's contestants, prompts and pictures."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Material:
 
     @property
     def database(self) -> Path:
-        """Where votes are kept."""
+        """The path of the votes."""
         return self.run / FOLDER / "votes.sqlite3"
 
     @cached_property
@@ -77,7 +77,7 @@ class Material:
 
     @cached_property
     def check_source(self) -> str:
-        """Whose pictures attention checks show: the best there are."""
+        """The contestant whose pictures attention checks show: the best one."""
         there = {name for name, _ in self.files}
         teachers = [name for name in self.contestants if name.startswith("teacher")]
         order = [*CHECK_SOURCES, *teachers, *self.contestants]
@@ -90,7 +90,7 @@ class Material:
 
 
 def read(run: Path) -> Material:
-    """The study that a finished run allows.
+    """The material of a finished run's study.
 
     Raises UsageError: no finished run, a contestant whose name leads out of the run's folder of
     images, a damaged prompts.jsonl, or no two contestants with pictures of the same prompt.

@@ -2,17 +2,17 @@
 
     P(rater r votes for a on prompt q) = logistic(mu + sigma_r x[r] + sigma_q y[q]),  x, y ~ N(0, 1)
 
-A tie, or both bad, is half a vote for either side. What is estimated is the share that all raters
-and prompts there are would give, as `shares` does (Zeger, Liang and Albert 1988, within 0.01):
+A tie, or both bad, is half a vote for either side. The estimate is the share in the population of
+raters and prompts, as in `shares` (Zeger, Liang and Albert 1988, within 0.01):
 
     share = logistic(mu / sqrt(1 + c^2 (sigma_r^2 + sigma_q^2))),   c = 16 sqrt(3) / (15 pi)
 
 x and y are integrated out by Laplace's approximation, as lme4's glmer does, with the next order for
 prompts, which often have a vote or two each (Shun and McCullagh 1995, their own terms alone):
 without it a share of 75 % came out as 80 %. The sigmas are not set to their best fit, which with
-few raters is often 0 and takes them for alike: they and the share are summed over a grid (Rue,
-Martino and Chopin 2009). All three have flat priors, sigma_r to 6, sigma_q to 2: with few raters
-the flat one is the careful one (Gelman 2006), and so is a flat share, one vote for either side.
+few raters is often 0: they and the share are summed over a grid (Rue, Martino and Chopin 2009). All
+three have flat priors, sigma_r to 6, sigma_q to 2: with few raters the flat one is the careful one
+(Gelman 2006), and so is a flat share, one vote for either side.
 
 docs/study.md says when to read it.
 """
@@ -152,7 +152,7 @@ class Models:
         self.by_prompt = np.eye(self.prompts)[self.prompt]
 
     def effect(self, x: Array, y: Array) -> Array:
-        """What raters and prompts add to the log-odds of each question."""
+        """The effect of raters and prompts on the log-odds of each question."""
         return self.sigma_r * x[:, self.rater] + self.sigma_q * y[:, self.prompt]
 
     def at(self, x: Array, y: Array) -> Point:
@@ -176,7 +176,8 @@ class Models:
         )
 
     def next_order(self, at: Point) -> Array:
-        """What Laplace's approximation lacks by the third and fourth derivatives in y: [G]."""
+        """The next-order correction of Laplace's approximation, from the third and fourth
+        derivatives in y: [G]."""
         weight = self.votes * at.p * (1 - at.p)
         third = self.sigma_q**3 * ((weight * (1 - 2 * at.p)) @ self.by_prompt)
         fourth = self.sigma_q**4 * ((weight * (1 - 6 * at.p * (1 - at.p))) @ self.by_prompt)

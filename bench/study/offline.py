@@ -1,4 +1,5 @@
-"""A static copy for raters whom the server does not reach, and the votes that they send back."""
+"""A static copy of the page for raters who cannot reach the server, and the import of their
+votes."""
 
 from __future__ import annotations
 
@@ -142,7 +143,7 @@ def _data(copy: Copy, target: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Imported:
-    """What files brought: votes entered, votes that were known already, names of raters."""
+    """The result of an import: new votes, known votes, names of raters."""
 
     entered: int
     known: int

@@ -1,4 +1,4 @@
-"""Pictures that tell nothing of where they come from: one format, one size, one length in bytes.
+"""Pictures that reveal nothing of their contestant: one format, one size, one length in bytes.
 
 PNG files of noisier pictures are longer; all files of a study are filled up to the longest one.
 """
@@ -28,7 +28,7 @@ SIDE = 1024  # longest side that is served; larger pictures are made smaller
 
 
 def hidden(secret: str, *words: object) -> str:
-    """A name that says nothing without the secret: 32 hex digits."""
+    """A name that reveals nothing without the secret: 32 hex digits."""
     text = "\x1f".join(map(str, words))
     return hmac.new(secret.encode(), text.encode(), "sha256").hexdigest()[:32]
 
@@ -37,7 +37,7 @@ class Album:
     """The study's pictures under hidden names, made once and kept in the run folder."""
 
     def __init__(self, material: Material, secret: str) -> None:
-        """Makes what is missing. Raises UsageError for a picture that cannot be read."""
+        """Makes missing pictures. Raises UsageError for a picture that cannot be read."""
         self.material, self.secret = material, secret
         self.folder = material.run / FOLDER / f"pictures-{material.identity[:12]}"
         if not self.folder.is_dir():
@@ -76,7 +76,7 @@ class Album:
 
 
 def spoiled(picture: Image.Image, seed: int) -> Image.Image:
-    """The picture cut into 4x4 tiles that lie anyhow, under strong noise: nobody prefers it."""
+    """The picture cut into 4x4 shuffled tiles under strong noise, for attention checks."""
     rng = np.random.default_rng(seed)
     width, height = (side - side % TILES or side for side in picture.size)
     cut = np.asarray(picture.crop((0, 0, width, height)), np.float64)

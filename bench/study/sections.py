@@ -1,4 +1,4 @@
-"""The preference study of a run, for its report: figures as data, and the words of the PDF."""
+"""The preference study of a run, for its report: figures as data, and sentences for the PDF."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def study_section(run: Path, mixed_model: bool = False) -> StudyFigures | None:
 
 @contextmanager
 def opened(run: Path) -> Iterator[tuple[Material, VoteStore] | None]:
-    """A run's study, open for reading; None where it has none. Raises what study_section does."""
+    """A run's study, open for reading; None without one. Raises as `study_section`."""
     if not (run / FOLDER / "votes.sqlite3").is_file():
         yield None
         return
@@ -53,7 +53,7 @@ def opened(run: Path) -> Iterator[tuple[Material, VoteStore] | None]:
 
 
 def content(found: StudyFigures) -> dict[str, Any]:
-    """What the PDF prints of a study: no markup, no numbers."""
+    """The PDF's text on a study: strings without markup."""
     return {
         "about": f"\u201c{found.question}\u201d \u00b7 {found.prompts} prompts \u00b7 "
         f"{found.questions} questions, asked blindly, sides at random",

@@ -1,4 +1,4 @@
-"""The study's page and its few requests, on this machine only unless a token is set."""
+"""The study's page and its requests, on this machine only unless a token is set."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 
 class Guarded:
-    """Puts the headers on every response there is, errors and HEAD too."""
+    """Puts the headers on every response, errors and HEAD included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -71,7 +71,7 @@ class Guarded:
 
 
 class Requests:
-    """What the page can ask for."""
+    """The requests of the page."""
 
     def __init__(self, desk: Desk, album: Album, target: int, token: str | None) -> None:
         self.desk, self.album, self.target, self.token = desk, album, target, token
@@ -98,7 +98,7 @@ class Requests:
         return await self._answer(lambda: self._undone(body))
 
     async def picture(self, request: Request) -> Response:
-        """One side of a pair that somebody was asked; its address is known to that rater only."""
+        """One side of a pair that was asked; only that rater knows its address."""
         name, side = request.path_params["pair"], request.path_params["side"]
         try:
             trial = await run_in_threadpool(self.store.trial, name)
@@ -110,7 +110,7 @@ class Requests:
         return FileResponse(path, media_type="image/png")
 
     async def _body(self, request: Request) -> dict[str, Any]:
-        """The JSON object of a request from our own page. Raises HTTPException."""
+        """The JSON object of a request from the study's page. Raises HTTPException."""
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         if self.token is not None and not hmac.compare_digest(given.encode(), self.token.encode()):
             raise HTTPException(401, "open the whole address, with the part after #")
@@ -174,7 +174,7 @@ class Requests:
         }
 
     def _shown(self, trial: Trial) -> dict[str, str]:
-        """A pair as the page sees it: nothing that tells contestants or checks."""
+        """A pair as the page sees it: nothing reveals contestants or checks."""
         return {
             "id": trial.id,
             "prompt": self.desk.material.prompts[trial.prompt],
@@ -184,7 +184,7 @@ class Requests:
 
 
 def app(requests: Requests, hosts: list[str]) -> ASGIApp:
-    """The whole site. hosts: names it answers to, so that no other site can point at it."""
+    """The site. hosts: names it answers to, so that no other site can point at it."""
 
     def file(name: str, kind: str) -> Answer:
         async def answer(_: Request) -> Response:
@@ -243,8 +243,8 @@ def serve(site: ASGIApp, waiting: socket.socket) -> None:
 
 
 def server(site: ASGIApp) -> uvicorn.Server:
-    """What answers; its headers say neither what it is nor the time. It speaks HTTP alone: the
-    refusal of a WebSocket would carry no policy."""
+    """The server; its headers reveal neither software nor time. It speaks HTTP only: the refusal of
+    a WebSocket would carry no policy."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -255,7 +255,7 @@ def server(site: ASGIApp) -> uvicorn.Server:
 
 
 def _protocol() -> type[asyncio.Protocol]:
-    """uvicorn's, whose answer to what is no HTTP has our headers too."""
+    """uvicorn's protocol, whose answer to malformed HTTP has the same headers."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class QuietProtocol(H11Protocol):

@@ -1,7 +1,7 @@
 """Shares of votes between two contestants; intervals for new raters and new prompts.
 
-What is covered is the share of votes (ties and both bad half) that all raters and prompts there are
-would give, of whom these are a sample, every rater and every prompt counting the same. A vote is
+The interval covers the share of votes (ties and both bad half) in the population of raters and
+prompts, of which these are a sample; every rater and every prompt counts the same. A vote is
 
     y = share + a[rater] + b[prompt] + e,      a, b, e independent with mean 0,
 
@@ -15,10 +15,10 @@ added in squares), V for independent votes and for each of raters and prompts, o
 
     t^2 C + (1 - h) (t^2 - z^2) V    or 0, whichever is larger.
 
-C is a difference of sums of squares, which with few raters often comes out as nothing where raters
-do differ. h = 1 takes it at its word: three raters who differ much are then covered in 91 % of
-studies. h = 0 takes t for all of the variance: 98.7 % where they do not differ. Three quarters lie
-between; two raters, of whom nothing can be told, get h = 0. docs/study.md has the coverage.
+C is a difference of sums of squares, which with few raters is often 0 although raters differ. h = 1
+relies on it: three raters who differ much are then covered in 91 % of studies. h = 0 takes t for
+all of the variance: 98.7 % where they do not differ. Three quarters lie between; for two raters,
+whose variance cannot be estimated, h = 0. docs/study.md has the coverage.
 """
 
 from __future__ import annotations
@@ -66,11 +66,11 @@ class Share:
         return 0.5 * math.sqrt(self.alone + sum(max(0.0, part) for part in self.added))
 
     def reach(self, level: float) -> float:
-        """How far the interval of a share of one half reaches to either side."""
+        """Half the width of the interval of a share of one half."""
         return 0.5 * math.sqrt(self._squared(level))
 
     def grown(self, times: float) -> Share:
-        """What so many times the votes would say, of as many times the raters and prompts."""
+        """The share with `times` times the votes, raters and prompts."""
         freedom = tuple((df + 1) * times - 1 for df in self.freedom)
         return Share(self.value, self.alone / times, tuple(c / times for c in self.added), freedom)
 

@@ -1,4 +1,4 @@
-"""A simulated panel with a known utility: shows that the figures find what is there.
+"""A simulated panel with a known utility, to check that the figures recover it.
 
 The utility of a picture is its HPS score in this run, standardised over the study's pictures:
 
@@ -6,8 +6,8 @@ The utility of a picture is its HPS score in this run, standardised over the stu
 
 and prefers the picture for which utility plus standard Gumbel noise is higher (so votes without
 ties are Bradley-Terry per prompt). Closer than TIE is a tie; two pictures below BAD are both bad.
-Every eighth rater is careless and votes at random. No person takes part: raters and votes are
-marked as simulated in the database, and everywhere they are shown.
+Every eighth rater is careless and votes at random. Its raters and votes are marked as simulated in
+the database and everywhere they are shown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Truth:
-    """What the panel's votes come to in the long run, people who slip left out.
+    """The expected result of the panel's votes, careless raters left out.
 
     strengths: by contestant, mean 0.  shares: by "a|b", of votes for a, ties half.
     """
@@ -62,7 +62,7 @@ def utilities(material: Material) -> dict[tuple[str, int], float]:
 
 
 def run(desk: Desk, votes: int, raters: int, seed: int = 0) -> int:
-    """Let the panel vote until each of its raters has given `votes` votes; how many were added."""
+    """Let the panel vote until each rater has given `votes` votes; returns how many were added."""
     material, store = desk.material, desk.store
     worth = utilities(material)
     store.note("panel", json.dumps(_json(truth(material, worth, seed))))

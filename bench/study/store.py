@@ -50,7 +50,7 @@ PRAGMA user_version = {VERSION};
 
 
 class Refused(ValueError):
-    """A request that cannot be met, in one line for the person who made it."""
+    """A request that is refused, in one line for the rater."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class VoteStore:
             self._base.close()
 
     def about(self, name: str) -> str | None:
-        """A remark about the study."""
+        """A remark on the study."""
         with self._lock:
             row = self._base.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])

@@ -3,8 +3,8 @@
     P(i is preferred to j) = 1 / (1 + exp(s_j - s_i)),  strengths s sum to 0.
 
 A tie, or both bad, is half a vote for either side. Votes are weighted so that every pair that was
-asked counts the same: unweighted, pairs would count by how often the choice of questions asked
-them, and preferences that go in circles would get strengths that depend on that choice.
+asked counts the same: unweighted, pairs would count by how often they were asked, and circular
+preferences would get strengths that depend on the choice of questions.
 
 Votes of one rater, and votes on one prompt, depend on each other, so variances are those of sums
 over raters and over prompts (Cameron, Gelbach and Miller 2011, equation 2.11: by rater + by prompt
@@ -52,7 +52,7 @@ class Ballots:
 
     @property
     def weights(self) -> Array:
-        """What each vote counts, [n], mean 1: the votes on every pair that was asked the same."""
+        """The weight of each vote, [n], mean 1: every pair that was asked has the same total."""
         sides = np.sort([self.first, self.second], axis=0)
         _, pair, asked = np.unique(sides, axis=1, return_inverse=True, return_counts=True)
         return np.asarray(len(self) / len(asked) / asked[pair.ravel()], np.float64)

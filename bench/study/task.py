@@ -22,11 +22,11 @@ from hypersd.validation import Text
 
 @dataclass(frozen=True)
 class StudyOptions:
-    """What to do with a study: one of imported, export and simulate, else its page is served.
+    """Options of a study: one of imported, export and simulate; without them its page is served.
 
     port, host, token: where, and the word that other machines must know.  votes: how many a rater
-    is asked for.  imported: files of votes to bring in (`import=`).  export: a folder that receives
-    a static copy.  simulate: raters of a simulated panel that votes.
+    is asked for. imported: files of votes to import (`import=`).  export: a folder that receives a
+    static copy.  simulate: raters of a simulated panel that votes.
     """
 
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
@@ -44,7 +44,8 @@ class StudyOptions:
 
 
 def study(run: Path, options: StudyOptions) -> int:
-    """Do what the options ask for with the study of a finished run; 0. Raises UsageError."""
+    """Serve, export, import or simulate, by the options, for a finished run; returns 0. Raises
+    UsageError."""
     found = materials.read(run)
     if found.not_kept:
         print(f"note: {found.not_kept}")

@@ -50,7 +50,7 @@ def _save(path: Path, content: str) -> None:
 
 
 def text(votes: Sequence[Vote], secret: str) -> str:
-    """The table, in the order of prompts and pairs: that of voting would say who came when."""
+    """The table, ordered by prompts and pairs: the order of voting would reveal who voted when."""
     out = {line.name for line in rater_lines(votes) if line.left_out}
     order = sorted(votes, key=lambda v: (v.trial.prompt, v.trial.a, v.trial.b, v.trial.id))
     return csv_text(COLUMNS, [_row(v, secret, v.rater.name not in out) for v in order])

@@ -1,6 +1,6 @@
-"""What a report says of a preference study, in words: the same on the page and in the PDF.
+"""Sentences on a preference study, the same on the page and in the PDF.
 
-Everything about simulated votes says that they are simulated.
+Every sentence on simulated votes says that they are simulated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ STRENGTH = "Bradley-Terry, against the mean of all; a lead of 1.1 is a preferenc
 
 
 def mark(panel: PanelFigures) -> str:
-    """What follows every heading of simulated votes."""
+    """The mark after every heading of simulated votes."""
     return " (simulated)" * panel.simulated
 
 
@@ -79,7 +79,7 @@ def _preference(pair: PairLine) -> str:
 
 
 def scope(panel: PanelFigures) -> str:
-    """What intervals are for, and what the column of votes still needed means."""
+    """The scope of intervals, and the meaning of the column *still needed*."""
     counted = sum(not rater.left_out and rater.votes > 0 for rater in panel.raters)
     whom = "new raters and new prompts" if counted > 1 else "new prompts and this one rater"
     return (
@@ -91,7 +91,7 @@ def scope(panel: PanelFigures) -> str:
 
 
 def mixed(panel: PanelFigures) -> list[str]:
-    """What the mixed model says, where it was asked for."""
+    """The mixed model's result, if it was asked for."""
     if not with_mixed(panel):
         return []
     ahead = [
@@ -124,7 +124,7 @@ def agreement(panel: PanelFigures) -> str:
 
 
 def votes(panel: PanelFigures) -> str:
-    """Where the votes are, as a table."""
+    """The path of the table of votes."""
     return VOTES.format("votes_simulated.csv" if panel.simulated else "votes.csv")
 
 
@@ -134,7 +134,7 @@ MIXED_HEADS = ("mixed model: share", "95 % interval", "adjusted p")
 
 
 def with_mixed(panel: PanelFigures) -> bool:
-    """Whether any pair has the mixed model's figures."""
+    """Whether any pair has figures of the mixed model."""
     return any(pair.mixed for pair in panel.pairs)
 
 
