@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bench.errors import UNEXPECTED, UsageError, in_a_line, nearest, unexpected
+from bench.results.command import CONSOLE, command_name
 from bench.run import processes
 from hypersd import validation
+from hypersd.command_line import version_words
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -45,9 +47,10 @@ BATCHES = ("auto", "best")  # or a number
 PLACES = {"import": "imported"}  # fields whose names are not their keys
 
 HELP = """\
-usage: python bench.py suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
-       torchrun --nproc-per-node N bench.py ...   N processes share one run, a GPU each
-       python bench.py -m key=A,B ...             a sweep: one run per combination
+usage: {command} suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
+       {command} -m key=A,B ...                a sweep: one run per combination
+       torchrun --nproc-per-node N -m bench ...   N processes share one run, a GPU each
+       {command} --version
 
 Makes images with every contestant of a suite, scores them and writes a report.
 
@@ -88,8 +91,8 @@ With task=report run=DIR:
   mixed_model=true    add a mixed model of the votes of its preference study
 
 With task=check, and the suite's own words or run=DIR:
-  baseline=NAME|DIR   reports/baselines/NAME; with a slash any run folder
-  update=true         write the run as the baseline
+  baseline=NAME|DIR   reports/baselines/NAME here or shipped; with a slash any run folder
+  update=true         write the run as the baseline, into the working folder
   check=weights|training  judge the weights over new prompts, or the training over new seeds too;
                       default: the training where weights were trained again
   pictures=URL        where check/pictures will be published, for $GITHUB_STEP_SUMMARY
@@ -120,7 +123,10 @@ def main(arguments: list[str] | None = None) -> int:
     if any(word in ("-h", "--help") for word in words):
         from bench.suite.suite import names
 
-        print(HELP.format(suites=", ".join(names())), end="")
+        print(HELP.format(command=command_name(), suites=", ".join(names())), end="")
+        return 0
+    if "--version" in words:
+        print(version_words(CONSOLE))
         return 0
     try:
         with processes.rank_zero_prints():
@@ -144,7 +150,7 @@ def _whose() -> str:
 
 def _dispatch(words: list[str]) -> int:
     if not words:
-        raise UsageError("usage: python bench.py suite=NAME|PATH [key=value ...]; see --help")
+        raise UsageError(f"usage: {command_name()} suite=NAME|PATH [key=value ...]; see --help")
     if "-m" in words or "--multirun" in words:
         from bench.run.sweep import sweep
 

@@ -80,7 +80,7 @@ def score(seed: int) -> list[Path]:
     if done.returncode not in (0, 4):
         raise UsageError(f"suite={path}: failed")
     rows = [f"{key}-{n}step" for key, of in suite["contestants"].items() for n in of["at"]]
-    return keep(out, rows)
+    return keep(out, rows, FOLDER)
 
 
 def main(given: Sequence[str]) -> int:

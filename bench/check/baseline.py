@@ -1,8 +1,9 @@
 """Baselines: their folders, and how a finished run is written as one.
 
-`baseline=NAME` is `reports/baselines/NAME`; with a slash it is a folder. `update=true` copies what
-a check reads, and no more: result.json, run.json, prompts.jsonl, scores, features, thumbnails, and
-in baseline.json how far the trainings differ that are kept.
+`baseline=NAME` is `reports/baselines/NAME` in the working folder, else a shipped one of that name;
+with a slash it is a folder. `update=true` writes into the working folder, never among what is
+shipped. It copies what a check reads, and no more: result.json, run.json, prompts.jsonl, scores,
+features, thumbnails, and in baseline.json how far the trainings differ that are kept.
 """
 
 from __future__ import annotations
@@ -19,24 +20,28 @@ from bench.check.measured import BASELINE
 from bench.errors import UsageError, nearest, os_words
 from bench.results.run_folder import RunFolder
 from bench.statistics.result import results_of
+from hypersd.package_data import packaged
 from hypersd.whole_files import folder_written_whole
 
-FOLDER = Path(__file__).resolve().parents[2] / "reports" / "baselines"
-SPREAD = FOLDER.parent / "trainings" / "spread.json"  # of `bench.run.training_spread`
+OWN = Path("reports/baselines")  # in the working folder
+FOLDER = packaged("bench", "reports") / "baselines"
+SPREAD = Path("trainings/spread.json")  # beside either, of `bench.run.training_spread`
 MARK = BASELINE  # says that a folder is a baseline, so that only such a one is replaced
 THUMBNAILS = 100  # of each contestant
 SIDE = 128
 
 
 def names() -> list[str]:
-    """The baselines that the project holds."""
-    return sorted(path.parent.name for path in FOLDER.glob("*/result.json"))
+    """The baselines of the working folder, and those that are shipped."""
+    found = (path.parent.name for root in (OWN, FOLDER) for path in root.glob("*/result.json"))
+    return sorted(set(found))
 
 
 def locate(name: str, *, new: bool = False) -> Path:
     """The folder of a baseline: a name, or a path where it holds a slash.
 
-    new: it need not be there yet.  Raises UsageError for an unknown or invalid name.
+    new: it is to be written, and need not be there yet.  Raises UsageError for an unknown or
+    invalid name.
     """
     if "/" in name or os.sep in name:
         return Path(name)
@@ -48,7 +53,8 @@ def locate(name: str, *, new: bool = False) -> Path:
             f"baseline={name}: no such baseline; {valid}; a folder needs a slash, and "
             "update=true writes a new one"
         )
-    return FOLDER / name
+    own = OWN / name
+    return own if new or (own / "result.json").is_file() else FOLDER / name
 
 
 def write(run: RunFolder, target: Path) -> None:
@@ -92,11 +98,14 @@ def _fill(run: RunFolder, target: Path) -> None:
 
 
 def _spread() -> Any:
-    """How far kept trainings differ; None where none are, or the file is damaged."""
-    try:
-        return json.loads(SPREAD.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    """How far kept trainings differ, the user's own before the shipped ones; None where there is
+    no file that can be read."""
+    for root in (OWN, FOLDER):
+        try:
+            return json.loads((root.parent / SPREAD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def _thumbnails(run: RunFolder, name: str, folder: Path) -> None:

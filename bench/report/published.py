@@ -14,8 +14,9 @@ from typing import Any
 
 from bench.report.findings import ALPHA
 from bench.results.summary import Comparison, MetricValue, Summary
+from hypersd.package_data import packaged
 
-FOLDER = Path(__file__).resolve().parents[2] / "reports" / "published"
+FOLDER = packaged("bench", "reports") / "published"
 NOT_SAID = "not said"
 
 

@@ -4,14 +4,14 @@ of this machine; `suites/hub/published.yaml` has sizes and licences known withou
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from hypersd.hub import Hub, machine_lock, wanted_variant
 from hypersd.hub_lock import Lock
+from hypersd.package_data import packaged
 from hypersd.reference import SCHEME, Reference, reference
 
-FOLDER = Path(__file__).resolve().parents[2] / "suites" / "hub"
+FOLDER = packaged("bench", "suites") / "hub"
 HUB = Hub(Lock(machine_lock(), FOLDER / "lock.json"))
 PUBLISHED = FOLDER / "published.yaml"
 

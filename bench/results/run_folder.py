@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from bench.errors import UsageError, os_words
 from bench.results import summary
+from bench.results.command import command_name
 from bench.results.entries import Arrays, read_entry
 from bench.results.pictures import numbered_pictures
 from bench.results.summary import Summary
@@ -200,10 +201,11 @@ class RunFolder:
         where = shlex.quote(str(self.path))
         if self.kind == "baseline":
             where = where if "/" in where else f"./{where}"
-            return f"write it with: python bench.py task=check run=DIR baseline={where} update=true"
+            name = command_name()
+            return f"write it with: {name} task=check run=DIR baseline={where} update=true"
         about = self._legible_about()
         limit = f" limit={about['limit']}" if about.get("limit") is not None else ""
-        again = f"python bench.py suite={about.get('suite', 'NAME')}{limit} out={where}"
+        again = f"{command_name()} suite={about.get('suite', 'NAME')}{limit} out={where}"
         verb = "finish" if self.path.is_dir() else "make"
         return f"{verb} it with: {about.get('command') or again}"
 

@@ -6,13 +6,15 @@ import contextlib
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from bench.results.command import this_command
+from hypersd.package_data import checkout
 
 PACKAGES = ("few-step-bench", "torch", "diffusers", "transformers", "peft", "open_clip_torch",
             "numpy", "scipy")  # fmt: skip
@@ -23,7 +25,7 @@ def describe(device: torch.device, batch: int | str) -> dict[str, Any]:
     from hypersd.loop import hardware
 
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": this_command(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware(),
         "cores": os.cpu_count(),
@@ -50,7 +52,9 @@ def _version(package: str) -> str:
 
 def _commit() -> str:
     """The commit of this checkout, "+changes" where files differ; "" outside of one."""
-    folder = Path(__file__).resolve().parent
+    folder = checkout("bench")
+    if folder is None or not (folder / ".git").exists():
+        return ""
     words = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*",
              "--dirty=+changes"]  # fmt: skip
     try:

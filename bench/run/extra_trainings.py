@@ -1,11 +1,11 @@
 """Further trainings of a method, shipped as scores and features instead of weights.
 
 A claim about a method rests on several trainings of it, but only one of each is shipped. What a
-claim needs of the others lies in `reports/trainings/<prompt set>/<row>.seed<n>.safetensors`: scores
-by prompt (fp32) and, for distances, the 64-dimensional features (fp16). A run's claims take them in
-where contestant (all but the weights), recipe, length of training (unless the recipe's own watch
-ended one early), prompts, seeds and the metric's identity are those of the run; so does its table,
-from three trainings on.
+claim needs of the others lies in `reports/trainings/<prompt set>/<row>.seed<n>.safetensors`,
+shipped or in the working folder: scores by prompt (fp32) and, for distances, the 64-dimensional
+features (fp16). A run's claims take them in where contestant (all but the weights), recipe, length
+of training (unless the recipe's own watch ended one early), prompts, seeds and the metric's
+identity are those of the run; so does its table, from three trainings on.
 
     python bench.py suite=shapes_table5 contestants.tcd.lora=runs/seed1/tcd/final out=runs/seed1/run
     python -m bench.run.extra_trainings runs/seed1/run tcd-2step tcd-4step
@@ -34,8 +34,10 @@ from bench.run.shipped import same_prompts
 from bench.statistics.comparisons import Scored
 from bench.statistics.result import Result, mean_result, results_of
 from hypersd.hashes import Hashes, digest
+from hypersd.package_data import packaged
 
-FOLDER = Path(__file__).resolve().parents[2] / "reports" / "trainings"
+OWN = Path("reports/trainings")  # in the working folder, where rows are kept
+FOLDER = packaged("bench", "reports") / "trainings"
 TRAINED = (
     "recipe",
     "steps",
@@ -45,8 +47,8 @@ ENDED = "ended"  # of a card: why the recipe's watch ended the training before i
 FEATURES = "features."  # and an extractor: what distances are made of
 
 
-def keep(run: Path, names: Sequence[str], root: Path | None = None) -> list[Path]:
-    """Write rows of a finished run below `root` (FOLDER); the files.
+def keep(run: Path, names: Sequence[str], root: Path = OWN) -> list[Path]:
+    """Write rows of a finished run below `root`; the files.
 
     Raises UsageError: no such run or row, one that was cut by `limit`, or weights without a card
     that says recipe and seed.
@@ -54,7 +56,7 @@ def keep(run: Path, names: Sequence[str], root: Path | None = None) -> list[Path
     folder = RunFolder(run).checked()
     if folder.summary.limit is not None:
         raise UsageError(f"run={run}: was cut by limit={folder.summary.limit}; keep a whole run")
-    return [_keep(folder, name, root or FOLDER) for name in names]
+    return [_keep(folder, name, root) for name in names]
 
 
 def _keep(folder: RunFolder, name: str, root: Path) -> Path:
@@ -133,7 +135,7 @@ def find(plan: Plan, scored: Sequence[Scored], metrics: Sequence[Metric]) -> Ext
     found = ExtraTrainings([], [])
     claimed = {name for c in plan.suite.claims for name in (c.a, c.b)}
     hashes = Hashes(plan.options.cache / "hashes.json")
-    for path in sorted(_folder(FOLDER, plan.prompts.name).glob("*.safetensors")):
+    for path in _kept(plan.prompts.name):
         try:
             entry = read_entry(path)
         except ValueError as error:
@@ -149,6 +151,13 @@ def find(plan: Plan, scored: Sequence[Scored], metrics: Sequence[Metric]) -> Ext
             else:
                 found.refused.append(f"{path.name}: {why}")
     return found
+
+
+def _kept(prompts: str) -> list[Path]:
+    """The files of a prompt set by name: shipped ones, and the user's own before these."""
+    roots = (_folder(root, prompts) for root in (FOLDER, OWN))
+    found = {path.name: path for root in roots for path in root.glob("*.safetensors")}
+    return [found[name] for name in sorted(found)]
 
 
 def _refusal(record: Mapping[str, Any], plan: Plan, planned: Planned, hashes: Hashes) -> str | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from bench.contestants import identity
 from bench.errors import UsageError, os_words
+from bench.results.command import this_command
 from bench.results.entries import Entry, write_entry
 from bench.results.keys import Key
 from bench.results.lossless import THREADS
@@ -60,7 +59,7 @@ def _about(plan: Plan) -> dict[str, Any]:
         "parts": _parts(plan),
         "limit": plan.options.limit,
         "pictures": plan.options.pictures,
-        "command": " ".join(["python", *map(shlex.quote, sys.argv)]),
+        "command": this_command(),
         "resolved": dataclasses.asdict(plan.suite),
     }
 

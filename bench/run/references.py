@@ -17,6 +17,7 @@ from rich.progress import track
 
 from bench.errors import UsageError, exit_code, nearest
 from bench.metrics.references import SPLITS, ReferenceFeatures, of_split
+from hypersd.package_data import need_checkout
 from hypersd.shapes.captions import caption
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import sample_scene
@@ -56,13 +57,14 @@ def teacher(split: str, count: int) -> Iterator[Batch]:
 def make(name: str) -> str:
     """Write `reference/<name>.safetensors` among the shipped weights; its path.
 
-    Raises UsageError for an unknown name.
+    Raises UsageError for an unknown name, and outside of a checkout.
     """
     from bench.metrics import extractor
     from bench.metrics.references import path_of
 
     if name not in NAMES:
         raise UsageError(f"no reference {name!r}; {nearest(name, NAMES)}")
+    need_checkout("hypersd")
     of, split = NAMES[name]
     seen_by = extractor("shapes_features", "cpu")
     batches = (teacher if of == "teacher" else real)(split, COUNTS[of])

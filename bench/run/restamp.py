@@ -35,6 +35,7 @@ from bench.suite.contestant import Row
 from bench.suite.prompts import PromptSet
 from bench.suite.suite import Suite
 from hypersd.hashes import Hashes
+from hypersd.package_data import need_checkout
 from hypersd.whole_files import written_whole
 
 EXPORTED = "shapes_1step"  # the suite that rows are exported of
@@ -131,7 +132,8 @@ def _said(path: Path, kept: Kept, now: str | None) -> str:
 
 
 def main() -> int:
-    """All rows and baselines that are shipped."""
+    """All rows and baselines that are shipped. Raises UsageError outside of a checkout."""
+    need_checkout("bench")
     for line in rows(shipped.FOLDER):
         print(line)
     for folder in sorted(path.parent for path in BASELINES.glob("*/result.json")):

@@ -20,8 +20,9 @@ from bench.results.keys import Key
 from bench.suite import prompts as prompt_sets
 from bench.suite.contestant import ANCHORS, Row
 from bench.suite.prompts import PromptSet
+from hypersd.package_data import packaged
 
-FOLDER = Path(__file__).resolve().parents[2] / "reports" / "precomputed"
+FOLDER = packaged("bench", "reports") / "precomputed"
 
 
 def path(root: Path, prompts: PromptSet, row: Row) -> Path:

@@ -1,5 +1,6 @@
-"""reports/trainings/spread.json: how far the kept trainings of a method lie apart, by number of
-steps and metric. A baseline brings it along, so that a check of a training knows what chance does.
+"""How far the kept trainings of a method lie apart, by number of steps and metric, in the working
+folder's `reports/trainings/spread.json`. A baseline brings it along, so that a check of a training
+knows what chance does.
 
 Every kept training (`bench.run.extra_trainings`) has a mean on each metric, or a distance; methods
 at one number of steps are pooled (`bench.statistics.spread`).
@@ -18,7 +19,7 @@ import numpy as np
 from bench.errors import UsageError, exit_code
 from bench.metrics import metric as metric_of
 from bench.results.entries import Entry, read_entry
-from bench.run.extra_trainings import FEATURES, FOLDER
+from bench.run.extra_trainings import FEATURES, OWN
 from bench.statistics.spread import Spread, of_values, pooled
 from bench.suite.prompts import SETS
 from hypersd.whole_files import written_whole
@@ -27,8 +28,14 @@ FILE = "spread.json"
 Means = dict[str, float]
 
 
-def write(root: Path = FOLDER) -> Path:
-    """Write it anew from the trainings kept below `root`; the file. Damaged ones do not count."""
+def write(root: Path = OWN) -> Path:
+    """Write it anew from the trainings kept below `root`; the file. Damaged ones do not count.
+
+    Raises UsageError where none is kept there.
+    """
+    if not any(root.glob("*/*.safetensors")):
+        raise UsageError(f"{root}: no training is kept there; keep rows of a run with: "
+                         "python -m bench.run.extra_trainings RUN ROW")  # fmt: skip
     path = root / FILE
     with written_whole(path) as beside:
         beside.write_text(json.dumps(found(root), indent=1) + "\n", encoding="utf-8")

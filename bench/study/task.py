@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from bench.errors import UsageError
+from bench.results.command import command_name
 from bench.study import material as materials
 from bench.study.desk import Desk
 from bench.study.material import Material
@@ -78,7 +79,7 @@ def _export(found: Material, album: Album, options: StudyOptions) -> int:
     assert options.export is not None
     export(Copy(found, album), options.export, options.votes)
     print(f"static copy: {options.export / 'index.html'}")
-    print(f"bring votes in: python bench.py task=study run={found.run} import=FILE|DIR")
+    print(f"bring votes in: {command_name()} task=study run={found.run} import=FILE|DIR")
     return 0
 
 
@@ -87,7 +88,7 @@ def _simulate(found: Material, store: VoteStore, options: StudyOptions) -> int:
 
     assert options.simulate is not None
     added = run(Desk(found, store), options.votes, options.simulate)
-    print(f"{added} simulated votes entered; python bench.py task=report run={found.run}")
+    print(f"{added} simulated votes entered; {command_name()} task=report run={found.run}")
     return 0
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from bench.errors import UsageError
 from hypersd import hub_client
+from hypersd.package_data import packaged
 from hypersd.whole_files import written_whole
 
-SHIPPED = Path(__file__).resolve().parents[2] / "suites" / "prompts"
+SHIPPED = packaged("bench", "suites") / "prompts"
 _RAW = "https://raw.githubusercontent.com"
 _MLPERF = f"{_RAW}/mlcommons/inference/c78a252610a3453e54ceed58bf0e59f1a61fe4f9/text_to_image"
 _HPD = "dataset:zhwang/HPDv2/benchmark"

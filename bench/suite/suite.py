@@ -40,9 +40,10 @@ from bench.suite.contestant import (
     SuiteDefaults,
 )
 from hypersd import validation
+from hypersd.package_data import packaged
 from hypersd.validation import Count, Distinct, Line, OneOrMore, Text
 
-FOLDER = Path(__file__).resolve().parents[2] / "suites"
+FOLDER = packaged("bench", "suites")
 RANDOM = "random weights, no quality meaning"
 MAX_SEED = 2**32 - 1
 PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")

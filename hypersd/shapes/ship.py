@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from hypersd.errors import UsageError, exit_code, nearest
+from hypersd.package_data import need_checkout
 from hypersd.shapes.weights import FOLDER, NAMES, training
 from hypersd.whole_files import folder_written_whole
 
@@ -34,10 +35,11 @@ def finished(recipe: str, part: str = "final", trainings: Path = TRAININGS) -> P
 def ship(name: str) -> Path:
     """Copy one finished training to its place; returns the folder.
 
-    Raises UsageError for an unknown name or a training that is not done.
+    Raises UsageError for an unknown name, a training that is not done, and outside of a checkout.
     """
     if name not in NAMES:
         raise UsageError(f"no shipped weights {name!r}; {nearest(name, NAMES)}")
+    need_checkout("hypersd")
     return put(finished(*training(name)), FOLDER / name)
 
 

@@ -39,16 +39,19 @@ def test_update_writes_what_a_check_reads_and_the_check_passes(
     assert [p.name for p in target.parent.iterdir()] == ["main"]
 
 
-def test_a_named_baseline_lies_in_the_project(
+def test_a_named_baseline_lies_in_the_working_folder(
     made: Made, write_run: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     from bench.cli import main
 
-    monkeypatch.setattr(baseline, "FOLDER", tmp_path / "kept")
+    monkeypatch.setattr(baseline, "FOLDER", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
     run = write_run("run", made)
     words = ["task=check", f"run={run}"]
     assert main([*words, "baseline=main", "update=true"]) == 0
+    assert (tmp_path / "reports/baselines/main/result.json").is_file()
+    assert not (tmp_path / "shipped").exists()
     assert main([*words, "baseline=main"]) == 0
     assert main([*words, "baseline=mian"]) == 2
     assert "did you mean 'main'?" in capsys.readouterr().err

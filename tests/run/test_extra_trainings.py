@@ -55,11 +55,11 @@ def trained(
     judges: Judges,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Bench:
-    """The suite, with three trainings of either method; the kept ones lie in `kept`."""
+    """The suite, with three trainings of either method; none is shipped."""
     drawn = np.random.default_rng(0).random((60, 48))
     real = ReferenceStatistics.of(drawn, name="real", extractor="patches/1")
     judges.metrics["fid"] = FrechetDistance(real, "patches")
-    monkeypatch.setattr(extra_trainings, "FOLDER", world / "kept")
+    monkeypatch.setattr(extra_trainings, "FOLDER", world / "shipped")
     (world / "tiny.yaml").write_text(SUITE)
     for name in ("tcd", "lcm"):
         for seed in range(3):

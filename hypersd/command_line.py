@@ -1,0 +1,29 @@
+"""How a package's command line was called: by its console command, as a module, or by a script."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DISTRIBUTION = "few-step-bench"
+CONSOLE = "few-step-train"  # beside `python -m hypersd`
+
+
+def started_as(package: str, console: str) -> str | None:
+    """`console` or `python -m package`, whichever started this process; None for anything else."""
+    started = Path(sys.argv[0] if sys.argv else "")
+    if started.stem == console:
+        return console
+    if started.name == "__main__.py" and started.parent.name == package:
+        return f"python -m {package}"
+    return None
+
+
+def version_words(console: str) -> str:
+    """What `--version` says."""
+    from importlib.metadata import PackageNotFoundError, version  # 20 ms that no other word needs
+
+    try:
+        return f"{console} {version(DISTRIBUTION)}"
+    except PackageNotFoundError:
+        return f"{console} (not installed, version unknown)"
