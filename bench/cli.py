@@ -48,7 +48,7 @@ PLACES = {"import": "imported"}  # fields whose names are not their keys
 
 HELP = """\
 usage: {command} suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
-       {command} -m key=A,B ...                a sweep: one run per combination
+       {command} -m key=A,B ...   a sweep: one run per combination
        torchrun --nproc-per-node N -m bench ...   N processes share one run, a GPU each
        {command} --version
 

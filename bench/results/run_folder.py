@@ -177,8 +177,8 @@ class RunFolder:
         shown = path if is_export else weights[0] if weights else path / exports.FINAL
         key = "unet" if list(shown.glob("diffusion_pytorch_model.*")) else "lora"
         return self._refused(
-            f"holds a training, which is no {self.kind}; a run of what it made: python bench.py "
-            f"suite=NAME +contestants.mine.{key}={shlex.quote(str(shown))}"
+            f"holds a training, which is no {self.kind}; a run of what it made: "
+            f"{command_name()} suite=NAME +contestants.mine.{key}={shlex.quote(str(shown))}"
         )
 
     def _unfinished(self) -> UsageError:
