@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from bench.report import figures
+from bench.report import figures, labels, pairs
 from bench.report.drawing import INK, LINE, SOFT, Box, cut, on_page, picture, shade, titled
 from bench.report.figures import colour_class, milliseconds
+from bench.report.labels import Label
 from bench.report.words import decimals, groups, metric_words
 from bench.results.summary import Contestant, MetricValue, Summary
 from bench.statistics.printed import number
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 WIDTH, LABELS, ROW, GAP, FOOT = 360, 122, 20, 7, 30  # of intervals; units are 1/72 inch
 SMALL, HEIGHT = 264, 184  # of steps and speed
 MARGINS: Box = (40, 10, 12, 32)
+FIRST_MOST = 14  # contestants whose intervals stand beside the findings
 TICKS = [1, 2, 2.5, 5, 10]
 
 
@@ -59,26 +61,33 @@ def draw(summary: Summary) -> Charts:
     )
 
 
+def first(summary: Summary, drawn: Charts) -> Chart | None:
+    """The one figure beside the findings, of the metric that a page begins with: quality over
+    steps, else values with intervals; quality against time where these are too many."""
+    rows = [c for c in summary.contestants if pairs.headline(summary) in c.metrics]
+    kinds = (drawn.steps, drawn.intervals if len(rows) <= FIRST_MOST else drawn.speed)
+    found = [c for kind in kinds for c in kind if c.metric == pairs.headline(summary)]
+    return next(iter(found), None)
+
+
 def intervals(summary: Summary, metric: str) -> str:
     """Every contestant's value and 95 % interval, contestants down, anchors below.
 
-    The axis is made for contestants and teacher; an anchor beyond it is an arrow at the edge.
+    The axis reaches from the lowest to the highest interval, the anchors' too.
     """
     fields = [[c for c in members if metric in c.metrics] for _, members in groups(summary)]
     rows = [(c, ROW * (n + 0.5) + GAP * i) for n, (i, c) in enumerate(
         (i, c) for i, members in enumerate(fields) for c in members)]  # fmt: skip
-    inside = _span([c.metrics[metric] for c, _ in rows if not c.is_anchor]
-                   or [c.metrics[metric] for c, _ in rows])  # fmt: skip
     bottom = rows[-1][1] + ROW / 2
 
     def drawn(axes: Axes) -> None:
         for contestant, y in rows:
-            _interval(axes, summary, contestant, metric, y, inside)
+            _interval(axes, summary, contestant, metric, y)
         axes.set_yticks([y for _, y in rows], [cut(c.name) for c, _ in rows])
         for label, (contestant, _) in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_color(shade(SOFT if contestant.is_anchor else INK))
         axes.set_ylim(bottom, 0)
-        axes.set_xlim(*inside)
+        axes.set_xlim(*_span([c.metrics[metric] for c, _ in rows]))
         _round_ticks(axes.xaxis)
         axes.grid(axis="x")
 
@@ -118,30 +127,19 @@ def speed(summary: Summary, metric: str) -> str:
             _timings(axes, summary, [c for c in rows if c.method == method], metric)
         axes.set_ylim(*_span([c.metrics[metric] for c in rows]))
         _logarithmic(axes, first, last, marks, "ms per image")
+        labels.place(axes, [_steps_label(summary, c, metric) for c in rows if c.steps is not None])
 
     better = "higher" if rows[0].metrics[metric].higher_is_better else "lower"
     label = f"{metric_words(metric).title} ({better} is better) against ms per image"
     return picture((SMALL, HEIGHT), MARGINS, label, drawn)
 
 
-def _interval(
-    axes: Axes, summary: Summary, contestant: Contestant, metric: str, y: float,
-    inside: tuple[float, float],
-) -> None:  # fmt: skip
-    value, (low, high) = contestant.metrics[metric], inside
-    colour, places = _colour(summary, contestant), decimals(summary, metric)
-    if low <= value.value <= high:
-        title = _words(summary, contestant.name, metric, value)
-        titled(title, axes.plot([max(low, value.low), min(high, value.high)], [y, y], color=colour,
-                                 alpha=0.55, linewidth=2))  # fmt: skip
-        titled(title, axes.plot(value.value, y, "o", color=colour, markersize=7.2))
-    elif value.value < low:
-        axes.text(
-            low, y, f"\u25c2 {number(value.value, places)}", color=colour, va="center_baseline"
-        )
-    else:
-        axes.text(high, y, f"{number(value.value, places)} \u25b8", color=colour, ha="right",
-                  va="center_baseline")  # fmt: skip
+def _interval(axes: Axes, summary: Summary, contestant: Contestant, metric: str, y: float) -> None:
+    value, colour = contestant.metrics[metric], _colour(summary, contestant)
+    title = _words(summary, contestant.name, metric, value)
+    titled(title, axes.plot([value.low, value.high], [y, y], color=colour, alpha=0.55,
+                             linewidth=2))  # fmt: skip
+    titled(title, axes.plot(value.value, y, "o", color=colour, markersize=7.2))
 
 
 def _level(axes: Axes, teacher: Contestant, metric: str) -> None:
@@ -178,7 +176,7 @@ def _front(axes: Axes, front: Sequence[Contestant], metric: str, last: float) ->
 
 
 def _timings(axes: Axes, summary: Summary, line: Sequence[Contestant], metric: str) -> None:
-    """One method's points with whiskers, labelled by step count, joined in order of time."""
+    """One method's points with whiskers, joined in order of time."""
     colour = _colour(summary, line[0])
     if len(line) > 1:
         axes.plot([milliseconds(c) for c in line], [c.metrics[metric].value for c in line],
@@ -188,9 +186,12 @@ def _timings(axes: Axes, summary: Summary, line: Sequence[Contestant], metric: s
         title = _words(summary, f"{contestant.name}, {at:.1f} ms", metric, value)
         titled(title, _whisker(axes, at, value, colour))
         titled(title, axes.plot(at, value.value, "o", color=colour, markersize=6.4))
-        if contestant.steps is not None:
-            axes.annotate(str(contestant.steps), (at, value.high), (0, 4), fontsize=9.5,
-                          color=colour, ha="center", textcoords="offset points")  # fmt: skip
+
+
+def _steps_label(summary: Summary, contestant: Contestant, metric: str) -> Label:
+    value, at = contestant.metrics[metric], milliseconds(contestant)
+    colour = _colour(summary, contestant)
+    return Label(str(contestant.steps), at, value.value, value.low, value.high, colour)
 
 
 def _whisker(axes: Axes, at: float, value: MetricValue, colour: str) -> Sequence[Artist]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.report import speed
-from bench.report.findings import ALPHA
+from bench.report.pairs import ALPHA
 from bench.report.runfiles import Array, RunFiles
 from bench.report.words import groups
 from bench.results.summary import Contestant, MetricValue, Summary

@@ -1,39 +1,49 @@
-"""What a run shows, in sentences that its tests support; the rest is said to be undecided."""
+"""What a run shows in one sentence for each step count, as its tests support it: who is best, who
+is worst, how the user's own contestant stands, who is behind the teacher, what stayed open."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 
-from bench.report.words import decimals, groups, listed, metric_words
+from bench.report import pairs
+from bench.report.pairs import ALPHA, Sentences
+from bench.report.words import groups, listed, titles
 from bench.results.summary import Comparison, Contestant, Family, Summary
-from bench.statistics.printed import number
 
-ALPHA = 0.05
 ANY: tuple[Family, ...] = ("primary", "exploratory")
-EXPLORATORY = "Exploratory: "
+WORST = ("is worst on", "are behind all others on")
+EXPLORATORY = " (exploratory)"  # of what the suite does not ask for
+Ranked = Callable[[Summary, Sequence[Contestant], str, Sequence[Family]], tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Metrics on which somebody is first, or last: by what the suite asks for, and beyond it."""
+
+    asked: list[str] = field(default_factory=list)
+    exploratory: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Sentences about the contestants of one step count: one that leads, one per comparison."""
+    """What there is to say of the contestants of one step count. pairs: a sentence for each."""
 
     heading: str
-    lead: str
-    sentences: list[str]
+    sentence: str
+    pairs: Sentences
 
 
 def findings(summary: Summary) -> list[Findings]:
-    """For each step count: who is best on what, then every pair, then each against the teacher.
-    What the suite does not ask for comes last and is marked."""
+    """For each step count its sentence, and every pair of it, each against the teacher, too."""
     made = []
     for heading, members in groups(summary):
         names = {c.name for c in members}
         rows = [r for r in summary.comparisons if r.a in names]
-        lead = f"{_lead(summary, members)} {_against_teacher(summary, members, rows)}".strip()
-        lead = f"{_so_far(summary, members)}{lead}"
         if heading not in ("Teacher", "Anchors") and rows:
-            made.append(Findings(heading, lead, _sentences(summary, rows)))
+            said = pairs.sentences(summary, rows)
+            sentence = _sentence(summary, members, rows) or said.first
+            made.append(Findings(heading, f"{_so_far(summary, members)}{sentence}", said))
     return made
 
 
@@ -56,152 +66,155 @@ def leader(
     None where there is no other, where some difference may be chance (adjusted p >= 0.05), and
     where it has more than enough.
     """
+    return next(iter(_first(summary, members, metric, families)), None)
+
+
+def _first(
+    summary: Summary, members: Sequence[Contestant], metric: str, families: Sequence[Family]
+) -> tuple[str, ...]:
+    ranked, beaten = _ranking(summary, members, metric, families)
+    is_best = len(ranked) > 1 and beaten.get(ranked[0], set()) >= set(ranked[1:])
+    return (ranked[0],) if is_best and not _beyond(summary, metric, ranked[:1]) else ()
+
+
+def trailing(
+    summary: Summary,
+    members: Sequence[Contestant],
+    metric: str,
+    families: Sequence[Family] = ("primary",),
+) -> tuple[str, ...]:
+    """The fewest contestants, at most half of `members`, that every other one is shown to be better
+    than on `metric`; () where there are none, or only two contestants."""
+    ranked, beaten = _ranking(summary, members, metric, families)
+    for count in range(1, len(ranked) // 2 + 1):
+        ahead, behind = ranked[:-count], ranked[-count:]
+        if len(ranked) > 2 and all(beaten.get(name, set()) >= set(behind) for name in ahead):
+            return () if _beyond(summary, metric, ahead) else tuple(behind)
+    return ()
+
+
+def _beyond(summary: Summary, metric: str, names: Sequence[str]) -> bool:
+    """Whether one of them has more than enough, so that it is not better than others."""
+    return any(pairs.is_beyond(metric, summary.contestant(name)) for name in names)
+
+
+def _ranking(
+    summary: Summary, members: Sequence[Contestant], metric: str, families: Sequence[Family]
+) -> tuple[list[str], dict[str, set[str]]]:
+    """(contestants from best to worst as measured, whom each is shown to be better than)."""
     rivals = [c for c in members if metric in c.metrics]
-    if len(rivals) < 2:
-        return None
-    sign = 1 if rivals[0].metrics[metric].higher_is_better else -1
-    best = max(rivals, key=lambda c: sign * c.metrics[metric].value)
-    beaten = {
-        loser
-        for row in summary.comparisons
-        if row.metric == metric and row.family in families and row.p_adjusted < ALPHA
-        for winner, loser in [_order(row, sign)]
-        if winner == best.name
-    }
-    if is_beyond(metric, best):
-        return None
-    return best.name if beaten >= {c.name for c in rivals if c is not best} else None
+    sign = -1 if rivals and rivals[0].metrics[metric].higher_is_better else 1
+    ranked = [c.name for c in sorted(rivals, key=lambda c: sign * c.metrics[metric].value)]
+    beaten: dict[str, set[str]] = {}
+    for row in summary.comparisons:
+        if row.metric == metric and row.family in families and row.p_adjusted < ALPHA:
+            winner, loser = (row.a, row.b) if sign * row.delta < 0 else (row.b, row.a)
+            beaten.setdefault(winner, set()).add(loser)
+    return ranked, beaten
 
 
-def is_beyond(metric: str, contestant: Contestant) -> bool:
-    """Whether a contestant's value is one from where on more is not better."""
-    enough = metric_words(metric).enough
-    return enough is not None and contestant.metrics[metric].value > enough
-
-
-def _order(row: Comparison, sign: int) -> tuple[str, str]:
-    return (row.a, row.b) if sign * row.delta > 0 else (row.b, row.a)
-
-
-def _lead(summary: Summary, members: Sequence[Contestant]) -> str:
-    """Who is best on which metrics of one step count."""
+def _sentence(summary: Summary, members: Sequence[Contestant], rows: Sequence[Comparison]) -> str:
     metrics = [m for m in summary.metric_names() if sum(m in c.metrics for c in members) > 1]
-    if not metrics:
-        return ""
-    found = {m: leader(summary, members, m) for m in metrics}
-    also = {m: leader(summary, members, m, ANY) for m, name in found.items() if name is None}
-    parts = [f"{name} is best on {_titles(of)}" for name, of in _by_leader(found)]
-    parts += [f"by exploratory comparisons {name} is best on {_titles(of)}"
-              for name, of in _by_leader(also)]  # fmt: skip
-    tested = {row.metric for row in summary.comparisons if row.a in {c.name for c in members}}
-    none, untested = _split([m for m, name in also.items() if name is None], tested)
-    if none:
-        n = max(c.n for c in members)
-        parts.append(f"no single best could be shown at N = {n:,} on {_titles(none)}")
-    if untested:
-        parts.append(f"no test by prompt on {_titles(untested)}")
-    text = "; ".join(parts) + "."
-    named = parts[0].startswith(tuple(name for name in found.values() if name))
-    return text if named else text[0].upper() + text[1:]
+    best, worst = (_places(summary, members, metrics, of) for of in (_first, trailing))
+    parts = [
+        *(_said(names, "is best on", places, metrics) for names, places in best.items()),
+        *(_said(names, WORST[len(names) > 1], places, metrics) for names, places in worst.items()),
+        *_standing(summary, members, {name for names in (*best, *worst) for name in names}),
+        *_against_teacher(summary, members, rows),
+        *_open(members, metrics, best, rows),
+    ]
+    text = "; ".join(parts) + "." if parts else ""
+    is_name = text.startswith(tuple(c.name for c in members))
+    return text if is_name else text[:1].upper() + text[1:]
 
 
-def _by_leader(found: Mapping[str, str | None]) -> list[tuple[str, list[str]]]:
-    """(contestant, the metrics that it leads), from leaders by metric."""
-    names = dict.fromkeys(name for name in found.values() if name is not None)
-    return [(name, [m for m, one in found.items() if one == name]) for name in names]
+def _places(
+    summary: Summary, members: Sequence[Contestant], metrics: Sequence[str], of: Ranked
+) -> dict[tuple[str, ...], Places]:
+    """By contestants, the metrics on which they are first, or last."""
+    found: dict[tuple[str, ...], Places] = {}
+    for metric in metrics:
+        asked = of(summary, members, metric, ("primary",))
+        names = asked or of(summary, members, metric, ANY)
+        if names:
+            place = found.setdefault(names, Places())
+            (place.asked if asked else place.exploratory).append(metric)
+    return found
 
 
-def _split(metrics: Sequence[str], tested: Set[str]) -> tuple[list[str], list[str]]:
-    """(those that some comparison is on, the others)."""
-    return [m for m in metrics if m in tested], [m for m in metrics if m not in tested]
+def _said(names: Sequence[str], what: str, places: Places, metrics: Sequence[str]) -> str:
+    """ "a is best on FID and CLIP and, exploratory, on HPS"."""
+    asked, rest = places.asked, places.exploratory
+    text = f"{listed(names)} {what}"
+    if not asked:
+        return f"{text} {_on(rest, metrics)}{EXPLORATORY}"
+    more = f" and, exploratory, on {titles(rest)}" if rest else ""
+    return f"{text} {_on(asked, metrics)}{more}"
+
+
+def _on(metrics: Sequence[str], of: Sequence[str], every: str = "all") -> str:
+    """Their titles; in short where they are all that there are."""
+    return f"{every} {len(of)} metrics" if len(metrics) == len(of) > 2 else titles(metrics)
+
+
+def _standing(summary: Summary, members: Sequence[Contestant], known: Set[str]) -> list[str]:
+    """How many rivals the user's contestants beat and lose to, where they are not named yet."""
+    metric = pairs.headline(summary) or ""
+    rivals = {c.name for c in members if metric in c.metrics}
+    rows = [r for r in summary.comparisons if r.metric == metric and {r.a, r.b} <= rivals]
+    of = f"{len(rivals) - 1} rivals on {titles([metric])}"
+    mark = "" if all(r.family == "primary" for r in rows) else EXPLORATORY
+    alike: dict[tuple[int, int], list[str]] = {}
+    for name in (c.name for c in members if c.name in (pairs.added(summary) - known) & rivals):
+        if len(rivals) > 1:
+            alike.setdefault(_record(summary, rows, name), []).append(name)
+    return [
+        f"{listed(names)} {'is' if len(names) == 1 else 'are each'} better than {won} and worse "
+        f"than {lost} of {of}{mark}"
+        if won or lost
+        else f"no difference could be shown between {listed(names)} and {of}{mark}"
+        for (won, lost), names in alike.items()
+    ]
+
+
+def _record(summary: Summary, rows: Sequence[Comparison], name: str) -> tuple[int, int]:
+    """How many others a contestant is shown to be better than, and worse than."""
+    gains = [
+        pairs.gain(summary, row) * (1 if row.a == name else -1)
+        for row in rows
+        if name in (row.a, row.b) and row.p_adjusted < ALPHA
+    ]
+    return sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
 
 
 def _against_teacher(
     summary: Summary, members: Sequence[Contestant], rows: Sequence[Comparison]
-) -> str:
+) -> list[str]:
     """On which metrics everyone of a step count is shown to be worse than the teacher."""
     teachers = [c.name for c in summary.contestants if c.method == "teacher"]
     if len(teachers) != 1:
-        return ""
-    worse = [r for r in rows if r.b == teachers[0] and r.p_adjusted < ALPHA]
-    worse = [r for r in worse if _gain(summary, r) < 0]
-    metrics = [
-        m for m in summary.metric_names()
-        if {r.a for r in worse if r.metric == m} == {c.name for c in members}
-    ]  # fmt: skip
-    whom = "All are" if len(members) > 1 else f"{members[0].name} is"
+        return []
+    against = [r for r in rows if r.b == teachers[0]]
+    worse = [r for r in against if r.p_adjusted < ALPHA and pairs.gain(summary, r) < 0]
+    tested = list(dict.fromkeys(r.metric for r in against))
+    metrics = [m for m in tested
+               if {r.a for r in worse if r.metric == m} == {c.name for c in members}]  # fmt: skip
+    whom = "all are" if len(members) > 1 else f"{members[0].name} is"
     is_asked = all(r.family == "primary" for r in worse if r.metric in metrics)
     mark = "" if is_asked else EXPLORATORY
-    return f"{mark}{whom} worse than {teachers[0]} on {_titles(metrics)}." if metrics else ""
+    return [f"{whom} worse than {teachers[0]} on {_on(metrics, tested)}{mark}"] if metrics else []
 
 
-def _titles(metrics: Sequence[str]) -> str:
-    return listed(metric_words(m).title for m in metrics)
-
-
-def _sentences(summary: Summary, rows: Sequence[Comparison]) -> list[str]:
-    asked = [r for r in rows if r.family == "primary"]
-    rest = [r for r in rows if r.family == "exploratory"]
-    return [
-        *_of_pairs(summary, asked),
-        *(f"{EXPLORATORY}{sentence}" for sentence in _of_pairs(summary, rest)),
-    ]
-
-
-def _of_pairs(summary: Summary, rows: Sequence[Comparison]) -> list[str]:
-    pairs = list(dict.fromkeys((r.a, r.b) for r in rows))
-    return [_sentence(summary, a, b, [r for r in rows if (r.a, r.b) == (a, b)]) for a, b in pairs]
-
-
-def _sentence(summary: Summary, a: str, b: str, rows: Sequence[Comparison]) -> str:
-    """One pair on all metrics."""
-    beyond = [r for r in rows if r.p_adjusted < ALPHA and _is_won_beyond(summary, r)]
-    rows = [r for r in rows if r not in beyond]
-    text = _compared(summary, a, b, rows) if rows else ""
-    more = [
-        f"{r.a if r.delta > 0 else r.b} has more {by}, which is not better: it has more than "
-        f"{metric_words(r.metric).enough:g}."
-        for r in beyond
-        for by in [_by(summary, r)]
-    ]
-    return " ".join([text, *more]).strip()
-
-
-def _is_won_beyond(summary: Summary, row: Comparison) -> bool:
-    """Whether the side that has more of a metric has more than enough."""
-    return is_beyond(row.metric, summary.contestant(row.a if row.delta > 0 else row.b))
-
-
-def _compared(summary: Summary, a: str, b: str, rows: Sequence[Comparison]) -> str:
-    """ "a is better than b on ...", told from the side that wins more of them."""
-    shown = [r for r in rows if r.p_adjusted < ALPHA]
-    wins = [r for r in shown if _gain(summary, r) > 0]
-    losses = [r for r in shown if _gain(summary, r) < 0]
-    unclear = [r for r in rows if r not in wins and r not in losses]
-    n = max(r.n for r in rows)
-    if not wins and not losses:
-        titles = _titles([r.metric for r in unclear])
-        return f"Between {a} and {b} no difference could be shown at N = {n:,} on {titles}."
-    if len(losses) > len(wins):
-        a, b, wins, losses = b, a, losses, wins
-    text = f"{a} is better than {b} on {listed(_by(summary, r) for r in wins)}"
-    if losses:
-        text += f", and worse on {listed(_by(summary, r) for r in losses)}"
-    if unclear:
-        titles = _titles([r.metric for r in unclear])
-        text += f"; no difference could be shown at N = {n:,} on {titles}"
-    return text + "."
-
-
-def _gain(summary: Summary, row: Comparison) -> float:
-    """The difference, positive where a is better."""
-    higher = summary.contestant(row.a).metrics[row.metric].higher_is_better
-    return row.delta if higher else -row.delta
-
-
-def _by(summary: Summary, row: Comparison) -> str:
-    """ "CLIP by 0.52 [0.40, 0.64]": the size of the difference, whichever way it points."""
-    places = decimals(summary, row.metric)
-    low, high = sorted((row.low, row.high)) if row.delta > 0 else sorted((-row.high, -row.low))
-    size, low_words, high_words = (number(v, places) for v in (abs(row.delta), low, high))
-    return f"{metric_words(row.metric).title} by {size} [{low_words}, {high_words}]"
+def _open(
+    members: Sequence[Contestant], metrics: Sequence[str],
+    best: Mapping[tuple[str, ...], Places], rows: Sequence[Comparison],
+) -> list[str]:  # fmt: skip
+    """Metrics without a best, and those that nothing was tested on."""
+    decided = {m for places in best.values() for m in (*places.asked, *places.exploratory)}
+    tested = {row.metric for row in rows}
+    none = [m for m in metrics if m in tested - decided]
+    untested = [m for m in metrics if m not in tested]
+    n = max(c.n for c in members)
+    where = f"at N = {n:,} on {_on(none, metrics, 'any of')}"
+    parts = [f"no single best could be shown {where}"] if none else []
+    return [*parts, *([f"no test by prompt on {titles(untested)}"] if untested else [])]

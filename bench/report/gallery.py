@@ -20,6 +20,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.errors import UsageError
+from bench.report import pairs
 from bench.report.figures import colour_class
 from bench.report.runfiles import RunFiles, ranges
 from bench.report.selection import RANDOM, headline
@@ -121,7 +122,9 @@ def data(summary: Summary, files: RunFiles, thumbs: Thumbnails) -> Markup:
         return Markup("")
     metrics = [m for m in files.scores if m in summary.metric_names()]
     prompts = _prompts(files, list(thumbs.cells), len(metrics) * len(shown))
-    first = next(((r.a, r.b) for r in summary.comparisons), ())
+    first = next(
+        (pair for pair in pairs.ordered(summary) if set(pair) <= files.pictures.keys()), ()
+    )
     found: dict[str, Any] = {
         "contestants": [_contestant(summary, files, c) for c in shown],
         "metrics": [_metric(summary, files, m) for m in metrics],

@@ -14,12 +14,13 @@ Papers print no intervals: a published value is taken to spread over its prompts
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.report import published
-from bench.report.published import Table, Value
+from bench.report.published import Beside, Table, Value
 from bench.report.words import decimals, listed, metric_words
 from bench.results.summary import MetricValue, Summary
 from bench.statistics.printed import number
@@ -56,6 +57,50 @@ class Verdict:
     heading: str
     text: str
     unexpected: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Papers:
+    """What papers print of a run's contestants. values, differences: by our protocol, or nearly;
+    the others by other protocols, which allow no more than to compare directions."""
+
+    values: list[Value]
+    differences: list[Beside]
+    other_values: list[Value]
+    other_differences: list[Beside]
+
+    @property
+    def others(self) -> str:
+        """The others in a sentence or two; "" where there are none."""
+        return " ".join(filter(None, (self._differences(), self._values())))
+
+    def _differences(self) -> str:
+        found = Counter(one.verdict for one in self.other_differences)
+        if not found:
+            return ""
+        return (
+            f"Papers print {found.total():,} of the differences between two contestants by other "
+            f"protocols, which allow no more than to compare directions: here "
+            f"{found['same direction']:,} point the same way, {found['opposite direction']:,} the "
+            f"opposite way, {found['undecided here']:,} are undecided."
+        )
+
+    def _values(self) -> str:
+        count = len(self.other_values)
+        what = "values" if count > 1 else "value"
+        return f"Of this base they print {count:,} {what} by other protocols." if count else ""
+
+
+def papers(summary: Summary, known: Iterable[Table] | None = None) -> Papers:
+    """Values and differences of this run that papers print too, by whether protocols match."""
+    tables = published.tables() if known is None else tuple(known)
+    values, beside = published.values(summary, tables), published.beside(summary, tables)
+    return Papers(
+        [one for one in values if _allowance(one) is not None],
+        [one for one in beside if not one.differs],
+        [one for one in values if _allowance(one) is None],
+        [one for one in beside if one.differs],
+    )
 
 
 def held(summary: Summary, known: Iterable[Table] | None = None) -> list[Held]:

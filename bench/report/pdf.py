@@ -5,7 +5,6 @@ All words reach typst as JSON strings, so that nothing in them is markup.
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import tempfile
@@ -19,15 +18,17 @@ from bench.report import (
     banners,
     charts,
     figures,
-    gallery,
+    held_against,
+    pairs,
+    plates,
     published,
-    selection,
     study_charts,
     view,
 )
 from bench.report.charts import Chart, Charts
 from bench.report.drawing import palette
 from bench.report.findings import findings
+from bench.report.pairs import Sentences
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, enough_words, metric_words
 from bench.results.summary import Comparison, Summary
@@ -36,9 +37,7 @@ from bench.study import sections
 from hypersd.whole_files import written_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
-PLATE_PROMPTS, PLATE_COLUMNS, PAIRS, EXTREMES = 6, 8, 4, 6
 COMPARISONS_MOST, SENTENCES_MOST, LEDGER_MOST = 240, 60, 40
-PICTURE = 384  # pixels; a larger picture is made smaller
 
 
 def render(
@@ -76,20 +75,20 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
     """Everything the template prints, as words; pictures and figures go into `scratch`."""
     metrics = summary.metric_names()
     n = max((c.n for c in summary.contestants), default=0)
-    made = findings(summary)
+    made, papers = findings(summary), held_against.papers(summary)
     return {
         "title": summary.title or summary.suite,
         "about": _about(summary, n),
         "limit": summary.limit,
         "banners": [asdict(one) for one in banners.banners(summary, files)],
         "findings": [
-            {"heading": f.heading if len(made) > 1 else "", "lead": f.lead,
-             "sentences": f.sentences[:SENTENCES_MOST]}
+            {"heading": f.heading if len(made) > 1 else "", "sentence": f.sentence,
+             "pairs": _by_family(f.pairs)}
             for f in made
         ],
         "family": len(summary.comparisons),
         "adjusted": view.family_words(summary),
-        "equivalent": view.equivalence_words(summary)[:SENTENCES_MOST],
+        "equivalent": _by_family(pairs.equivalent(summary)),
         "sensitivities": view.sensitivities(summary),
         "claims": [
             {**asdict(c), "words": c.words, "numbers": view.claim_numbers(summary, c)}
@@ -99,16 +98,18 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "groups": _groups(summary),
         "marks": sorted(view.marks(summary)),
         "enough": enough_words(summary),
+        "first": _first(summary, drawn, scratch),
         "figures": _figures(summary, drawn, scratch),
         "legend": [[m, palette()[style]] for m, style in figures.colours(summary)],
         "wins": [_wins(w) for m in metrics if (w := figures.wins(summary, files, m)) is not None],
         "not_kept": list(files.not_kept),
-        "plates": _plates(summary, files, scratch),
-        "strip": EXTREMES,
-        "extremes": _extremes(summary, files, scratch),
+        "plates": [asdict(one) for one in plates.plates(summary, files, scratch)],
+        "strip": plates.EXTREMES,
+        "extremes": plates.extremes(summary, files, scratch),
         "attributes": _attributes(summary),
-        "published": [_beside(summary, row) for row in published.beside(summary)],
-        "published_values": [_value(summary, row) for row in published.values(summary)],
+        "published": [_beside(summary, row) for row in papers.differences],
+        "published_values": [_value(summary, row) for row in papers.values],
+        "published_others": papers.others,
         "study": _study(files, scratch),
         "comparisons": [_comparison(summary, r) for r in summary.comparisons[:COMPARISONS_MOST]],
         "environment": [*view.flat(summary.environment), *_seconds(summary)],
@@ -156,15 +157,37 @@ def _metric(summary: Summary, metric: str) -> dict[str, str]:
             "identity": value.identity}  # fmt: skip
 
 
+def _by_family(sentences: Sentences) -> dict[str, Any]:
+    """Sentences of an appendix, and how many of each kind are left out."""
+    kinds = {"asked": sentences.asked, "exploratory": sentences.exploratory}
+    return {
+        **{kind: found[:SENTENCES_MOST] for kind, found in kinds.items()},
+        "left_out": sum(max(0, len(found) - SENTENCES_MOST) for found in kinds.values()),
+    }
+
+
+def _placed(summary: Summary, kind: str, chart: Chart, scratch: Path) -> dict[str, str]:
+    """Its metric's title and arrow, and its file in `scratch`."""
+    return {**_metric(summary, chart.metric),
+            "file": _drawn(chart.svg, f"{kind}-{chart.metric}", scratch)}  # fmt: skip
+
+
+def _first(summary: Summary, drawn: Charts, scratch: Path) -> dict[str, Any] | None:
+    """The figure of the first page; whether it needs a legend."""
+    found = charts.first(summary, drawn)
+    if found is None:
+        return None
+    legend = found not in drawn.intervals
+    return {**_placed(summary, "first", found, scratch), "legend": legend}
+
+
 def _figures(summary: Summary, drawn: Charts, scratch: Path) -> dict[str, list[dict[str, str]]]:
     """By kind: for every chart its metric's title and arrow, and its file in `scratch`."""
-
-    def placed(kind: str, chart: Chart) -> dict[str, str]:
-        name = _drawn(chart.svg, f"{kind}-{chart.metric}", scratch)
-        return {**_metric(summary, chart.metric), "file": name}
-
     kinds = {"intervals": drawn.intervals, "steps": drawn.steps, "speed": drawn.speed}
-    return {kind: [placed(kind, chart) for chart in found] for kind, found in kinds.items()}
+    return {
+        kind: [_placed(summary, kind, chart, scratch) for chart in found]
+        for kind, found in kinds.items()
+    }
 
 
 def _groups(summary: Summary) -> list[dict[str, Any]]:
@@ -192,63 +215,6 @@ def _wins(wins: figures.WinMatrix) -> dict[str, Any]:
         for row, decisions in zip(wins.rates, wins.decided, strict=True)
     ]  # fmt: skip
     return {"title": metric_words(wins.metric).title, "names": wins.names, "cells": cells}
-
-
-def _plates(summary: Summary, files: RunFiles, scratch: Path) -> list[dict[str, Any]]:
-    """Random prompts by contestants, at most eight contestants on a plate."""
-    shown = [c.name for c in gallery.contestants(summary, files)]
-    chosen = selection.shuffled(files)[:PLATE_PROMPTS]
-    return [
-        {
-            "names": part,
-            "rows": [
-                [files.text(p), [_picture(files, name, p, scratch) for name in part]]
-                for p in chosen
-            ],
-        }
-        for part in (shown[i : i + PLATE_COLUMNS] for i in range(0, len(shown), PLATE_COLUMNS))
-    ]
-
-
-def _extremes(summary: Summary, files: RunFiles, scratch: Path) -> list[dict[str, Any]]:
-    """Where a gains most and loses most against b, for the first compared pairs."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for choice in selection.choices(summary, files) if files.pictures else []:
-        if choice.reason in ("gains", "losses"):
-            pair = (choice.a, choice.b)
-            usable = [
-                p for p in choice.prompts
-                if all(p in files.pictures.get(name, {}) for name in pair)
-            ][:EXTREMES]  # fmt: skip
-            entry = found.setdefault(
-                pair, {"a": pair[0], "b": pair[1], "metric": metric_words(choice.metric).title}
-            )
-            entry[choice.reason] = [
-                [*(_picture(files, name, p, scratch) for name in pair), files.text(p)]
-                for p in usable
-            ]
-    whole = [e for e in found.values() if e.get("gains") or e.get("losses")]
-    return [{"gains": [], "losses": [], **entry} for entry in whole[:PAIRS]]
-
-
-def _picture(files: RunFiles, name: str, prompt: int, scratch: Path) -> str | None:
-    """The file name of a picture in `scratch`; None where it is missing or unreadable."""
-    source = files.pictures.get(name, {}).get(prompt)
-    if source is None:
-        return None
-    from hypersd.picture_reader import read
-
-    target = scratch / f"picture-{list(files.pictures).index(name)}-{prompt}"
-    try:
-        small = read(source).image
-    except UsageError:
-        return None
-    small.thumbnail((PICTURE, PICTURE))
-    kind, suffix = ("PNG", ".png") if max(small.size) <= 128 else ("JPEG", ".jpg")
-    data = io.BytesIO()
-    small.save(data, kind, quality=88)
-    target.with_suffix(suffix).write_bytes(data.getvalue())
-    return target.with_suffix(suffix).name
 
 
 def _attributes(summary: Summary) -> dict[str, Any] | None:

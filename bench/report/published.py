@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.report.findings import ALPHA
+from bench.report.pairs import ALPHA
 from bench.results.summary import Comparison, MetricValue, Summary
 from hypersd.package_data import packaged
 

@@ -16,6 +16,7 @@ from itertools import islice
 
 import numpy as np
 
+from bench.report import pairs
 from bench.report.runfiles import Array, RunFiles
 from bench.results.summary import Summary
 from bench.statistics.metrics import METRICS
@@ -41,12 +42,13 @@ def headline(files: RunFiles) -> str | None:
 
 
 def choices(summary: Summary, files: RunFiles) -> list[Choice]:
-    """Random prompts first, then gains, losses and most different of every compared pair."""
+    """Random prompts first, then gains, losses and most different of every compared pair, the most
+    wanted pair first."""
     found = [Choice("random", shuffled(files)[:RANDOM])]
     metric = headline(files)
     if metric is None:
         return found
-    for a, b in dict.fromkeys((r.a, r.b) for r in summary.comparisons):
+    for a, b in pairs.ordered(summary):
         delta, apart = files.difference(a, b, metric), distance(files, a, b)
         if delta is None:
             continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.report import speed
-from bench.report.findings import EXPLORATORY, leader
+from bench.report.findings import leader
 from bench.report.runfiles import RunFiles
 from bench.report.words import decimals, groups, metric_words
 from bench.results.summary import (
@@ -167,19 +167,6 @@ def claim_numbers(summary: Summary, claim: Claim) -> str:
     }
     p = shown.get(claim.verdict, claim.p_adjusted)
     return text if p is None else f"{text}, adjusted p {p:.3g}"
-
-
-def equivalence_words(summary: Summary) -> list[str]:
-    """Pairs shown to differ by less than the smallest difference that matters."""
-    found = []
-    for row in summary.comparisons:
-        test = row.equivalence
-        if test is not None and test.p_equivalent_adjusted < 0.05:
-            found.append(
-                f"{EXPLORATORY * (row.family == 'exploratory')}{row.a} and {row.b} are equivalent "
-                f"on {metric_words(row.metric).title}: they differ by less than {test.margin:.3g}."
-            )
-    return found
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -38,6 +38,11 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(items[:-1]) + " and " + items[-1] if len(items) > 1 else "".join(items)
 
 
+def titles(metrics: Iterable[str]) -> str:
+    """Metrics by their titles: "FID, CLIP and HPS"."""
+    return listed(metric_words(m).title for m in metrics)
+
+
 def steps_words(steps: int | None) -> str:
     """ "1 step", "4 steps", or that nothing is known of steps."""
     return "Images made elsewhere" if steps is None else f"{steps} step{'s' * (steps != 1)}"

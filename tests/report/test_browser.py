@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +15,7 @@ import pytest
 
 from bench.report import html, runfiles, selection
 from bench.results.summary import Summary
+from tests.report import synthetic
 
 pytestmark = pytest.mark.browser
 EVIL = '<script>document.title = "taken"</script><img src=x onerror="alert(1)">'
@@ -51,6 +53,16 @@ def scored_path(made_up: tuple[Path, Summary], tmp_path_factory: pytest.TempPath
     """A run with scores by prompt; its folder has pictures of more prompts than the page."""
     run = Path(shutil.copytree(made_up[0], tmp_path_factory.mktemp("scored") / "run"))
     return html.render(made_up[1], run)
+
+
+@pytest.fixture(scope="module")
+def wide_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eleven contestants, of whom the command changes one."""
+    run = tmp_path_factory.mktemp("wide") / "run"
+    rows = [(m, s) for s in (1, 2, 4) for m in ("lcm", "tcd", "hyper_sd")] + [("tscd", 4)]
+    made = synthetic.write(run, 12, rows=[*rows, ("teacher", 25)])
+    command = "python bench.py suite=synthetic contestants.tcd.eta=0.1"
+    return html.render(replace(made, environment={"command": command}), run)
 
 
 class Opened:
@@ -220,6 +232,44 @@ def test_the_gallery_filters_pages_and_links(scored: Opened) -> None:
     page.fill("#pick-words", "nothing of the kind")
     assert page.locator("#gallery-rows > li").count() == 0
     assert "No prompt matches" in page.locator("#viewer-prompt").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 1000, 700, 390])
+@pytest.mark.parametrize("hidden", [0, 1, 3])
+def test_no_picture_is_left_alone_under_the_others(
+    browser: Any, wide_path: Path, width: int, hidden: int
+) -> None:
+    """Of 11, 10 and 8 contestants; rows of tiles differ by less than a row, none has one tile."""
+    page = Opened(browser, wide_path, viewport={"width": width, "height": 900}).page
+    page.locator(".who summary").click()
+    for box in range(hidden):
+        page.locator("#pick-shown input").nth(box).uncheck()
+    tops = (
+        page.locator("#gallery-rows > li")
+        .first.locator("figure")
+        .evaluate_all("all => all.map(f => Math.round(f.getBoundingClientRect().top))")
+    )
+    rows = list(Counter(tops).values())
+    assert sum(rows) == 11 - hidden and min(rows) > 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.close()
+
+
+def test_slider_and_order_begin_with_the_users_contestant(browser: Any, wide_path: Path) -> None:
+    page = Opened(browser, wide_path).page
+    assert page.locator("#pick-a option:checked").inner_text() == "tcd-1step"
+    assert page.locator("#pick-b option:checked").inner_text() == "hyper_sd-1step"
+    page.close()
+
+
+def test_the_first_screen_reaches_the_table(browser: Any, wide_path: Path) -> None:
+    """Sentences, one figure and the first rows, on a screen of 1280 by 900."""
+    page = Opened(browser, wide_path, viewport={"width": 1280, "height": 900}).page
+    assert page.locator("#findings figure svg").bounding_box()["y"] < 400
+    row = page.locator("#results-table tbody tr:not(.group)").nth(2).bounding_box()
+    assert row["y"] + row["height"] < 900
+    assert not page.locator("#pairs li").first.is_visible()
+    page.close()
 
 
 def test_a_click_opens_the_original_and_nothing_else_does(browser: Any, scored_path: Path) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from bench.report import charts, drawing, gallery, html, runfiles, terminal, view
 from bench.results.summary import Claim, Contestant, Summary
+from tests.report import synthetic
 
 METRICS = ("fid", "fid_teacher", "clip", "aesthetic", "hps", "faithful")
 
@@ -58,9 +59,9 @@ def test_page_holds_everything_and_asks_for_nothing(summary: Summary, run_folder
     assert reader.tags.count("img") == shown + 2  # and the two of the slider
     words = " ".join(" ".join(reader.words).split())
     for expected in (
-        "One step on shapes", "tscd-1step is best on FID", "shuffled_captions", "FID to teacher",
-        "python bench.py suite=shapes_1step", "2 CPU cores", "seconds to generate 61.2",
-        "expected value at this N", "What is drawn right",
+        "One step on shapes", "tscd-1step is best on all 6 metrics", "shuffled_captions",
+        "FID to teacher", "python bench.py suite=shapes_1step", "2 CPU cores",
+        "seconds to generate 61.2", "expected value at this N", "What is drawn right",
     ):  # fmt: skip
         assert expected in words
 
@@ -85,11 +86,55 @@ def test_page_of_an_empty_run(tmp_path: Path) -> None:
 
 
 def test_bold_only_where_the_test_supports_it(summary: Summary, tmp_path: Path) -> None:
-    results = html.page(summary, tmp_path).partition('id="intervals"')[0]
+    results = html.page(summary, tmp_path).partition('id="pairs"')[0]
     assert results.count('class="best"') == 6
     open_question = [replace(c, p_adjusted=0.2) for c in summary.comparisons]
     page = html.page(replace(summary, comparisons=open_question), tmp_path)
     assert 'class="best"' not in page.partition('id="intervals"')[0]
+
+
+def test_the_page_begins_with_a_sentence_a_figure_and_the_table(
+    example_summary: Callable[..., Summary], tmp_path: Path
+) -> None:
+    """One sentence a step count; pairs are folded below the table, all of them in one place."""
+    page = html.page(example_summary(steps=(1, 2, 4, 8)), tmp_path)
+    first, _, rest = page.partition('<section id="results">')
+    opening = first.partition('<section id="findings">')[2]
+    assert opening.count('<p class="lead">') == 4
+    assert opening.count("<svg") == 1 and 'aria-label="HPS at each number of steps"' in opening
+    assert "is better than" not in opening and "<details" not in opening
+    table, _, after = rest.partition('<section id="pairs">')
+    assert "is better than" not in table
+    folded, _, below = after.partition("</details>")
+    assert folded.count("is better than") >= 4 * 6 and "is better than" not in below
+    assert "<details><summary>Every pair" in folded
+    links = re.findall(r'<li><a href="#([a-z]+)"', page)
+    assert links[:4] == ["findings", "results", "pairs", "intervals"]
+    assert all(f'<section id="{link}">' in page for link in links)
+
+
+def test_many_rows_of_one_step_count_stand_against_time(
+    example_summary: Callable[..., Summary],
+) -> None:
+    summary = example_summary()
+    row = summary.contestants[0]
+    many = [replace(row, name=f"m{i}-1step", method=f"m{i}") for i in range(20)]
+    wide = replace(summary, contestants=[*summary.contestants, *many])
+    shown = charts.first(wide, charts.draw(wide))
+    assert shown is not None and "against ms per image" in shown.svg
+    shown = charts.first(summary, charts.draw(summary))
+    assert shown is not None and "HPS, 95 % intervals" in shown.svg
+    assert charts.first(summary, charts.Charts([], [], [])) is None
+
+
+def test_win_tables_name_their_columns(made_up: tuple[Path, Summary]) -> None:
+    run, summary = made_up
+    page = html.page(summary, run)
+    wins = page[page.index('<section id="wins">') : page.index('<section id="pictures">')]
+    for head in re.findall(r"<thead>.*?</thead>", wins, re.DOTALL):
+        names = re.findall(r'<span class="upright">([^<]+)</span>', head)
+        assert names == [c.name for _, rows in view.table(summary) for c in
+                         (row.contestant for row in rows)]  # fmt: skip
 
 
 def test_a_quick_run_and_shipped_rows_are_marked(
@@ -166,7 +211,7 @@ def test_claims_stand_with_verdict_and_numbers(summary: Summary, tmp_path: Path)
     page = html.page(replace(summary, claims=[claim]), tmp_path)
     assert '<span class="verdict the-opposite-is-shown">the opposite is shown</span>' in page
     assert "difference 0.250 [\u22120.500, 1.000], adjusted p 0.31" in page
-    assert "Claims</h3>" not in html.page(summary, tmp_path)
+    assert "Claims</h2>" not in html.page(summary, tmp_path)
 
 
 def test_thumbnails_keep_to_their_bytes_and_skip_broken_files(
@@ -227,10 +272,51 @@ def test_figures_are_well_formed_and_place_values_in_order(summary: Summary) -> 
     values = [c.metrics["faithful"].value for c in summary.contestants[:3]]
     assert np.argsort(students).tolist() == np.argsort(values).tolist()
     words = [text.text or "" for text in root.findall(".//{*}text")]
-    assert len([w for w in words if w[0] in "\u25c2" or w[-1] in "\u25b8"]) == 1  # off the axis
+    assert not [w for w in words if w[0] in "\u25c2" or w[-1] in "\u25b8"]  # all on the axis
     titles = [title.text or "" for title in root.findall(".//{*}title")]
     assert titles[0].startswith("lcm-1step: ") and len(titles) == len(circles)
     ElementTree.fromstring(charts.speed(summary, "fid"))
+
+
+def test_every_interval_lies_inside_its_axis(summary: Summary) -> None:
+    """An anchor far from the others stretches the axis, and is drawn as they are."""
+    far = summary.contestants[-1]
+    value = replace(far.metrics["clip"], value=-40.0, low=-41.0, high=-39.0)
+    rows = [*summary.contestants[:-1], replace(far, metrics={"clip": value})]
+    root = ElementTree.fromstring(charts.intervals(replace(summary, contestants=rows), "clip"))
+    across = [float(c.get("cx", "nan")) for c in root.findall(".//{*}circle")]
+    assert len(across) == len(rows) and min(across) == across[-1]
+    assert min(across) > charts.LABELS and max(across) < charts.WIDTH - 14
+
+
+@pytest.mark.parametrize("count", [2, 9, 33])
+def test_labels_of_steps_cover_neither_each_other_nor_a_point(
+    example_summary: Callable[..., Summary], count: int
+) -> None:
+    """Contestants of 1 to 8 steps, hardly apart in time and value; boxes as the font has them."""
+    row = example_summary().contestants[0]
+    rng = np.random.default_rng(count)
+    rows = []
+    for i in range(count):
+        value = 40 + 3 * rng.random()
+        metrics = {"hps": replace(row.metrics["hps"], value=value, low=value - 1, high=value + 1)}
+        seconds = replace(synthetic.speed(2 ** (i % 4)), median=0.01 * (1 + rng.random()))
+        rows.append(replace(row, name=f"m{i}", method=f"m{i % 8}", steps=2 ** (i % 4),
+                            seconds_per_image=seconds, metrics=metrics))  # fmt: skip
+    root = ElementTree.fromstring(charts.speed(Summary("s", "p", {}, {}, rows), "hps"))
+    ink = [drawing.palette()[f"c{i}"] for i in range(8)]
+    texts = [(float(t.get("x", "")), float(t.get("y", "")), t.text or "") for t in
+             root.iter("{http://www.w3.org/2000/svg}text")
+             if any(colour in t.get("style", "") for colour in ink)]  # fmt: skip
+    dots = [(float(c.get("cx", "")), float(c.get("cy", ""))) for c in root.findall(".//{*}circle")]
+    boxes = [(x - 2.9, y - 7, x + 2.9, y) for x, y, _ in texts]  # centred above the baseline
+    assert 1 <= len(texts) <= count == len(dots)
+    assert len(texts) == count or count > 9
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        for x0, y0, x1, y1 in boxes[:i]:
+            assert not (left < x1 - 0.2 and x0 < right - 0.2
+                        and top < y1 - 0.2 and y0 < bottom - 0.2)  # fmt: skip
+        assert not any(left < x < right and top < y < bottom for x, y in dots)
 
 
 def test_figures_follow_the_theme_and_carry_no_ids(summary: Summary, tmp_path: Path) -> None:
@@ -240,7 +326,7 @@ def test_figures_follow_the_theme_and_carry_no_ids(summary: Summary, tmp_path: P
     light = drawing.palette()
     assert f"stroke:{light['c0']}" in chart.svg and "stroke:var(--c0)" in chart.page
     drawn = re.findall(r"<svg.*?</svg>", html.page(summary, tmp_path), re.DOTALL)
-    assert len(drawn) == len(METRICS) + 3
+    assert len(drawn) == 1 + len(METRICS) + 3  # beside the findings, intervals, against time
     for figure in drawn:
         assert not re.search(r"#[0-9a-f]{6}| id=", figure)
         assert 'role="img"' in figure and "<text" in figure and "aria-label" in figure

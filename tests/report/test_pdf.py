@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from bench.report import charts, pdf
+from bench.report import charts, pdf, plates, runfiles
 from bench.report.runfiles import RunFiles
 from bench.results.summary import Claim, Summary
+from tests.report import synthetic
 
 pdfium = pytest.importorskip("pypdfium2")
 EVIL = '#panic("x") $a_b$ *c* <d> @e //f'
@@ -25,8 +27,6 @@ def document(
 ) -> Iterator[Any]:
     """A report with a hostile title, prompt and claim."""
     run, summary = made_up
-    from bench.report import runfiles
-
     found = runfiles.read(summary, run)
     prompts = {i: f"{EVIL} {text}" for i, text in found.prompts.items()}
     files = replace(found, prompts=prompts)
@@ -88,6 +88,66 @@ def test_no_page_is_blank_and_nothing_runs_over_the_margin(document: Any) -> Non
         assert grey[:, -edge:].min() > 240
 
 
+def test_the_first_page_has_findings_figure_and_table_and_the_last_ones_the_pairs(
+    document: Any,
+) -> None:
+    pages = [" ".join(page.split()) for page in text_of(document)]
+    for expected in ("Findings", "Figure 1.", "Results", "teacher-25step"):
+        assert expected in pages[0]
+    appendix = next(i for i, page in enumerate(pages) if "Every pair, with intervals" in page)
+    said = [i for i, page in enumerate(pages) if "is better than" in page]
+    assert said and min(said) == appendix > pages.index(
+        next(page for page in pages if "How it was run" in page)
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 9, 10, 11, 33])
+def test_plates_break_evenly_whatever_the_number_of_contestants(count: int) -> None:
+    names = [f"c{i}" for i in range(count)]
+    found = plates.parts(names)
+    assert [name for part in found for name in part] == names
+    sizes = [len(part) for part in found]
+    assert len(sizes) == -(-count // plates.COLUMNS)
+    assert not sizes or max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("count", [3, 9, 10, 33])
+def test_pictures_stay_on_the_page_and_have_one_size(tmp_path: Path, count: int) -> None:
+    """As the PDF's reader finds them; tall pictures and long prompts of images made elsewhere."""
+    raw = pytest.importorskip("pypdfium2.raw")
+    run = tmp_path / "run"
+    known = synthetic.write(run, 8, rows=[("lcm", steps) for steps in range(1, count + 1)])
+    for path in (run / "images").glob("*/*.png"):
+        if int(path.stem) % 2:
+            Image.new("RGB", (40, 64), "teal").save(path)
+    found = runfiles.read(known, run)
+    words = dict.fromkeys(found.prompts, "a very long prompt of many words " * 20)
+    files = replace(found, prompts=words)
+    few = replace(known, comparisons=[])
+    made = plates.plates(few, files, tmp_path)
+    with pdfium.PdfDocument(pdf.render(few, tmp_path, files)) as opened:
+        boxes: list[tuple[int, tuple[float, ...]]] = []
+        names: dict[int, list[float]] = {}
+        for number, page in enumerate(opened):
+            for one in page.get_objects(filter=[raw.FPDF_PAGEOBJ_IMAGE], max_depth=6):
+                boxes.append((number, one.get_bounds()))
+            printed = page.get_textpage()
+            at = [match.start() for match in re.finditer("step", printed.get_text_range())]
+            names[number] = [printed.get_charbox(index)[1] for index in at]
+        footer, top = 18 * 72 / 25.4, 841.9 - 16 * 72 / 25.4
+        assert len(boxes) == count * plates.PROMPTS
+        for _, (left, bottom, right, above) in boxes:
+            assert bottom > footer and above < top and left > 50 and right < 595.3 - 50
+    heights = [above - bottom for _, (_, bottom, _, above) in boxes]
+    assert max(heights) == pytest.approx(made[0].side * 72 / 25.4, abs=0.5)
+    assert max(heights) - min(heights) < 0.5
+    pages = {number for number, _ in boxes}
+    for number in pages:  # a plate's names stand right above its pictures
+        highest = max(box[3] for page, box in boxes if page == number)
+        assert any(0 < height - highest < 10 for height in names[number])
+    assert len(pages) <= -(-len(made) // 2)
+
+
 def test_an_empty_run_has_a_pdf_too(tmp_path: Path) -> None:
     summary = Summary("empty", "p", {}, {}, [])
     path = pdf.render(summary, tmp_path, RunFiles(tmp_path, {}, {}))
@@ -96,12 +156,18 @@ def test_an_empty_run_has_a_pdf_too(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["report.pdf"]
 
 
-def test_values_that_papers_print_are_in_it(made_up: tuple[Path, Summary], tmp_path: Path) -> None:
-    from bench.report import runfiles
-
+@pytest.mark.parametrize("size", [1024, 512])
+def test_only_what_can_be_compared_with_papers_has_a_table(
+    made_up: tuple[Path, Summary], tmp_path: Path, size: int
+) -> None:
+    """SDXL's CLIP score in Hyper-SD's table 2 was made at 1,024 pixels; else a sentence is left."""
     run, summary = made_up
-    made = replace(summary, conditions={"base": "hf://them/stable-diffusion-xl-base-1.0"})
-    path = pdf.render(made, tmp_path, runfiles.read(summary, run))
-    with pdfium.PdfDocument(path) as opened:
+    network = "clip/1;ViT-B-32,QuickGELU;input=shortest"
+    rows = [replace(c, metrics={"clip": replace(c.metrics["clip"], identity=network)})
+            for c in summary.contestants]  # fmt: skip
+    conditions = {"base": "hf://them/stable-diffusion-xl-base-1.0", "n": 5000, "size": size}
+    made = replace(summary, contestants=rows, conditions=conditions, comparisons=[])
+    with pdfium.PdfDocument(pdf.render(made, tmp_path, runfiles.read(summary, run))) as opened:
         words = " ".join(" ".join(text_of(opened)).split())
-    assert "Values here and in papers" in words and "33.160" in words
+    assert ("Values here and in papers" in words and "33.160" in words) == (size == 1024)
+    assert re.search(r"Papers\. Of this base they print \d+ values? by other protocols\.", words)

@@ -96,12 +96,9 @@ def test_a_page_marks_what_the_suite_did_not_ask_for() -> None:
     assert leader(summary, rivals, "hps") is None
     assert leader(summary, rivals, "hps", ("primary", "exploratory")) == "a-1step"
     part = findings(summary)[0]
-    assert part.lead.startswith(
-        "a-1step is best on CLIP; by exploratory comparisons a-1step is best on HPS."
-    )
-    assert part.sentences[0].startswith("a-1step is better than b-1step on CLIP by")
-    others = [one for one in part.sentences if "b-1step is better than c-1step" in one]
-    assert others and all(one.startswith("Exploratory: ") for one in others)
+    assert part.sentence.startswith("a-1step is best on CLIP and, exploratory, on HPS; ")
+    assert part.pairs.asked[0].startswith("a-1step is better than b-1step on CLIP by")
+    assert any("b-1step is better than c-1step" in one for one in part.pairs.exploratory)
     assert "over the 2 comparisons that the suite asks for" in view.family_words(summary)
 
 

@@ -87,7 +87,7 @@
   /* Print: everything that is folded is opened, but not the long tables. */
   addEventListener("beforeprint", () => {
     for (const details of all("details")) {
-      if (!details.open && all("tr", details).length < 60) {
+      if (!details.open && all("tr, li", details).length < 60) {
         details.open = true;
         addEventListener("afterprint", () => { details.open = false; }, { once: true });
       }
@@ -235,6 +235,21 @@
     })));
     find("#viewer-scores").hidden = metrics.length === 0;
   };
+  /* Tiles in rows of nearly the same length, so that no picture is left alone under the others. */
+  const columns = (count, most) => {
+    for (let rows = Math.ceil(count / most); rows < count; rows += 1) {
+      const across = Math.ceil(count / rows);
+      if (rows === 1 || count - (rows - 1) * across > 1) return across;
+    }
+    return Math.min(count, most);
+  };
+  const arrange = () => {
+    const [list, tiles] = [find("#gallery-rows"), find("#gallery-rows .tiles")];
+    if (!tiles) return;
+    const [least, gap] = ["--least", "--gap"].map((name) => parseFloat(getComputedStyle(tiles).getPropertyValue(name)));
+    const most = Math.max(1, Math.floor((list.clientWidth + gap) / (least + gap)));
+    list.style.setProperty("--columns", columns(visible().length, most));
+  };
   const draw = () => {
     find("#gallery-rows").replaceChildren(...listed.slice(0, shown).map(row));
     find("#more").hidden = listed.length <= shown;
@@ -243,6 +258,7 @@
       + `${inside.toLocaleString("en")} of them with thumbnails in this page`;
     if (prompts.length < data.all) text += `; the words of ${prompts.length.toLocaleString("en")} are inside`;
     find("#gallery-count").textContent = `${text}.`;
+    arrange();
   };
   const update = () => {
     current = 0;
@@ -279,6 +295,7 @@
   };
   find("#cut").addEventListener("input", cut);
   find("#gallery").hidden = false;
+  new ResizeObserver(arrange).observe(find("#gallery-rows"));
   update();
   cut();
 })();
