@@ -4,7 +4,7 @@ Commands are the lines of a fence without a language that begins with a program.
 between the fence before and this one says what is otherwise here, where that must be:
 
     <!-- not run: why -->
-    <!-- run with: limit=20 -->      words that go to the end of each `python` line
+    <!-- run with: limit=20 -->      words that go to the end of each line that draws or trains
 
 A file that is the reader's own (`my.safetensors`) is there; a run folder that no command before it
 has made is the last one that was. Installation is not repeated: `.ci/run` does it.
@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", *(f"docs/{name}.md" for name in (
     "walkthrough", "your_model", "check", "reports", "study")))  # fmt: skip
 PROGRAMS = ("python", "pip", "git", "torchrun")
+DRAWS = re.compile(r" (suite|recipe)=")
 INSTALLED = ("pip ", "pytest")
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<held>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
@@ -63,8 +64,7 @@ def commands(page: str) -> list[str]:
         for line in () if block.left_out else block.lines:
             parts = [part for part in line.split(" && ") if not part.startswith(INSTALLED)]
             found += [
-                f"{part} {block.added}".strip() if part.startswith("python") else part
-                for part in parts
+                f"{part} {block.added}".strip() if DRAWS.search(part) else part for part in parts
             ]
     return found
 
