@@ -64,10 +64,10 @@ def make_files(folder: Path, width: int, rank: int) -> int:
 
     from bench.contestants.random_weights import fill_randomly
     from benchmarks.peer_models import make_model
-    from hypersd.bases import FAMILIES
+    from hypersd.bases import UNETS
     from hypersd.lora.merging import plain
 
-    config = FAMILIES["sdxl"].published["unet"]
+    config = UNETS["sdxl"].published["unet"]
     scaled = ("block_out_channels", "attention_head_dim")
     narrow = {key: [max(1, count // width) for count in config[key]] for key in scaled}
     make_model(folder / "base", sdxl=True)

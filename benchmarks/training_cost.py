@@ -76,7 +76,7 @@ class Random:
 
     def samples(self, base: Base, step: int, size: int, seed: int, share: slice) -> Samples:
         """As `hypersd.data.Dataset.samples`."""
-        config, rows = base.unet.config, torch.arange(size)[share]
+        config, rows = base.network.config, torch.arange(size)[share]
         shape = torch.Size((size, config.in_channels, *[config.sample_size] * 2))
         x0 = torch.randn(shape, generator=torch.Generator().manual_seed(step))[share]
         return Samples(x0, ["a"] * len(rows), repeated(self.text, len(rows)), rows, shape)
@@ -147,9 +147,9 @@ def held(tensors: Iterable[Tensor]) -> int:
 
 def unets(task: Any) -> float:
     """How many UNets' parameters are resident: the base, whole copies, critics' own trunks."""
-    base = [p for k, p in task.base.unet.named_parameters() if "lora_" not in k]
+    base = [p for k, p in task.base.network.named_parameters() if "lora_" not in k]
     trunks = [m.trunk for m in task.modules.values() if hasattr(m, "trunk")]
-    others = [trunk for trunk in trunks if trunk is not task.base.unet]
+    others = [trunk for trunk in trunks if trunk is not task.base.network]
     others += list(task.student.copies.values())
     more = sum(p.numel() for network in others for p in network.parameters())
     return 1 + more / sum(p.numel() for p in base)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -39,9 +39,9 @@ class Base:
     schedule: Schedule
 
     @property
-    def unet(self) -> Any:
-        """diffusers' UNet2DConditionModel."""
-        return self.family.pipe.unet
+    def network(self) -> Any:
+        """What is distilled: diffusers' UNet2DConditionModel, SD3Transformer2DModel."""
+        return self.family.network
 
     @property
     def vae(self) -> Any:
@@ -92,7 +92,10 @@ class Base:
         for folder in (self.folder / part for part in parts):
             inside = sorted(folder.iterdir()) if folder.is_dir() else ()
             for path in (one for one in inside if one.is_file()):
-                digest.update(path.name.encode() + path.read_bytes())
+                digest.update(path.name.encode())
+                with path.open("rb") as file:  # T5's files are larger than memory may be
+                    while part := file.read(2**24):
+                        digest.update(part)
         return digest.hexdigest()
 
 
@@ -115,7 +118,9 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
     """
     folder = base_folder(name, precision)
     if not (folder / "model_index.json").is_file():
-        raise UsageError(f"base {name!r}: {folder} is no StableDiffusionPipeline folder")
+        raise UsageError(
+            f"base {name!r}: {folder} is no pipeline's folder (it has no model_index.json)"
+        )
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     try:
         pipe = bases.load(
@@ -123,12 +128,12 @@ def load_base(name: str, device: torch.device, precision: str = "fp32") -> Base:
         )
     except UsageError as error:
         raise UsageError(f"base {name!r}: {error}") from None
-    if pipe.unet.config.time_cond_proj_dim is not None:
+    base = Base(folder, device, bases.of(pipe), Schedule.from_config(pipe.scheduler.config))
+    if base.network.config.get("time_cond_proj_dim") is not None:
         raise UsageError(f"base {name!r}: its UNet takes guidance as an input; valid: a base "
                          "whose UNet does not")  # fmt: skip
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
             part.to(device, torch.float32 if part is pipe.vae else dtype)
             part.eval().requires_grad_(False)
-    schedule = Schedule.from_config(pipe.scheduler.config).to(device)
-    return Base(folder, device, bases.of(pipe), schedule)
+    return replace(base, schedule=base.schedule.to(device))

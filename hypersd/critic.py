@@ -7,14 +7,15 @@ Source: SDXL-Lightning (arXiv 2402.13929), Sec. 3.4, Eq. 22 and 23.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hypersd.conditions import Text, keywords
+from hypersd.bases import Family
+from hypersd.bases.unet import UnetFamily
+from hypersd.conditions import Text
 from hypersd.passes import Passes
 
 
@@ -31,20 +32,21 @@ class Critic(nn.Module):
     trunk: Any
 
     def __init__(
-        self, unet: Any, *, pair: bool = True, frozen: bool = False, recompute: bool = False,
-        passes: Passes | None = None,
+        self, network: Any, family: type[Family] = UnetFamily, *, pair: bool = True,
+        frozen: bool = False, recompute: bool = False, passes: Passes | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.passes = passes or Passes()
-        self.pair, self.frozen = pair, frozen
+        self.family, self.pair, self.frozen = family, pair, frozen
         if frozen:
-            self.__dict__["trunk"] = unet  # no part of this module: it is not the critic's to save
+            self.__dict__["trunk"] = (
+                network  # no part of this module: it is not the critic's to save
+            )
         else:
-            self.trunk = encoder_of(unet).float().requires_grad_(True)
+            self.trunk = encoder_of(network, family).float().requires_grad_(True)
             if recompute:
                 self.trunk.enable_gradient_checkpointing()
-        middle = int(unet.config.block_out_channels[-1])
-        side = int(unet.config.sample_size) >> (len(unet.config.block_out_channels) - 1)
+        middle, side = family.feature_shapes(network)[-1]
         self.head = Head(middle * (2 if pair else 1), middle, side)
 
     def forward(
@@ -68,7 +70,7 @@ class Critic(nn.Module):
         return logits
 
     def _middle(self, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        features = encode_all(self.trunk, x, t, text)[-1]
+        features = self.family.features(self.trunk, x, t, text)[-1]
         self.passes.count("encoder", features)
         return features
 
@@ -126,45 +128,14 @@ class _Patch(nn.Module):
         return found
 
 
-def encoder_of(unet: Any) -> Any:
-    """A copy of a UNet without its decoder. It must be taken before adapters are added.
+def encoder_of(network: Any, family: type[Family] = UnetFamily) -> Any:
+    """A copy of a network's first half. It must be taken before adapters are added.
 
-    Raises ValueError for a UNet that has adapters.
+    Raises ValueError for a network that has adapters.
     """
-    if getattr(unet, "peft_config", None):
+    if getattr(network, "peft_config", None):
         raise ValueError("the critic's trunk is copied before adapters are added")
-    kept = {name: getattr(unet, name) for name in ("up_blocks", "conv_norm_out", "conv_out")}
-    for name in kept:
-        setattr(unet, name, None)
-    try:
-        trunk = copy.deepcopy(unet)
-    finally:
-        for name, module in kept.items():
-            setattr(unet, name, module)
-    return trunk
-
-
-def encode_all(trunk: Any, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
-    """The outputs of every down block and of the middle one, [B, M, h, w], fp32 at least.
-
-    x: [B, C, H, W].  t: [B].  text: of B samples.
-    The first half of diffusers' `UNet2DConditionModel.forward`, with SDXL's added conditions.
-    """
-    given = keywords(text, trunk.dtype)
-    states, added = given["encoder_hidden_states"], given.get("added_cond_kwargs", {})
-    emb = trunk.time_embedding(trunk.get_time_embed(sample=x.to(trunk.dtype), timestep=t))
-    more = trunk.get_aug_embed(emb=emb, encoder_hidden_states=states, added_cond_kwargs=added)
-    emb = emb if more is None else emb + more
-    h = trunk.conv_in(x.to(trunk.dtype))
-    found: list[Tensor] = []
-    for block in trunk.down_blocks:
-        if getattr(block, "has_cross_attention", False):
-            h, _ = block(hidden_states=h, temb=emb, encoder_hidden_states=states)
-        else:
-            h, _ = block(hidden_states=h, temb=emb)
-        found.append(h)
-    found.append(trunk.mid_block(h, emb, encoder_hidden_states=states))
-    return [features.to(torch.promote_types(features.dtype, torch.float32)) for features in found]
+    return family.trunk(network)
 
 
 def _groups(width: int) -> int:

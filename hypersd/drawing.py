@@ -10,7 +10,9 @@ from typing import Any
 class Drawing:
     """Settings of a diffusers scheduler; there is no guidance.
 
-    scheduler: "ddim", "lcm" or "tcd".  spacing: of its timesteps.  eta: TCD's noise.
+    scheduler: "ddim", "lcm" or "tcd"; on a rectified flow "flow_match_euler" or "flow_match_lcm",
+    whose trailing spacing a pipeline takes as `sigmas` = 1, 1 - 1/N, .., 1/N.
+    spacing: of its timesteps.  eta: TCD's noise.
     original_steps: points of the grid that LCM's and TCD's schedulers cut their steps from.
     timesteps: instead of the scheduler's own.  prediction_type: instead of the base's own.
     """
@@ -26,6 +28,13 @@ class Drawing:
         """The settings that differ from the scheduler's or the base's defaults, for a model
         card."""
         return {name: value for name, value in asdict(self).items() if value}
+
+    def on_flow(self) -> Drawing:
+        """The same on a rectified flow, for which diffusers has no scheduler with TCD's noise; its
+        timesteps are a thousand times t."""
+        name = "flow_match_lcm" if self.scheduler == "lcm" else "flow_match_euler"
+        timesteps = self.timesteps and tuple(t + 1 for t in self.timesteps)
+        return Drawing(name, "trailing", timesteps=timesteps, prediction_type=self.prediction_type)
 
 
 TCD = Drawing("tcd", eta=0.3, original_steps=40)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from hypersd import sources
 from hypersd.base import Base
-from hypersd.conditions import SdxlText, Text
+from hypersd.conditions import Text, of_tensors, tensors
 from hypersd.errors import UsageError, listed
 from hypersd.hashes import Hashes, digest
 from hypersd.picture_files import SUFFIXES, VERSION
@@ -36,6 +36,7 @@ from hypersd.sources import PictureSource, find, read_data
 from hypersd.whole_files import written_whole
 
 SHARD = 64
+NUMBERS = ("", "_2", "_3")  # after the names of a pipeline's text encoders and tokenizers
 DAMAGED = 0.01  # share of damaged pictures that stops the run
 
 
@@ -134,12 +135,9 @@ class EncodedPictures:
     def read(self, rows: list[int]) -> tuple[Tensor, list[str], Text]:
         """Latents [B, C, h, w] fp32, captions and text of some rows, on the CPU."""
         places = [divmod(row, SHARD) for row in rows]
-        latents, states = (self._stacked(name, places) for name in ("latents", "states"))
-        captions = self.captions(rows)
-        if "pooled" not in self._shard(places[0][0]).keys():  # noqa: SIM118 (no dict)
-            return latents, captions, states
-        pooled, ids = (self._stacked(name, places) for name in ("pooled", "time_ids"))
-        return latents, captions, SdxlText(states, pooled, ids)
+        held = {*self._shard(places[0][0]).keys()}
+        parts = {name: self._stacked(name, places) for name in held - {"latents"}}
+        return self._stacked("latents", places), self.captions(rows), of_tensors(parts)
 
     def captions(self, rows: Iterable[int]) -> list[str]:
         """Captions of some rows."""
@@ -166,11 +164,12 @@ def load_pictures(data: Mapping[str, Any], base: Base, cache: Path) -> EncodedPi
     source, size, n = find(given), given.size or base.pixels, given.n
     if size != base.pixels:
         raise UsageError(f"recipe, data.size={size}; valid: {base.pixels}, what the base draws")
-    parts = base.sha256("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+    encoders = [f"{part}{number}" for part in ("text_encoder", "tokenizer") for number in NUMBERS]
+    parts = base.sha256("vae", *encoders)
     cache.mkdir(parents=True, exist_ok=True)
     hashes = Hashes(cache.with_name("hashes.json"))
     stamp = sources.stamp(given, hashes)
-    key = [parts, stamp, source.beside, size, n, str(base.unet.dtype), VERSION]
+    key = [parts, stamp, source.beside, size, n, str(base.network.dtype), VERSION]
     folder = cache / digest(key)[:16]
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "index.json").is_file():
@@ -220,11 +219,9 @@ def _write(path: Path, shard: list[Picture], base: Base) -> None:
     latents = [base.encode_images(p.pixels[None]).half().cpu() for p in shard]
     captions = [p.caption for p in shard]
     text = base.encode_prompts(captions, torch.tensor([p.time_ids for p in shard]))
-    tensors = {"latents": torch.cat(latents)}
-    if isinstance(text, SdxlText):
-        tensors |= {"states": text.states.half(), "pooled": text.pooled.half()}
-        tensors["time_ids"] = text.time_ids
-    else:
-        tensors["states"] = text.half()
-    kept = {name: value.cpu().contiguous() for name, value in tensors.items()}
+    parts = {"latents": torch.cat(latents), **tensors(text)}
+    kept = {
+        name: (value if name == "time_ids" else value.half()).cpu().contiguous()
+        for name, value in parts.items()
+    }
     save_file(kept, path, metadata={"captions": json.dumps(captions)})

@@ -26,8 +26,8 @@ from hypersd.hub_lock import Listing, Lock
 from hypersd.reference import SCHEME, Reference, parse
 
 MODEL = ("*.json", "*.txt", "model.safetensors")
-NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
-PARTS = (*NETWORKS, "scheduler", "tokenizer", "tokenizer_2")
+NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
+PARTS = (*NETWORKS, "scheduler", "tokenizer", "tokenizer_2", "tokenizer_3")
 _WEIGHTS = r"(?:model|diffusion_pytorch_model|pytorch_lora_weights)"
 _SHARD = r"(?:-\d+-of-\d+)?"
 

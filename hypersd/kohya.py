@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hypersd.errors import UsageError, exit_code, refused_as
+from hypersd.errors import FileError, UsageError, exit_code, refused_as
 from hypersd.lora import reader
 from hypersd.lora.forms import TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from hypersd.lora.names import flat
@@ -32,7 +32,7 @@ def convert(folder: Path) -> Path:
     with refused_as(f"LoRA {folder}"):
         path = reader.find(folder)
         layers = reader.read(path)
-    state = {key: value for layer in layers for key, value in _state(layer).items()}
+        state = {key: value for layer in layers for key, value in _state(layer).items()}
     with written_whole(path.with_name(NAME)) as beside:
         beside.write_bytes(save(state))
     return path.with_name(NAME)
@@ -41,6 +41,10 @@ def convert(folder: Path) -> Path:
 def _state(layer: Layer) -> dict[str, Tensor]:
     import torch
 
+    if layer.network not in PREFIX:
+        raise FileError(
+            f"is of a {layer.network}; valid: a LoRA of a UNet, which kohya's form names"
+        )
     module = PREFIX[layer.network] + flat(layer.module)
     state = {
         f"{module}.lora_down.weight": layer.down.contiguous(),

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
@@ -25,8 +24,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hypersd import unet_files, unet_inputs
-from hypersd.conditions import Text, keywords
-from hypersd.critic import encode_all
+from hypersd.bases import Family
+from hypersd.bases.unet import UnetFamily
+from hypersd.conditions import Text
 from hypersd.errors import FileError, UsageError, nearest, refused_as
 from hypersd.lora import merging, reader
 from hypersd.lora.forms import UNET
@@ -37,7 +37,6 @@ from hypersd.solver import Network
 
 STUDENT, TEACHER = "student", "teacher"
 UNET_NAME = "diffusion_pytorch_model.safetensors"
-LEFT_ALONE = ("conv_in", "conv_out", "time_embedding", "add_embedding")
 
 
 class Student:
@@ -57,6 +56,7 @@ class Student:
         self,
         unet: Any,
         schedule: Schedule,
+        family: type[Family] = UnetFamily,
         *,
         rank: int = 8,
         adapters: Sequence[str] = ("student",),
@@ -66,11 +66,16 @@ class Student:
         passes: Passes | None = None,
     ) -> None:
         self.unet, self.schedule, self.passes = unet, schedule, passes or Passes()
+        self.family = family
         self.prediction: dict[str, str] = {}
         self.adapters, self.role = tuple(adapters), (*adapters, TEACHER)[0]
+        if full and family.part != UNET:
+            raise UsageError(
+                f"options.full=true: not on a base of kind {family.name}; valid: false"
+            )
         self.copies = {name: copy.deepcopy(unet).float().requires_grad_(True) for name in full}
         unet.requires_grad_(False)
-        targets = adaptable(unet)
+        targets = family.adaptable(unet)
         for name in self.adapters:
             with torch.random.fork_rng(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")
@@ -107,15 +112,14 @@ class Student:
         own = self.copies.get(role)
         with nullcontext() if own is not None else self.using(role):
             unet = self.unet if own is None else own
-            given = keywords(text, unet.dtype)
-            output = unet(x.to(unet.dtype), t, **given, return_dict=False)[0]
+            output = self.family.call(unet, x, t, text)
         self.passes.count("unet", output)
         return self.schedule.prediction(output, x, t, self.prediction.get(role))
 
     def features(self, role: str, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
         """Outputs of the resident UNet's down blocks and middle block in a role, at least fp32."""
         with self.using(role):
-            found = encode_all(self.unet, x, t, text)
+            found = self.family.features(self.unet, x, t, text)
         self.passes.count("encoder", found[-1])
         return found
 
@@ -159,7 +163,8 @@ class Student:
         """Make an adapter, whose alpha is its rank, of layers of any alpha and at most its rank."""
         wrapped = {key: module for key, module in self.unet.named_modules()
                    if isinstance(module, BaseTunerLayer)}  # fmt: skip
-        pairs = merging.targets(layers, {UNET: wrapped}, "the UNet's layers that are trained")
+        networks = dict.fromkeys((self.family.part, UNET), wrapped)  # UNET: where none is named
+        pairs = merging.targets(layers, networks, "the network's layers that are trained")
         for layer, module in pairs:
             rank = len(module.lora_A[name].weight)
             if layer.magnitude is not None or layer.rank > rank:
@@ -196,9 +201,7 @@ class Student:
             return folder / UNET_NAME
         state = get_peft_model_state_dict(self.unet, adapter_name=name)
         state = {key: value.detach().to("cpu", dtype) for key, value in state.items()}
-        StableDiffusionPipeline.save_lora_weights(
-            folder, unet_lora_layers=state, weight_name=WEIGHT_NAME
-        )
+        self.family.save_lora(folder, state, WEIGHT_NAME)
         return folder / WEIGHT_NAME
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -223,19 +226,11 @@ def _load_whole(unet: Any, folder: Path) -> None:
     unet.load_state_dict(held)
 
 
-def add_adapter_to(unet: Any, folder: Path, weight: float = 1.0) -> None:
-    """Add a LoRA, times `weight`, to a UNet's own weights.
+def add_adapter_to(network: Any, folder: Path, weight: float = 1.0, part: str = UNET) -> None:
+    """Add a LoRA, times `weight`, to a network's own weights.  part: what a pipeline calls it.
 
     Raises UsageError where the file is missing, damaged or of another base.
     """
     with refused_as(f"weights in {folder}"):
-        merging.merge(reader.read(reader.find(folder)), {UNET: unet}, weight)
-
-
-def adaptable(unet: nn.Module) -> list[str]:
-    """The names of the linear layers and convolutions that an adapter is put on."""
-    return [
-        name
-        for name, module in unet.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and name.split(".")[0] not in LEFT_ALONE
-    ]
+        networks = dict.fromkeys((part, UNET), network)  # UNET: where none is named
+        merging.merge(reader.read(reader.find(folder)), networks, weight)

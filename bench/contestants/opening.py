@@ -27,7 +27,7 @@ def check(settings: ContestantSettings, weights: Path | None = None) -> None:
         return
     where = f"contestants.{settings.key}"
     folder = files.base_folder(where, settings)
-    bases.kind(folder)
+    bases.kind(folder, UNET)
     if settings.source in files.WEIGHT_FILES:
         weights = files.weight_file(where, settings)
     if weights is None:

@@ -158,7 +158,7 @@ def _own_vae(settings: ContestantSettings, pipeline: Any) -> Any:
 
 def _load(folder: Path, precision: str) -> Any:
     """A pipeline on the CPU, all parts in one precision."""
-    return bases.load(folder, PRECISIONS[precision], wanted_variant(precision))
+    return bases.load(folder, PRECISIONS[precision], wanted_variant(precision), UNET)
 
 
 def _random(shape: str, precision: str, device: torch.device) -> Any:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hypersd import bases
-from hypersd.bases import FAMILIES
+from hypersd.bases import UNETS, Family
 
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
          "steps_offset": 1, "clip_sample": False, "set_alpha_to_one": False,
@@ -25,10 +25,11 @@ def pipeline(shape: str, precision: torch.dtype, device: torch.device) -> Any:
     """A pipeline of random weights. shape: a family's name, or a pipeline folder."""
     import diffusers
 
-    if shape in FAMILIES:
-        family, parts = FAMILIES[shape], _published(shape)
+    if shape in UNETS:
+        parts: dict[str, Any] = _published(shape)
+        family: type[Family] = UNETS[shape]
     else:
-        whole = bases.load(Path(shape), torch.float32, None)
+        whole = bases.load(Path(shape), torch.float32, None, "unet")
         family, parts = type(bases.of(whole)), dict(whole.components)
     parts |= family.loaded_with
     for name, network in parts.items():
@@ -41,7 +42,7 @@ def _published(family: str) -> dict[str, Any]:
     """The parts of a family's published pipeline, its networks without memory."""
     import diffusers
 
-    networks, vocabulary = FAMILIES[family].networks(), _vocabulary()
+    networks, vocabulary = UNETS[family].networks(), _vocabulary()
     encoders = [name for name in networks if name.startswith("text_encoder")]
     tokenizers = {name.replace("text_encoder", "tokenizer"): vocabulary for name in encoders}
     return {**networks, **tokenizers, "scheduler": diffusers.DDIMScheduler(**NOISE)}

@@ -11,17 +11,19 @@ from typing import Any
 import torch
 
 from hypersd.bases.family import Family
+from hypersd.bases.sd3 import Sd3
 from hypersd.bases.sd15 import Sd15
 from hypersd.bases.sdxl import Sdxl
+from hypersd.bases.unet import UnetFamily
 from hypersd.errors import UsageError, brief
 from hypersd.model_folder import culprit
 from hypersd.quiet import heard
 from hypersd.trust import refuse_code
-from hypersd.unet_inputs import refuse_others
 
-__all__ = ["FAMILIES", "Family", "kind", "load", "of", "variant"]
+__all__ = ["FAMILIES", "UNETS", "Family", "kind", "load", "of", "variant"]
 
-FAMILIES: dict[str, type[Family]] = {one.name: one for one in (Sd15, Sdxl)}
+UNETS: dict[str, type[UnetFamily]] = {one.name: one for one in (Sd15, Sdxl)}
+FAMILIES: dict[str, type[Family]] = {**UNETS, Sd3.name: Sd3}
 RANDOM = "newly initialized"  # what diffusers and transformers say of weights that no file has
 _BY_PIPELINE: dict[str, type[Family]] = {
     **{one.pipeline: one for one in FAMILIES.values()},
@@ -34,7 +36,7 @@ def of(pipe: Any, size: int | None = None) -> Family:
     return _BY_PIPELINE[type(pipe).__name__](pipe, size)
 
 
-def kind(folder: Path) -> type[Family]:
+def kind(folder: Path, part: str | None = None) -> type[Family]:
     """The kind of a pipeline's folder, as its model_index.json says.
 
     Raises UsageError where that is damaged, or names another class.
@@ -43,20 +45,24 @@ def kind(folder: Path) -> type[Family]:
         name = str(json.loads((folder / "model_index.json").read_bytes())["_class_name"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(f"{folder}: its model_index.json is damaged") from None
-    if name not in _BY_PIPELINE:
-        raise UsageError(f"{folder}: is a {name}; valid: {', '.join(_BY_PIPELINE)}")
-    return _BY_PIPELINE[name]
+    valid = {one: family for one, family in _BY_PIPELINE.items() if part in (None, family.part)}
+    if name not in valid:
+        raise UsageError(f"{folder}: is a {name}; valid: {', '.join(valid)}")
+    return valid[name]
 
 
-def variant(folder: Path, wanted: str | None) -> str | None:
+def variant(folder: Path, wanted: str | None, part: str = "unet") -> str | None:
     """Which files a folder is loaded from: "fp16" where its half precision ones are wanted and
     there, or where it has no others; otherwise None."""
-    names = [path.name for path in (folder / "unet").glob("*.safetensors")]
+    names = [path.name for path in (folder / part).glob("*.safetensors")]
     half = [name for name in names if ".fp16" in name]
     return "fp16" if half and (wanted or len(half) == len(names)) else None
 
 
-def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str | None) -> Any:
+def load(
+    folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str | None,
+    part: str | None = None,
+) -> Any:  # fmt: skip
     """diffusers' pipeline of a folder, on the CPU, with nothing that would change its pictures.
 
     dtype: of all parts, or by part ("default" for the others).  wanted: as for `variant`.
@@ -65,14 +71,14 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
     import diffusers
 
     refuse_code(folder)
-    family = kind(folder)
+    family = kind(folder, part)
     loader: Any = getattr(diffusers, family.pipeline)
     words: list[str] = []
     try:
         with heard() as words:
             pipe = loader.from_pretrained(
-                folder, dtype=dtype, variant=variant(folder, wanted), use_safetensors=True,
-                local_files_only=True, **family.loaded_with,
+                folder, dtype=dtype, variant=variant(folder, wanted, family.part),
+                use_safetensors=True, local_files_only=True, **family.loaded_with,
             )  # fmt: skip
     except torch.OutOfMemoryError:
         raise
@@ -80,7 +86,7 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
         said = "; ".join([brief(error, 160), *(word[:300] for word in words[-1:])])
         raise UsageError(f"{folder}: {culprit(folder) or f'cannot be loaded ({said})'}") from None
     _check_vocabularies(folder, pipe)
-    refuse_others(folder / "unet", pipe.unet.config, family.inputs(pipe))
+    family.check(folder, pipe)
     for line in words:
         if RANDOM in line:
             raise UsageError(f"{folder}: lacks weights ({line[:300]})")
@@ -91,7 +97,7 @@ def load(folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str 
 def _check_vocabularies(folder: Path, pipe: Any) -> None:
     """Refuse a tokenizer whose files are missing: transformers then makes one without a vocabulary,
     and all prompts get the same tokens."""
-    for name in ("tokenizer", "tokenizer_2"):
+    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
         tokenizer, encoder = (pipe.components.get(n) for n in (name, f"text_encoder{name[9:]}"))
         if tokenizer is None or encoder is None:
             continue

@@ -6,7 +6,8 @@ Legend: B batch, L tokens, D text width; C, h, w a latent; H, W a picture.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,16 +23,21 @@ class Family(ABC):
 
     size: height and width in pixels of what is drawn, what the network was made for where None.
 
-    name: as suites and recipes call the kind.  pipeline: diffusers' class.  loaded_with: arguments
-    that leave out what changes pictures (the safety checker), and parts that a model_index.json may
-    name and drawing does not need.  added: the kind of condition that its UNet gets beside the text
-    (`addition_embed_type`).  upcast: whether the VAE overflows in half precision where its
-    configuration says so.  published: configurations of the networks of the model that gave the
-    kind its name.
+    name: as suites and recipes call the kind.  pipeline: diffusers' class.  part: what it calls the
+    network that is distilled.  left_alone: that network's modules without adapters.
+    loaded_with: arguments that leave out what changes pictures (the safety checker), and parts that
+    a model_index.json may name and drawing does not need.  added: the kind of condition that its
+    UNet gets beside the text (`addition_embed_type`).  upcast: whether the VAE overflows in half
+    precision where its configuration says so.  published: configurations of the networks of the
+    model that gave the kind its name.
+
+    What takes a network by itself is asked of the class: a critic's trunk, a copy that is trained.
     """
 
     name: ClassVar[str]
     pipeline: ClassVar[str]
+    part: ClassVar[str]
+    left_alone: ClassVar[tuple[str, ...]]
     loaded_with: ClassVar[dict[str, Any]]
     added: ClassVar[str | None] = None
     upcast: ClassVar[bool] = False
@@ -39,6 +45,54 @@ class Family(ABC):
 
     def __init__(self, pipe: Any, size: int | None = None) -> None:
         self.pipe, self.size = pipe, size or self.native_size(pipe)
+
+    @property
+    def network(self) -> Any:
+        """The network that is distilled."""
+        return getattr(self.pipe, self.part)
+
+    @classmethod
+    def check(cls, folder: Path, pipe: Any) -> None:
+        """Refuse a loaded pipeline that cannot be drawn with. Raises UsageError."""
+        return
+
+    @classmethod
+    @abstractmethod
+    def call(cls, network: Any, x: Tensor, t: Tensor, text: Text) -> Tensor:
+        """A network's output: x [B, C, H, W], times t [B] of the base's schedule, text of B
+        samples -> like x, in the network's precision."""
+
+    @classmethod
+    def adaptable(cls, network: nn.Module) -> list[str]:
+        """The names of the linear layers and convolutions that an adapter is put on."""
+        return [
+            name
+            for name, module in network.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d)
+            and name.split(".")[0] not in cls.left_alone
+        ]
+
+    @classmethod
+    @abstractmethod
+    def save_lora(cls, folder: Path, state: Mapping[str, Tensor], name: str) -> None:
+        """Write a LoRA of the network into a file of a folder, so that the pipeline's
+        `load_lora_weights` reads it. state: its factors, in PEFT's keys."""
+
+    @classmethod
+    @abstractmethod
+    def features(cls, network: Any, x: Tensor, t: Tensor, text: Text) -> list[Tensor]:
+        """What critics see: maps [B, M, h, w] from a network's first half, fp32 at least, the last
+        one from its middle. As for `call`."""
+
+    @classmethod
+    @abstractmethod
+    def feature_shapes(cls, network: Any) -> list[tuple[int, int]]:
+        """Channels M and side h = w of each of `features`, at the size it was made for."""
+
+    @classmethod
+    @abstractmethod
+    def trunk(cls, network: Any) -> Any:
+        """A copy of what `features` needs of a network that has no adapters."""
 
     @abstractmethod
     def encode(self, prompts: Sequence[str], time_ids: Tensor | None = None) -> Text:
@@ -64,27 +118,18 @@ class Family(ABC):
         return found
 
     @classmethod
-    def inputs(cls, pipe: Any) -> dict[str, Any]:
-        """What its UNet is given, by the fields of `hypersd.unet_inputs`."""
-        channels = pipe.vae.config.latent_channels
-        return {
-            "in_channels": channels, "out_channels": channels, "addition_embed_type": cls.added,
-            "class_embed_type": None, "num_class_embeds": None,
-            "encoder_hid_dim": None, "encoder_hid_dim_type": None,
-        }  # fmt: skip
-
-    @staticmethod
-    def native_size(pipe: Any) -> int:
+    def native_size(cls, pipe: Any) -> int:
         """Height and width in pixels that the network was made for."""
-        return int(pipe.unet.config.sample_size) * int(pipe.vae_scale_factor)
+        return int(getattr(pipe, cls.part).config.sample_size) * int(pipe.vae_scale_factor)
 
     def latent_shape(self) -> tuple[int, int, int]:
         """C, h, w of a picture's latents."""
         side = self.size // self.pipe.vae_scale_factor
-        return self.pipe.unet.config.in_channels, side, side
+        return self.network.config.in_channels, side, side
 
     def to_network(self, latents: Tensor) -> Tensor:
-        """The VAE's latents in the network's units; some bases also whiten each channel."""
+        """The VAE's latents in the network's units; some bases also shift, or whiten each
+        channel."""
         factor, mean, std = self._units(latents)
         return latents * factor if mean is None else (latents - mean) * factor / std
 
@@ -99,30 +144,13 @@ class Family(ABC):
         found: Tensor = self.pipe.vae.decode(self.to_vae(latents), return_dict=False)[0]
         return found
 
-    def _units(self, like: Tensor) -> tuple[float, Tensor | None, Any]:
+    def _units(self, like: Tensor) -> tuple[float, Any, Any]:
         config = self.pipe.vae.config
         moments = [getattr(config, name, None) for name in ("latents_mean", "latents_std")]
         if None in moments:
-            return float(config.scaling_factor), None, None
+            return float(config.scaling_factor), getattr(config, "shift_factor", None), 1.0
         mean, std = (torch.tensor(m).to(like).view(1, -1, 1, 1) for m in moments)
         return float(config.scaling_factor), mean, std
-
-    @classmethod
-    def networks(cls) -> dict[str, nn.Module]:
-        """The networks of the published model, their weights still without memory ("meta")."""
-        from accelerate import init_empty_weights
-        from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-        encoders = {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}
-        kinds: dict[str, Any] = {"unet": UNet2DConditionModel, "vae": AutoencoderKL}
-        with init_empty_weights():
-            return {
-                part: encoders[part](CLIPTextConfig(**config, **ENDS))
-                if part in encoders
-                else kinds[part](**config)
-                for part, config in cls.published.items()
-            }
 
 
 def run_encoder(encoder: Any, tokenizer: Any, prompts: Sequence[str], **options: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from hypersd.bases.family import Family, run_encoder
+from hypersd.bases.family import run_encoder
+from hypersd.bases.unet import UnetFamily
 
 VAE: dict[str, Any] = {
     "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4,
@@ -19,7 +20,7 @@ CLIP_L: dict[str, Any] = {  # OpenAI's CLIP ViT-L/14
 }  # fmt: skip
 
 
-class Sd15(Family):
+class Sd15(UnetFamily):
     """`StableDiffusionPipeline`."""
 
     name = "sd15"

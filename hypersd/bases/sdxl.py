@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hypersd.bases.family import Family, run_encoder
+from hypersd.bases.family import run_encoder
 from hypersd.bases.sd15 import CLIP_L, VAE
+from hypersd.bases.unet import UnetFamily
 from hypersd.conditions import SdxlText
 
 CLIP_G: dict[str, Any] = {  # OpenCLIP's ViT-bigG/14
@@ -18,7 +19,7 @@ CLIP_G: dict[str, Any] = {  # OpenCLIP's ViT-bigG/14
 }  # fmt: skip
 
 
-class Sdxl(Family):
+class Sdxl(UnetFamily):
     """`StableDiffusionXLPipeline`."""
 
     name = "sdxl"

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 
 from hypersd.errors import FileError, listed
 
-UNET, TEXT_ENCODER, TEXT_ENCODER_2 = NETWORKS = ("unet", "text_encoder", "text_encoder_2")
+UNET, TRANSFORMER, TEXT_ENCODER, TEXT_ENCODER_2 = NETWORKS = (
+    "unet", "transformer", "text_encoder", "text_encoder_2",
+)  # fmt: skip
 WRAPPED = "base_model.model."  # PEFT's, before the names of the network that it wraps
 KOHYA = {
     "lora_unet_": UNET,

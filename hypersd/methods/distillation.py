@@ -26,6 +26,7 @@ from hypersd.methods.drawn_with import FIELD, NotSaid, drawn_with
 from hypersd.methods.preview import PROMPTS, Preview
 from hypersd.passes import Passes
 from hypersd.recipe import Recipe
+from hypersd.schedule import RectifiedFlow
 from hypersd.solver import SolverGrid, guided
 from hypersd.student import TEACHER, Student
 from hypersd.task import STUDENT, Task
@@ -71,11 +72,11 @@ class Distillation(Task):
         self.schedule = self.base.schedule
         self.grid, self.start = self.on(self.schedule.clock), self.one_step_start()
         self.data = open_dataset(recipe.data, self.base)
-        self.modules: dict[str, nn.Module] = {"unet": self.base.unet, **self.prepare()}
+        self.modules: dict[str, nn.Module] = {"unet": self.base.network, **self.prepare()}
         whole = self.whole()
         self.student = Student(
-            self.base.unet, self.schedule, rank=options.rank, seed=recipe.seed,
-            recompute=recipe.gradient_checkpointing,
+            self.base.network, self.schedule, type(self.base.family),
+            rank=options.rank, seed=recipe.seed, recompute=recipe.gradient_checkpointing,
             adapters=[role for role in self.roles() if role not in whole], full=whole,
             passes=self.counter,
         )  # fmt: skip
@@ -136,7 +137,9 @@ class Distillation(Task):
         """Write the student's weights; returns facts for the model card."""
         path, drawn = self.student.export(out), None
         with suppress(NotSaid):
-            drawn = self.drawn_with().facts()
+            found = self.drawn_with()
+            is_flow = isinstance(self.schedule, RectifiedFlow)
+            drawn = (found.on_flow() if is_flow else found).facts()
         return {
             "method": self.recipe.method, "base": self.recipe.base, "rank": self.options.rank,
             "guidance": self.options.guidance, "solver_points": self.options.points,

@@ -69,11 +69,10 @@ class Dmd2Task(MatchingTask):
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         super().__init__(recipe, device, recipe.read_options(Dmd2Options))
-        config = self.base.unet.config
-        width, blocks = int(config.block_out_channels[-1]), len(config.block_out_channels)
+        width, side = self.base.family.feature_shapes(self.base.network)[-1]
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
-            self.head = Head(width, width, int(config.sample_size) >> (blocks - 1)).to(device)
+            self.head = Head(width, width, side).to(device)
         self.modules["head"] = self.head
         moves = self.options.moves
         self.timesteps = self.grid.inference(moves) if moves > 1 else [self.start]

@@ -91,7 +91,8 @@ class FeedbackTask(RewardedTask):
         """Add the distilled adapter to the base, and load the segmenter."""
         self.base.vae.requires_grad_(False)
         if self.options.onto:
-            add_adapter_to(self.base.unet, Path(self.options.onto), self.options.onto_weight)
+            onto, part = Path(self.options.onto), self.base.family.part
+            add_adapter_to(self.base.network, onto, self.options.onto_weight, part)
         if self.options.segmenter:
             data = self.recipe.data
             self.structure = load_structure(self.options.segmenter, data, self.device)

@@ -106,8 +106,8 @@ class LightningTask(Distillation):
     def _critic(self, stage: LightningStage) -> Critic:
         frozen, recompute = self.options.trunk == "frozen", self.recipe.gradient_checkpointing
         return Critic(
-            self.base.unet, pair=stage.critic == "pair", frozen=frozen, recompute=recompute,
-            passes=self.counter,
+            self.base.network, type(self.base.family), pair=stage.critic == "pair",
+            frozen=frozen, recompute=recompute, passes=self.counter,
         ).to(self.device)  # fmt: skip
 
     def stage(self, step: int) -> LightningStage:

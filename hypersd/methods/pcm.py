@@ -42,8 +42,8 @@ class PcmTask(SegmentedTask):
 
     def make_critic(self) -> PatchHeads:
         """A head for each block."""
-        widths = [int(n) for n in self.base.unet.config.block_out_channels]
-        self.heads = PatchHeads([*widths, widths[-1]])
+        shapes = self.base.family.feature_shapes(self.base.network)
+        self.heads = PatchHeads([width for width, _ in shapes])
         return self.heads
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:

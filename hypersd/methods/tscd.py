@@ -83,7 +83,11 @@ class TscdTask(JumpTask, SegmentedTask):
         """A trunk and a head."""
         frozen, recompute = self.options.critic == "frozen", self.recipe.gradient_checkpointing
         self.critic = Critic(
-            self.base.unet, frozen=frozen, recompute=recompute, passes=self.counter
+            self.base.network,
+            type(self.base.family),
+            frozen=frozen,
+            recompute=recompute,
+            passes=self.counter,
         )
         return self.critic
 

@@ -248,7 +248,7 @@ def test_pickles_of_tensors_are_read(
 def test_a_student_takes_no_other_unet(what: str, copy: Path, tiny_base: Path) -> None:
     change, says = REFUSED[what]
     base = load_base(str(tiny_base), CPU)
-    student = Student(base.unet, base.schedule, adapters=[], full=["student"])
+    student = Student(base.network, base.schedule, adapters=[], full=["student"])
     student.load("student", copy)
     change(copy)
     with pytest.raises(UsageError, match=says):

@@ -1,4 +1,4 @@
-"""Small random models of SD1.5's and SDXL's classes and key names, and pictures for them.
+"""Small random models of SD1.5's, SDXL's and SD3's classes and key names, and pictures for them.
 
 64 px, latents 4x8x8; SDXL's has two text encoders, added sizes and pooled text, no adapter-sized
 part is left out: every block type of the real UNets occurs.
@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from diffusers import (
     DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -23,9 +25,12 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
 )
 
-from tests.hypersd.gaussians import SCALED_LINEAR
+from tests.hypersd.gaussians import FLOW, SCALED_LINEAR
 from tests.support import models
 
 WORDS = "a red blue green bird boat house tree on the water under sky with two small large"
@@ -81,6 +86,34 @@ def make_sdxl(folder: Path) -> Path:
     StableDiffusionXLPipeline(
         **parts, unet=unet, text_encoder=first, text_encoder_2=second,
         tokenizer_2=parts["tokenizer"], force_zeros_for_empty_prompt=True,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def make_sd3(folder: Path) -> Path:
+    """A StableDiffusion3Pipeline folder: 16 channels with a shift, a T5 of letters beside both
+    CLIPs."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        words, letters = make_tokenizer(folder / "words"), sorted(set(WORDS) - {" "})
+        pieces = ["<pad>", "</s>", "<unk>", "▁", *letters]
+        t5_words = T5Tokenizer(vocab=[(piece, -float(i)) for i, piece in enumerate(pieces)])
+        t5 = T5Config(
+            vocab_size=len(t5_words), d_model=2 * WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2,
+            feed_forward_proj="gated-gelu", is_encoder_decoder=False, use_cache=False,
+        )  # fmt: skip
+        first, second = (
+            models.text_encoder(CLIPTextModelWithProjection, words, WIDTH) for _ in range(2)
+        )
+        parts: dict[str, Any] = {
+            "transformer": models.sd3_transformer(8, 2 * WIDTH, 2 * WIDTH).eval(),
+            "vae": models.vae(8, 4, 16, scaling_factor=1.5305, shift_factor=0.0609,
+                              use_quant_conv=False, use_post_quant_conv=False),
+            "text_encoder_3": T5EncoderModel(t5).eval(),
+        }  # fmt: skip
+    StableDiffusion3Pipeline(
+        **parts, scheduler=FlowMatchEulerDiscreteScheduler(**FLOW), tokenizer=words,
+        tokenizer_2=words, tokenizer_3=t5_words, text_encoder=first, text_encoder_2=second,
     ).save_pretrained(folder)  # fmt: skip
     return folder
 

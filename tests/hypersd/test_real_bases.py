@@ -1,5 +1,5 @@
-"""Parts of a batch and recomputed activations give the batch's own gradients, of every method, on a
-small model of SDXL's class (that methods step there, also in bf16: test_recipes.py)."""
+"""Parts of a batch and recomputed activations give the batch's own gradients, of every method, on
+small models of SDXL's and SD3's classes (that methods step there, in bf16: test_recipes.py)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from hypersd import loop
 from hypersd.recipe import Recipe
-from tests.hypersd.real_models import make_pictures, make_sdxl
+from tests.hypersd.real_models import make_pictures, make_sd3, make_sdxl
 from tests.hypersd.trainings import rng
 
 OPTIONS: dict[str, Any] = {"guidance": 2.0, "rank": 4}
@@ -33,7 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     make_pictures(folder / "set")
-    return {"sdxl": make_sdxl(folder / "sdxl")}
+    return {"sdxl": make_sdxl(folder / "sdxl"), "sd3": make_sd3(folder / "sd3")}
 
 
 def run(bases: dict[str, Path], kind: str, method: str, out: Path, **changes: Any) -> loop._Run:
@@ -47,12 +47,13 @@ def run(bases: dict[str, Path], kind: str, method: str, out: Path, **changes: An
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["sdxl", "sd3"])
 def test_parts_and_recomputation_give_the_same_step(
-    bases: dict[str, Path], method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bases: dict[str, Path], kind: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYPERSD_CACHE", str(bases["sdxl"].parent))
-    plain = run(bases, "sdxl", method, tmp_path).update(rng())
-    parts = run(bases, "sdxl", method, tmp_path, accumulate=2, gradient_checkpointing=True)
+    plain = run(bases, kind, method, tmp_path).update(rng())
+    parts = run(bases, kind, method, tmp_path, accumulate=2, gradient_checkpointing=True)
     found = parts.update(rng())
     for name in plain:
         if name.endswith(("loss", "grad_norm")):

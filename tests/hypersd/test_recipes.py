@@ -1,4 +1,4 @@
-"""Recipes: every one of SDXL and SD1.5 starts and steps on small models of their classes, with
+"""Recipes: every one of SDXL, SD1.5 and SD3 starts and steps on small models of their classes, with
 small rewards of the published classes; `extends`; what one begins with is what another leaves."""
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
 from hypersd.student import UNET_NAME, Student
 from tests.hypersd.gaussians import SCALED_LINEAR
-from tests.hypersd.real_models import make_pictures, make_sd15, make_sdxl
+from tests.hypersd.real_models import make_pictures, make_sd3, make_sd15, make_sdxl
 from tests.hypersd.real_rewards import make_clip, make_image_reward, make_laion, make_segmenter
 from tests.hypersd.trainings import differ, rng, values
 
 PUBLISHED = "_as_published"  # with the paper's own settings
-REAL = [name for name in recipes.names() if name.startswith(("sdxl_", "sd15_"))]
+REAL = [name for name in recipes.names() if name.startswith(("sdxl_", "sd15_", "sd3_"))]
 METHODS = ("lcm_lora", "tcd_lora", "tscd_lora", "lightning_lora", "lightning_unet", "dmd_lora",
            "feedback_lora", "pcm_lora", "dmd2_lora", "hyper_sd_8step_lora", "hyper_sd_4step_lora",
            "hyper_sd_2step_lora", "hyper_sd_1step_unet", "hyper_sd_unified_lora")  # fmt: skip
+ON_SD3 = ("lcm_lora", "tcd_lora", "tscd_lora", "dmd2_lora", "feedback_lora")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         student = Student(unet, Schedule.from_config(SCALED_LINEAR), rank=4)
         for left in ("8segments", "4segments", "2segments", "final"):
             student.export(folder / "runs" / "train" / f"{kind}_tscd_lora" / left)
+    make_sd3(folder / "sd3")
     make_clip(folder / "clip")
     make_laion(folder / "head.pth")
     make_image_reward(folder / "image_reward")
@@ -97,9 +99,10 @@ def test_it_starts_and_steps_and_leaves_the_base(
     assert (tmp_path / (UNET_NAME if recipe.options.get("full") else WEIGHT_NAME)).is_file()
 
 
-def test_both_bases_have_a_recipe_of_every_method() -> None:
+def test_every_base_has_a_recipe_of_every_method() -> None:
     found = [name for name in REAL if not name.endswith(PUBLISHED)]
-    assert sorted(f"{kind}_{method}" for kind in ("sd15", "sdxl") for method in METHODS) == found
+    wanted = {"sd15": METHODS, "sdxl": METHODS, "sd3": ON_SD3}
+    assert sorted(f"{kind}_{name}" for kind, names in wanted.items() for name in names) == found
 
 
 @pytest.mark.parametrize("name", [name for name in REAL if name.endswith(PUBLISHED)])
@@ -117,7 +120,8 @@ def test_it_asks_of_a_node_what_it_has(name: str) -> None:
     assert recipe.options["rank"] == 64
     assert recipe.batch % 8 == 0
     feedback = recipe.method == "feedback"
-    assert recipe.options["guidance"] == (1.0 if feedback else 7.5)
+    usual = 7.0 if name.startswith("sd3_") else 7.5
+    assert recipe.options["guidance"] == (1.0 if feedback else usual)
     if not feedback and "hyper_sd" not in name:
         assert recipe.images_seen == 8000 * 64
 

@@ -13,9 +13,10 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 from safetensors.torch import load_file
 
+from hypersd.bases.unet import UnetFamily
 from hypersd.errors import UsageError
 from hypersd.schedule import Schedule
-from hypersd.student import Student, adaptable
+from hypersd.student import Student
 from tests.hypersd.gaussians import SCALED_LINEAR
 
 SCHEDULE = Schedule.from_config(SCALED_LINEAR)
@@ -40,7 +41,7 @@ def make(bare: UNet2DConditionModel, *, zero: bool = False) -> Student:
 def alone(bare: UNet2DConditionModel, student: Student, name: str) -> Any:
     """A copy of the bare UNet that has this one adapter and nothing to toggle."""
     unet = copy.deepcopy(bare).requires_grad_(False)
-    unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=adaptable(unet)))
+    unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=UnetFamily.adaptable(unet)))
     mine = [p for key, p in unet.named_parameters() if "lora_" in key]
     with torch.no_grad():
         for parameter, value in zip(mine, student.parameters(name), strict=True):
@@ -146,7 +147,7 @@ def test_roles_nest_and_come_back_after_an_error(bare: UNet2DConditionModel) -> 
 
 
 def test_every_layer_but_the_outer_ones_is_adapted(bare: UNet2DConditionModel) -> None:
-    names = set(adaptable(bare))
+    names = set(UnetFamily.adaptable(bare))
     layers = {
         key.removesuffix(".weight")
         for key, value in bare.state_dict().items()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bench.contestants import random_weights
-from hypersd.bases import FAMILIES
+from hypersd.bases import UNETS
 
 # Parameters of the published checkpoints, as counted in many a paper and model page.
 COUNTS = {
@@ -17,9 +17,9 @@ COUNTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", UNETS)
 def test_shapes_have_the_published_numbers_of_parameters(family: str) -> None:
-    made = FAMILIES[family].networks()
+    made = UNETS[family].networks()
     counts = {name: sum(p.numel() for p in network.parameters()) for name, network in made.items()}
     assert counts == COUNTS[family]
 

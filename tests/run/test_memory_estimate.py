@@ -20,7 +20,7 @@ from bench.results import hub
 from bench.run import hardware, memory, metric_identities
 from bench.run.hardware import Device, Fit, Machine
 from bench.run.memory import PARAMETERS, UNET, VAE
-from hypersd.bases import FAMILIES
+from hypersd.bases import UNETS
 
 GB, GIB = 1e9, 2**30
 
@@ -69,7 +69,7 @@ def peak(run: Callable[[], Any]) -> int:
 def test_parameters_and_activations_are_those_of_the_published_classes(
     family: str, size: int
 ) -> None:
-    networks: Any = FAMILIES[family].networks()
+    networks: Any = UNETS[family].networks()
     counts = {part: sum(p.numel() for p in net.parameters()) for part, net in networks.items()}
     text = sum(count for part, count in counts.items() if part.startswith("text"))
     assert PARAMETERS[family] == {"unet": counts["unet"], "vae": counts["vae"], "text": text}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from transformers import CLIPTextConfig
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
@@ -29,14 +29,14 @@ def text_encoder(kind: Any, tokenizer: Any, width: int, layers: int = 2, heads: 
     return kind(config).eval()
 
 
-def vae(width: int, blocks: int, **config: Any) -> AutoencoderKL:
-    """For pictures of 64 px, in latents of 4 channels and 64 / 2^(blocks - 1) places a side."""
+def vae(width: int, blocks: int, channels: int = 4, **config: Any) -> AutoencoderKL:
+    """For pictures of 64 px, in latents of 64 / 2^(blocks - 1) places a side."""
     return AutoencoderKL(
         block_out_channels=(width,) * blocks,
         down_block_types=("DownEncoderBlock2D",) * blocks,
         up_block_types=("UpDecoderBlock2D",) * blocks,
         norm_num_groups=width // 2,
-        latent_channels=4,
+        latent_channels=channels,
         layers_per_block=1,
         sample_size=64,
         **config,
@@ -63,6 +63,28 @@ def sdxl_unet(sample_size: int, first: int, second: int) -> UNet2DConditionModel
         addition_embed_type="text_time",
         addition_time_embed_dim=SIZES,
         projection_class_embeddings_input_dim=second + 6 * SIZES,
+    )
+
+
+def sd3_transformer(sample_size: int, text: int, pooled: int) -> SD3Transformer2DModel:
+    """SD3.5's kind: four blocks, one with a second attention, normalised queries and keys.
+
+    text, pooled: widths of the states and of both pooled texts.
+    """
+    return SD3Transformer2DModel(
+        sample_size=sample_size,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=4,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=text,
+        caption_projection_dim=16,
+        pooled_projection_dim=pooled,
+        pos_embed_max_size=sample_size,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
     )
 
 

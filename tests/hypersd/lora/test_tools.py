@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hypersd import kohya, merge
+from hypersd.bases.unet import UnetFamily
 from hypersd.errors import UsageError
 from hypersd.lora import merging, reader
 from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.schedule import Schedule
-from hypersd.student import Student, adaptable, add_adapter_to
+from hypersd.student import Student, add_adapter_to
 from tests.hypersd.gaussians import SCALED_LINEAR
 from tests.hypersd.lora.conftest import Networks
 
@@ -28,7 +29,7 @@ def lora(unet: Any, folder: Path, *, rank: int = 4, dora: bool = False, every: i
     """A random LoRA of every n-th layer that trainings adapt, with an alpha in its metadata, as
     diffusers writes it."""
     rng, state = torch.Generator().manual_seed(1), {}
-    for name in adaptable(unet)[::every]:
+    for name in UnetFamily.adaptable(unet)[::every]:
         outputs, inputs, *kernel = unet.get_submodule(name).weight.shape
         key = f"unet.{name}.lora_"
         state[f"{key}A.weight"] = torch.randn((rank, inputs, *kernel), generator=rng)

@@ -9,7 +9,8 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch.nn import functional as F
 
-from hypersd.critic import Critic, encode_all, encoder_of
+from hypersd.bases.unet import UnetFamily
+from hypersd.critic import Critic, encoder_of
 from hypersd.losses import critic_loss, generator_loss
 
 
@@ -32,7 +33,7 @@ def test_the_trunk_gives_what_the_unets_middle_gives(unet: UNet2DConditionModel)
     with torch.no_grad():
         unet(x, t, encoder_hidden_states=text)
         hook.remove()
-        found = encode_all(encoder_of(unet), x, t, text)[-1]
+        found = UnetFamily.features(encoder_of(unet), x, t, text)[-1]
     torch.testing.assert_close(found, seen[0], rtol=0, atol=0)
     assert unet.up_blocks is not None
 

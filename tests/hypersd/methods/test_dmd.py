@@ -87,14 +87,14 @@ def test_following_the_gradient_moves_a_gaussian_onto_the_teachers(config: Any) 
 
 def test_each_turn_moves_its_own_adapter_and_the_base_stays(task: DmdTask, tmp_path: Path) -> None:
     run = loop._Run(task.recipe, task, tmp_path)
-    base = {k: v.clone() for k, v in task.base.unet.state_dict().items() if ".lora_" not in k}
+    base = {k: v.clone() for k, v in task.base.network.state_dict().items() if ".lora_" not in k}
     assert task.turns(0) == ("fake", "fake", "student")
     for role, other in (("fake", "student"), ("student", "fake")):
         kept, was = (values(task.student.parameters(name)) for name in (other, role))
         run.turn(role, 1.0, rng())
         assert not differ(task.student.parameters(other), kept)
         assert differ(task.student.parameters(role), was)
-    now = task.base.unet.state_dict()
+    now = task.base.network.state_dict()
     assert all(torch.equal(now[key], value) for key, value in base.items())
 
 

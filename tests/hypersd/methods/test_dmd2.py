@@ -87,7 +87,7 @@ def test_each_turn_moves_its_own_and_the_base_is_never_asked_for_a_gradient(
     task: Dmd2Task, tmp_path: Path
 ) -> None:
     run = loop._Run(task.recipe, task, tmp_path)
-    unet = task.base.unet
+    unet = task.base.network
     base = {k: v.clone() for k, v in unet.state_dict().items() if ".lora_" not in k}
     wanted = {k: p.requires_grad for k, p in unet.named_parameters()}
     assert task.turns(0) == ("fake", "fake", "student")

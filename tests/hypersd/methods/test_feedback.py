@@ -58,13 +58,13 @@ def test_the_hinge_leaves_good_pictures_alone() -> None:
 
 def test_training_raises_the_reward_and_leaves_the_base(build: Any, tmp_path: Path) -> None:
     task = build(rewards=[ENTRY | {"target": 2.0}])
-    base = {k: v.clone() for k, v in task.base.unet.state_dict().items() if ".lora_" not in k}
+    base = {k: v.clone() for k, v in task.base.network.state_dict().items() if ".lora_" not in k}
     run, seen = loop._Run(task.recipe, task, tmp_path), []
     for step in range(12):
         run.step = step % 2
         seen.append(run.turn("student", 1.0, rng(0))["reward_aesthetic"])
     assert seen[-1] > seen[0] + 0.02
-    now = task.base.unet.state_dict()
+    now = task.base.network.state_dict()
     assert all(torch.equal(now[key], value) for key, value in base.items())
 
 

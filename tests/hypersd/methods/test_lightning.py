@@ -105,7 +105,7 @@ def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(build: Any) -> 
     with torch.no_grad():
         for parameter in task.student.parameters("student"):
             parameter.normal_(0, 0.05, generator=rng(1))
-    assert task.critics[task.stage(2).role].trunk is task.base.unet
+    assert task.critics[task.stage(2).role].trunk is task.base.network
     torch.testing.assert_close(task.logits(task.stage(2), at.goal, at), before)
 
 
@@ -236,7 +236,7 @@ def test_the_critic_of_an_x0_stage_moves_and_is_in_the_checkpoint(
 ) -> None:
     task = build(stages=X0, steps=5)
     run = loop._Run(task.recipe, task, tmp_path)
-    base = {k: v.clone() for k, v in task.base.unet.state_dict().items() if ".lora_" not in k}
+    base = {k: v.clone() for k, v in task.base.network.state_dict().items() if ".lora_" not in k}
     critic = task.critics["critic_1to1_single_x0"]
     before = values(critic.trained())
     for run.step in range(4):
@@ -247,7 +247,7 @@ def test_the_critic_of_an_x0_stage_moves_and_is_in_the_checkpoint(
     assert held is not None
     kept = held["modules"]["critic_1to1_single_x0"]
     assert all(torch.equal(kept[k], v) for k, v in critic.state_dict().items())
-    now = task.base.unet.state_dict()
+    now = task.base.network.state_dict()
     assert all(torch.equal(now[key], value) for key, value in base.items())
 
 

@@ -215,7 +215,7 @@ def test_training_moves_the_students_adapter_alone(
     tasks: dict[str, ConsistencyTask], method: str
 ) -> None:
     task = tasks[method]
-    frozen = {k: v.clone() for k, v in task.base.unet.state_dict().items() if ".lora_" not in k}
+    frozen = {k: v.clone() for k, v in task.base.network.state_dict().items() if ".lora_" not in k}
     groups = [{**group, "params": list(group["params"])} for group in task.groups()]
     optimizer = torch.optim.AdamW(groups, lr=1e-2)
     for step in range(3):
@@ -231,9 +231,9 @@ def test_training_moves_the_students_adapter_alone(
         for name, old in averages.items():
             for now, was, source in zip(task.student.parameters(name), old, after, strict=True):
                 torch.testing.assert_close(now, 0.95 * was + 0.05 * source)
-    with_gradient = {k for k, p in task.base.unet.named_parameters() if p.grad is not None}
-    assert with_gradient == {k for k, _ in task.base.unet.named_parameters() if ".student." in k}
-    now = task.base.unet.state_dict()
+    with_gradient = {k for k, p in task.base.network.named_parameters() if p.grad is not None}
+    assert with_gradient == {k for k, _ in task.base.network.named_parameters() if ".student." in k}
+    now = task.base.network.state_dict()
     assert all(torch.equal(now[key], value) for key, value in frozen.items())
 
 

@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from hypersd import checkpoint, loop
+from hypersd.bases.unet import UnetFamily
 from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.methods.consistency import Draw
 from hypersd.methods.pcm import Pcm, PcmTask
@@ -42,12 +43,10 @@ def test_the_loss_is_distance_and_hinge_of_points_diffused_within_their_phase(
     task: PcmTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both predictions at one level with one noise; the level lies in the phase."""
-    from hypersd import student
-
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    real = student.encode_all
+    real = UnetFamily.features
     monkeypatch.setattr(
-        student, "encode_all",
+        UnetFamily, "features",
         lambda unet, x, t, text: (seen.append((x.detach(), t)), real(unet, x, t, text))[1],
     )  # fmt: skip
     total, _, at = task.turn_loss("student", 0, rng())
@@ -60,7 +59,7 @@ def test_the_loss_is_distance_and_hinge_of_points_diffused_within_their_phase(
     torch.testing.assert_close(goal - fake, (ratio * (at.goal - at.prediction)).float(),
                                rtol=1e-3, atol=1e-3)  # fmt: skip
     with torch.no_grad(), task.student.using("teacher"):
-        logits = task.heads(real(task.base.unet, fake, level, at.text))
+        logits = task.heads(real(task.base.network, fake, level, at.text))
     d = at.prediction - at.goal
     distance = ((d.square() + 1e-6).sqrt() - 1e-3).mean()
     hinge = torch.stack([F.relu(1 - v).mean() for v in logits]).mean()
@@ -72,7 +71,7 @@ def test_the_heads_take_their_turn_and_learn_and_the_base_stays(
     task: PcmTask, tmp_path: Path
 ) -> None:
     run = loop._Run(task.recipe, task, tmp_path)
-    base = {k: v.clone() for k, v in task.base.unet.state_dict().items() if ".lora_" not in k}
+    base = {k: v.clone() for k, v in task.base.network.state_dict().items() if ".lora_" not in k}
     assert task.turns(0) == ("student", "critic")
     student, heads = values(task.student.parameters("student")), values(task.heads.parameters())
     run.turn("student", 1.0, rng())
@@ -85,9 +84,9 @@ def test_the_heads_take_their_turn_and_learn_and_the_base_stays(
     for _ in range(10):
         last = run.turn("critic", 1.0, rng())["loss"]
     assert last < first
-    now = task.base.unet.state_dict()
+    now = task.base.network.state_dict()
     assert all(torch.equal(now[key], value) for key, value in base.items())
-    assert all(p.grad is None for k, p in task.base.unet.named_parameters() if ".lora_" not in k)
+    assert all(p.grad is None for k, p in task.base.network.named_parameters() if ".lora_" not in k)
 
 
 @pytest.mark.parametrize("base_precision", ["fp32", "bf16"])

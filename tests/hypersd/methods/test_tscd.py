@@ -114,8 +114,10 @@ def test_a_frozen_trunk_sees_the_base_whatever_the_adapters_hold(
     """Logits and the student's gradient against a critic with a frozen copy of the bare base."""
     recipe = replace(build(critic="frozen").recipe, gradient_checkpointing=recompute)
     task: Any = loop.build(recipe, torch.device("cpu"))
-    assert task.critic.trunk is task.base.unet
-    bare = encoder_of(load_base(task.recipe.base, torch.device("cpu")).unet).requires_grad_(False)
+    assert task.critic.trunk is task.base.network
+    bare = encoder_of(load_base(task.recipe.base, torch.device("cpu")).network).requires_grad_(
+        False
+    )
     with torch.no_grad():
         for parameter in task.student.parameters("student"):
             parameter.normal_(0, 0.05, generator=rng(1))

@@ -31,14 +31,14 @@ def test_student_and_target_are_whole_unets_and_the_base_is_the_teacher(
 ) -> None:
     task: Any = loop.build(recipe, torch.device("cpu"))
     run = loop._Run(recipe, task, tmp_path)
-    base = {k: v.clone() for k, v in task.base.unet.state_dict().items()}
+    base = {k: v.clone() for k, v in task.base.network.state_dict().items()}
     assert not any("lora" in key for key in base)
     target = values(task.student.parameters("target"))
     run.update(rng())
     student = task.student.parameters("student")
     for now, was, source in zip(task.student.parameters("target"), target, student, strict=True):
         torch.testing.assert_close(now, 0.9 * was + 0.1 * source)
-    assert all(torch.equal(v, base[k]) for k, v in task.base.unet.state_dict().items())
+    assert all(torch.equal(v, base[k]) for k, v in task.base.network.state_dict().items())
     task.export(tmp_path / "out")
     unet = UNet2DConditionModel.from_pretrained(tmp_path / "out").float()
     for key, value in task.student.copies["student"].state_dict().items():
