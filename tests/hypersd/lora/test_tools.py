@@ -159,7 +159,7 @@ def test_what_an_adapter_cannot_be_is_refused(
              for half, shape in (("A", (1, 4, 3, 3)), ("B", (16, 1, 1, 1)))}  # fmt: skip
     save_file(outer, tmp_path / "outer.safetensors")
     with pytest.raises(
-        UsageError, match="not in the UNet's layers that are trained: unet: conv_in"
+        UsageError, match="not in the network's layers that are trained: unet: conv_in"
     ):
         student.load("student", tmp_path / "outer.safetensors")
     unet = copy.deepcopy(networks["unet"])
