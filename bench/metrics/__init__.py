@@ -22,10 +22,12 @@ from bench.metrics.networks.base import Network, leave_for_drawing, make_room, o
 from bench.statistics.metrics import METRICS, Maker, measured_on
 from bench.statistics.result import Result
 
+HALF = "fp16"  # of networks that it moves by less than matters: docs/metrics.md
 Make = Callable[[str, Network, Mapping[str, str]], Metric]
 
-__all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "leave_for_drawing",
-           "make_room", "metric", "network_of", "one_at_a_time", "takes"]  # fmt: skip
+__all__ = ["Extractor", "Metric", "Network", "Result", "extractor", "half",
+           "leave_for_drawing", "make_room", "metric", "network_of", "one_at_a_time",
+           "takes"]  # fmt: skip
 
 
 def metric(
@@ -62,6 +64,12 @@ def network_of(
 def takes(name: str, key: str) -> bool:
     """Whether the published network under a metric has a setting of that name."""
     return key in _of_network(_maker(name, published=True))[1]
+
+
+def half(name: str) -> str:
+    """The half precision that the published network under a metric runs in on a GPU."""
+    make = _of_network(_maker(name, published=True))[0]
+    return str(getattr(make, "half", HALF))
 
 
 def _of_network(maker: Maker) -> tuple[Callable[..., Network], tuple[str, ...]]:

@@ -20,7 +20,6 @@ from bench.suite.prompts import SETS, PromptSet
 from bench.suite.suite import Suite
 from hypersd.hashes import Hashes, digest
 
-HALF = "fp16"  # of networks whose values it changes by less than a margin: docs/metrics.md
 AGAINST = "against="  # and an identity: how the name of an extractor that compares ends
 
 
@@ -61,13 +60,13 @@ def on_device(suite: Suite, kind: str) -> Suite:
     settings = dict(suite.metric_settings)
     for name in suite.metrics:
         if spec(name).published is not None and metrics.takes(name, "precision"):
-            settings[name] = {"precision": HALF, **settings.get(name, {})}
+            settings[name] = {"precision": metrics.half(name), **settings.get(name, {})}
     return replace(suite, metric_settings=settings)
 
 
 def network_bytes(suite: Suite) -> list[int]:
     """Bytes of each network of a suite's metrics, in its precision, estimated; unknown ones are
-    left out. Known sizes are of fp32."""
+    left out."""
     found: dict[str, int] = {}
     for name in suite.metrics if suite.published else ():
         with contextlib.suppress(UsageError):  # what is wrong is said where identities are read
@@ -75,7 +74,8 @@ def network_bytes(suite: Suite) -> list[int]:
             half = getattr(network, "precision", "fp32") != "fp32"
             sizes = [_size(source) for source in network.sources]
             size = next((one for one in sizes if one is not None), 0)
-            found[network.name] = size // 2 if half else size
+            whole = 2 * size if network.is_published_half else size
+            found[network.name] = whole // 2 if half else whole
     return list(found.values())
 
 

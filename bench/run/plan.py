@@ -15,6 +15,7 @@ from bench.results.keys import Key
 from bench.run import (
     costs,
     downloads,
+    fitting,
     hardware,
     metric_identities,
     picture_bytes,
@@ -36,7 +37,6 @@ from bench.suite.suite import Suite
 from hypersd import exports, recipe
 from hypersd.hashes import Hashes, digest
 from hypersd.hub_client import cache_folder
-from hypersd.shapes.captions import parse
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
     asked = suite
     chosen, missing = _prompts(suite)
     missing += _taken(options.out, suite.name)
-    suite, notes = _fitting(suite, chosen)
+    suite, notes = fitting.fitting(suite, chosen)
     notes += [f"{key} has nothing at these numbers of steps" for key in suite.absent]
     hashes = Hashes(options.cache / "hashes.json")
     device = machine.device(options.device) if suite.published else None
@@ -308,25 +308,6 @@ def _fit(
 
 def _kind(fit: Fit) -> str:
     return fit.device.kind if fit.device else "cpu"
-
-
-def _fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
-    """The suite without contestants and metrics that prompts of a file cannot have, with a note for
-    each."""
-    if chosen.split is not None:
-        return suite, []
-    notes = []
-    kept = tuple(c for c in suite.contestants if c.source not in ANCHORS or c.weights)
-    for gone in (c.key for c in suite.contestants if c not in kept):
-        notes.append(f"{gone} is left out: {chosen.name} has no real pictures")
-    metrics = suite.metrics
-    unread = next((text for text in chosen.texts if parse(text) is None), None)
-    if "faithful" in metrics and unread is not None:
-        metrics = tuple(name for name in metrics if name != "faithful")
-        notes.append(f"faithful is left out: {unread[:60]!r} is not a caption of shapes")
-    if not kept or (suite.metrics and not metrics):
-        raise UsageError(f"prompts.set={chosen.name}: leaves no contestant or no metric to run")
-    return replace(suite, contestants=kept, metrics=metrics), notes
 
 
 def _training_seconds(planned: Planned, per_image: float) -> float:

@@ -95,6 +95,26 @@ def _share_of_teacher(title: str, spread: str) -> MetricSpec:
     )
 
 
+def _skill(title: str, asks: str) -> MetricSpec:
+    return MetricSpec(
+        title,
+        asks,
+        margin=0.02,
+        world=Maker(f"{_M}.skills:of_the_world", f"{_N}.world:ShapesOracle"),
+        published=Maker(f"{_M}.skills:of_judge", f"{_N}.judge:AtomJudge"),
+    )
+
+
+_SKILLS = {
+    "skills": _skill("Skills", "Is everything that a prompt asks for there? Geometric by prompt."),
+    "skills_atoms": _skill("Atoms", "How much of what prompts ask for is there?"),
+    "skill_object": _skill("Objects", "Are the things that are asked for there?"),
+    "skill_count": _skill("Count", "Are there as many as asked for?"),
+    "skill_colour": _skill("Colour", "Do things have the colours asked for?"),
+    "skill_position": _skill("Position", "Do things lie as asked for?"),
+    "skill_attribution": _skill("Attribution", "Has each of several things its own colour?"),
+}
+
 METRICS: dict[str, MetricSpec] = {
     "fid": MetricSpec(
         "FID",
@@ -155,6 +175,12 @@ METRICS: dict[str, MetricSpec] = {
         **_both("cosine:score", "ShapesHps", "clip:hpsv2"),
         against_time=True,
     ),
+    "hpsv3": MetricSpec(
+        "HPSv3",
+        "Which image of a prompt would people choose, of all kinds of images? From 0 to about 15.",
+        margin=0.2,
+        published=Maker(f"{_M}.hpsv3:score", f"{_N}.hpsv3:Hpsv3"),
+    ),
     "image_reward": MetricSpec(
         "ImageReward",
         "Which image would its raters choose?",
@@ -179,6 +205,13 @@ METRICS: dict[str, MetricSpec] = {
         world=Maker(f"{_M}.faithful:share", f"{_N}.world:ShapesOracle"),
         against_time=True,
     ),
+    "vqa": MetricSpec(
+        "VQA",
+        "How sure is a vision-language model that the image shows its prompt? From 0 to 1.",
+        margin=0.02,
+        published=Maker(f"{_M}.vqa:score", f"{_N}.judge:Judge"),
+    ),
+    **_SKILLS,
     "aesthetic": MetricSpec(
         "Aesthetic",
         "How would people rate the image alone, from 1 to 10?",

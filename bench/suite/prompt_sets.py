@@ -44,6 +44,7 @@ class PublishedPrompts:
 
 SOURCES = {
     "own": PublishedPrompts(("own.tsv",), licence="Apache-2.0", n=200),
+    "skills": PublishedPrompts(("skills.txt",), licence="Apache-2.0", n=200),
     "coco2014_5k": PublishedPrompts(
         ("captions_source.tsv",),
         (f"{_MLPERF}/coco2014/captions/captions_source.tsv",),

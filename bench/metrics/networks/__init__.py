@@ -9,8 +9,10 @@ from bench.metrics.networks import world
 from bench.metrics.networks.base import Network
 from bench.metrics.networks.clip import OpenClip
 from bench.metrics.networks.dinov2 import Dinov2
+from bench.metrics.networks.hpsv3 import Hpsv3
 from bench.metrics.networks.image_reward import ImageReward
 from bench.metrics.networks.inception import Inception
+from bench.metrics.networks.judge import AtomJudge, Judge
 from bench.metrics.networks.lpips import Lpips
 from bench.metrics.networks.pick import Pick
 
@@ -30,6 +32,9 @@ NETWORKS: dict[str, type[Network]] = {
         Pick,
         Dinov2,
         Lpips,
+        Judge,
+        AtomJudge,
+        Hpsv3,
     )
 }
 

@@ -30,9 +30,11 @@ class Network:
 
     partial: columns of its features other than the first are nan where a prompt does not ask for
     them.
+    is_published_half: its file is in half precision.
     """
 
     kind: ClassVar[str] = ""
+    is_published_half: ClassVar[bool] = False
     partial: ClassVar[bool] = False
 
     @property
