@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references",
        "pictures", "rounds")  # fmt: skip
-CHECK = ("baseline", "update", "check")  # and `pictures`, where it is an address
+CHECK = ("baseline", "update", "check", "decide", "most")  # and `pictures`, where it is an address
 REPORT = ("mixed_model", "figures")
 STUDY = ("port", "host", "token", "votes", "simulate")
 PLAN = ("strict",)
@@ -95,6 +95,8 @@ With task=check, and the suite's own words or run=DIR:
   update=true         write the run as the baseline, into the working folder
   check=weights|training  judge the weights over new prompts, or the training over new seeds too;
                       default: the training where weights were trained again
+  decide=true         draw the suite's prompts in blocks until every metric passes or regresses, at
+                      most those of the baseline, or most=N (with the suite's own words, not run=)
   pictures=URL        where check/pictures will be published, for $GITHUB_STEP_SUMMARY
 
 With task=study run=DIR:
@@ -280,7 +282,15 @@ def _check_options(own: Mapping[str, Any]) -> CheckOptions:
     from bench.run.options import PICTURES
 
     keys = CHECK if own.get("pictures") in PICTURES else (*CHECK, "pictures")
-    return _options(CheckOptions, keys, own, {})
+    found: CheckOptions = _options(CheckOptions, keys, own, {})
+    if found.most is not None and not found.decide:
+        raise UsageError(f"most={found.most}: goes with decide=true")
+    if found.decide and found.update:
+        raise UsageError("decide=true: judges against a baseline; leave update out")
+    if found.decide and found.check == "training":
+        raise UsageError("decide=true: more prompts say nothing of other trainings; valid: "
+                         "check=weights")  # fmt: skip
+    return found
 
 
 def _report_options(own: Mapping[str, Any]) -> ReportOptions:
@@ -371,8 +381,38 @@ def _check(command: Command) -> int:
     assert command.check is not None
     suite = command.suite
     bounds = None if suite is None else {"margins": suite.margins, "limits": suite.limits}
+    if command.check.decide:
+        return _decide(command, bounds)
     folder = command.finished or command.options.out or _made(_planned(command))
     return check(folder, command.check, bounds)
+
+
+def _decide(command: Command, bounds: Mapping[str, Any] | None) -> int:
+    """A check that draws until it is decided."""
+    from bench.check import baseline, looks
+    from bench.check.decide import decide
+    from bench.check.task import finished
+    from bench.results.run_folder import RunFolder
+    from bench.run.blocks import Blocks
+    from bench.run.progress import console
+
+    check = command.check
+    assert check is not None
+    if command.suite is None or bounds is None or command.finished is not None:
+        raise UsageError("decide=true: draws more prompts, so give suite=NAME and the run's own "
+                         "words in place of run=DIR")  # fmt: skip
+    base = RunFolder(baseline.locate(check.baseline), "baseline").checked()
+    blocks = Blocks(command.suite, command.options, console())
+    known = min(blocks.prompts, len(base.texts))
+    if check.most is not None and check.most > known:
+        has = f"baseline={check.baseline} has {len(base.texts):,}, the suite {blocks.prompts:,}"
+        raise UsageError(f"most={check.most}: {has}; write a baseline of more (prompts.n=...)")
+    chosen = looks.planned(check.most or known)
+    for line in blocks.cost(chosen.prompts):
+        print(f"decide: {line}")
+    out = blocks.folder / "check"
+    page = decide(blocks.draw, base, check, bounds, chosen, blocks.distance, out)
+    return finished(page, out, check.pictures)
 
 
 def _made(plan: Plan) -> Path:

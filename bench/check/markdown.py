@@ -30,12 +30,14 @@ class Page:
     added: Sequence[str]
     worst: Sequence[Worst]
     not_kept: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 def render(page: Page, address: Callable[[Path], str] | None) -> str:
     """The page's text.  address: where a picture is found from there; None: nowhere."""
     lines = [f"# {SIGNS[page.outcome]}: {escaped(page.suite)} against {escaped(page.baseline)}", ""]
     lines += [_counted(page.verdicts), ""]
+    lines += [f"{escaped(note)}.\n" for note in page.notes]
     open_rows = [v for v in page.verdicts if v.outcome in ("regress", "inconclusive")]
     rest = [v for v in page.verdicts if v.outcome in ("pass", "skipped")]
     if open_rows:

@@ -13,12 +13,24 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from bench.check import baseline, junit, limits, markdown, protocol, verdicts, worst_prompts
+from pydantic import Field
+
+from bench.check import (
+    baseline,
+    github,
+    junit,
+    limits,
+    markdown,
+    protocol,
+    verdicts,
+    worst_prompts,
+)
 from bench.check.markdown import Page
 from bench.check.measured import Gate, same_pictures
 from bench.check.verdicts import Verdict, metric_verdicts
+from bench.check.worst_prompts import Sides
 from bench.errors import UsageError
 from bench.results.run_folder import RunFolder
 from hypersd.validation import Text
@@ -36,13 +48,16 @@ class CheckOptions:
 
     baseline: a name, or a folder where it holds a slash.  update: write it.  pictures: the address
     at which the check's pictures will be published.  check: whether the weights are judged or the
-    training that made them; None: by what changed.
+    training that made them; None: by what changed.  decide: draw more prompts until it is decided,
+    `most` of them (None: all that the baseline has).
     """
 
     baseline: Text
     update: bool = False
     pictures: Text | None = None
     check: Gate | None = None
+    decide: bool = False
+    most: Annotated[int, Field(ge=2)] | None = None
 
 
 def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> int:
@@ -64,9 +79,18 @@ def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> in
             "with one of this protocol, or write it anew with update=true"
         )
     page = judged(run, base, options.baseline, bounds, options.check)
-    out = run.path / "check"
-    _write(page, out, options.pictures)
+    return finished(page, run.path / "check", options.pictures)
+
+
+def finished(page: Page, out: Path, pictures: str | None) -> int:
+    """Write and say a check; its exit code.
+
+    out: folder of its files.  pictures: the address at which `out`/pictures will be published.
+    """
+    _write(page, out, pictures)
     _say(page, out)
+    for line in github.commands(page, os.environ):
+        print(line)
     return CODES[page.outcome]
 
 
@@ -86,10 +110,18 @@ def judged(
         *metric_verdicts(run, base, bounds.get("margins") or {}, gate),
         *limits.limit_verdicts(run, base, bounds.get("limits") or {}),
     ]
+    return page_of(rows, run, base, name, lambda _: (run, base), run.path / "check" / "pictures")
+
+
+def page_of(
+    rows: Sequence[Verdict], run: RunFolder, base: RunFolder, name: str, sides: Sides,
+    pictures: Path, notes: Sequence[str] = (),
+) -> Page:  # fmt: skip
+    """All that a check says. sides: of each contestant; notes: on how it was decided."""
     changed = {
         c.name: protocol.changes(run, base, c.name) or _unexplained(run, base, c.name)
         for c in base.summary.contestants
-        if c.name in names
+        if c.name in {one.name for one in run.summary.contestants}
     }
     return Page(
         suite=run.summary.suite,
@@ -99,8 +131,9 @@ def judged(
         changed={key: clauses for key, clauses in changed.items() if clauses},
         environment=protocol.environment(run, base),
         added=limits.added(run, base),
-        worst=worst_prompts.worst(rows, run, base, run.path / "check" / "pictures"),
+        worst=worst_prompts.worst(rows, sides, pictures),
         not_kept=[said for folder in (run, base) if (said := folder.not_kept)],
+        notes=notes,
     )
 
 
@@ -149,7 +182,8 @@ def _write(page: Page, out: Path, published: str | None) -> None:
     rows = [{k: v for k, v in dataclasses.asdict(row).items() if k != "losses"}
             for row in page.verdicts]  # fmt: skip
     told = {"outcome": page.outcome, "suite": page.suite, "baseline": page.baseline,
-            "changed": page.changed, "environment": page.environment, "verdicts": rows}  # fmt: skip
+            "changed": page.changed, "environment": page.environment, "notes": page.notes,
+            "verdicts": rows}  # fmt: skip
     _save(out / "check.json", (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
     github = os.environ.get(STEP_SUMMARY)
     if github:

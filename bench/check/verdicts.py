@@ -133,15 +133,16 @@ def decided(row: Measured, p: float, adjusted: float, tests: int) -> Verdict:
         why = f"worse by {loss:.3g}, which is more than {margin:.3g} and no {chance}"
         return replace(made, outcome="regress", why=why)
     if p_pass < ALPHA and loss < margin:
-        return replace(made, outcome="pass", why=_passed(loss, margin, adjusted))
+        return replace(made, outcome="pass", why=passed_words(loss, margin, adjusted < ALPHA))
     if row.same:
         return replace(made, outcome="pass", why="the same pictures, but for rounding")
     if isinstance(d, MethodDifference):
         return _open_training(made, d, tests)
-    return _open_weights(made, d, tests)
+    return undecided(made, d, tests)
 
 
-def _open_weights(made: Verdict, d: Difference, tests: int) -> Verdict:
+def undecided(made: Verdict, d: Difference, tests: int) -> Verdict:
+    """The verdict on weights of which too few prompts were drawn, as one of so many tests."""
     loss, margin = made.loss or 0.0, made.margin or 0.0
     if loss > margin:
         needed = power.prompts_for(d.error, d.prompts, loss, tests=tests)
@@ -165,18 +166,28 @@ def _open_training(made: Verdict, d: MethodDifference, tests: int) -> Verdict:
     return replace(made, trainings_needed=needed, why=why)
 
 
-def _passed(loss: float, margin: float, adjusted: float) -> str:
+def passed_words(loss: float, margin: float, shown: bool) -> str:
+    """Why a row passed. shown: that there is a difference at all."""
     if loss == 0.0:
         return "no difference"
-    if adjusted < ALPHA:
+    if shown:
         way = "worse" if loss > 0 else "better"
         return f"{way} by {abs(loss):.3g}; a loss of {margin:.3g} is ruled out"
     return f"a loss of {margin:.3g} is ruled out"
 
 
 def _undecided(loss: float, margin: float, with_what: str, would: str | None, of: str) -> str:
-    looks = f"looks {'worse' if loss > 0 else 'better'} by {abs(loss):.3g}, but {with_what}"
-    can = f"{looks} can neither rule out a loss of {margin:.3g} nor show one"
+    """What was seen, and what is missing: a loss above the margin must be shown to be no chance,
+    any other that it is not as large as the margin in truth."""
+    lacks = "show that this is no chance" if loss > margin else f"rule out a loss of {margin:.3g}"
+    said = f"{_seen(loss, margin)}; {with_what} do not {lacks}"
     if would is None:
-        return f"{can}; the loss is about as large as that, and no number of {of} would decide"
-    return f"{can}; {would}"
+        return f"{said}, and no number of {of} would: the loss is about as large as the margin"
+    return f"{said}; {would}"
+
+
+def _seen(loss: float, margin: float) -> str:
+    """The measured difference in words; none where it would print as 0 beside the margin."""
+    if abs(loss) < 0.005 * margin:
+        return "no difference seen"
+    return f"measured {'worse' if loss > 0 else 'better'} by {abs(loss):.3g}"

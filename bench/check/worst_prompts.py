@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,11 @@ class Worst:
     after: Path | None
 
 
-def worst(verdicts: Sequence[Verdict], run: RunFolder, base: RunFolder, out: Path) -> list[Worst]:
+Sides = Callable[[str], tuple[RunFolder, RunFolder]]
+"""A contestant's name -> the run and the baseline that its verdicts are of."""
+
+
+def worst(verdicts: Sequence[Verdict], sides: Sides, out: Path) -> list[Worst]:
     """The worst prompts of every contestant that did not pass, pictures copied below `out`.
 
     They are those of one metric: of those that regressed (else: are undecided) the one with
@@ -42,6 +46,7 @@ def worst(verdicts: Sequence[Verdict], run: RunFolder, base: RunFolder, out: Pat
     found = []
     shutil.rmtree(out, ignore_errors=True)  # those of an earlier check
     for name in dict.fromkeys(v.contestant for v in verdicts):
+        run, base = sides(name)
         verdict = _worst_metric([v for v in verdicts if v.contestant == name], base)
         if verdict is not None:
             found += _of(verdict, run, base, out)
