@@ -1,65 +1,114 @@
-"""The workflow in docs/check.md: it parses, and its commands are ones that bench.py takes."""
+"""The action and the workflow in docs/check.md: they parse, and do what the page says of them."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from bench import cli
-from bench.statistics.margins import LIMITS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "check.md"
-
-
-def of_yaml(key: str) -> dict[str, Any]:
-    """The page's block of YAML that has a key."""
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = [held for held in map(yaml.safe_load, blocks) if key in held]
-    parsed: dict[str, Any] = found
-    return parsed
+ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+STEPS: dict[str, dict[str, Any]] = {s.get("name", ""): s for s in ACTION["runs"]["steps"]}
+Check = Callable[..., tuple[dict[str, str], list[list[str]]]]
 
 
 def workflow() -> dict[str, Any]:
-    return of_yaml("jobs")
+    found = re.search(r"^```yaml\n(name:.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    parsed: dict[str, Any] = yaml.safe_load(found[1])
+    return parsed
 
 
-def test_it_shows_the_suites_own_margins_and_limits() -> None:
-    suite = yaml.safe_load((ROOT / "suites/shapes_check.yaml").read_text())
-    shown = of_yaml("margins")
-    assert shown == {key: suite[key] for key in ("margins", "limits")}
-    defaults = f'limits.seconds="{LIMITS["seconds"]}" limits.memory="{LIMITS["memory"]}"'
-    assert defaults in PAGE.read_text()
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Runs the action's step "Check" with a Python that notes its words and ends with a code."""
+
+    def call(code: int = 0, **inputs: str) -> tuple[dict[str, str], list[list[str]]]:
+        python = tmp_path / "venv/bin/python"
+        python.parent.mkdir(parents=True, exist_ok=True)
+        python.write_text(
+            f'#!/bin/sh\nprintf "%s\\n" "$*" >> {tmp_path}/words\n'
+            f'case "$*" in *task=check*) exit {code};; esac\n'
+        )
+        python.chmod(0o755)
+        output = tmp_path / "output"
+        output.write_text("")
+        given = {name: str(one.get("default", "")) for name, one in ACTION["inputs"].items()}
+        given |= {name.replace("_", "-"): value for name, value in inputs.items()}
+        known = {**os.environ, "GITHUB_OUTPUT": str(output), "GITHUB_RUN_ID": "7"}
+        for name, value in STEPS["Check"]["env"].items():
+            of = re.fullmatch(r"\$\{\{ inputs\.([a-z-]+) \}\}", value)
+            known[name] = given[of[1]] if of else ""
+        known |= {"VENV": str(tmp_path / "venv"), "ADDRESS": "https://github.com/me/it/raw"}
+        subprocess.run(["bash", "-c", STEPS["Check"]["run"]], env=known, check=True, cwd=tmp_path)
+        said = dict(line.split("=", 1) for line in output.read_text().splitlines())
+        words = (tmp_path / "words").read_text().splitlines()
+        (tmp_path / "words").unlink()
+        return said, [line.split() for line in words]
+
+    return call
 
 
-def steps() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = workflow()["jobs"]["check"]["steps"]
-    return found
+def test_every_script_of_the_action_is_one_of_bash() -> None:
+    assert ACTION["runs"]["using"] == "composite"
+    for step in ACTION["runs"]["steps"]:
+        assert ("uses" in step) != ("run" in step)
+        if "run" in step:
+            assert step["shell"] == "bash" and "${{" not in step["run"]  # no text becomes code
+            subprocess.run(["bash", "-n", "-c", step["run"]], check=True)
 
 
-def test_its_commands_are_what_the_command_line_takes() -> None:
-    commands = [shlex.split(re.sub(r"\$\{\{.*?\}\}", "x", step["run"]))
-                for step in steps() if "bench.py" in step.get("run", "")]  # fmt: skip
-    assert len(commands) == 2
-    for words in commands:
-        assert words[:2] == [".venv/bin/python", "bench.py"]
-        cli.read(words[2:])
-    found = cli.read(commands[1][2:]).check
-    assert found is not None and found.pictures == "https://github.com/x/raw/check-pictures/x"
+def test_the_action_decides_with_words_that_the_command_line_takes(check: Check) -> None:
+    said, (words,) = check(
+        suite="shapes_check", baseline="shapes", arguments="prompts.n=200 device=cpu", most="100",
+        pictures_branch="shots",
+    )  # fmt: skip
+    assert said == {"exit-code": "0", "outcome": "pass"}
+    assert words[:2] == ["-m", "bench"]
+    found = cli.read(words[2:])
+    assert found.check is not None and found.suite is not None
+    assert (found.check.decide, found.check.most) == (True, 100)
+    assert found.check.pictures == "https://github.com/me/it/raw/shots/7"
+    assert (found.suite.n, found.options.device, str(found.options.out)) == (200, "cpu", "runs/ci")
 
 
-def test_it_keeps_the_installation_and_what_a_failed_check_left() -> None:
-    kept = [step["with"] for step in steps() if step.get("uses", "").startswith("actions/cache@")]
-    assert [k["path"] for k in kept] == [".venv", "runs/cache"]
-    assert "hashFiles('pyproject.toml')" in kept[0]["key"]
-    installs = next(step for step in steps() if "pip install" in step.get("run", ""))
-    assert "cache-hit != 'true'" in installs["if"]
-    upload = next(s for s in steps() if s.get("uses", "").startswith("actions/upload-artifact@"))
-    assert upload["if"] == "always()"
+def test_the_action_draws_once_and_judges_where_it_shall_not_decide(check: Check) -> None:
+    said, words = check(3, suite="shapes_check", baseline="shapes", decide="false")
+    assert said == {"exit-code": "3", "outcome": "inconclusive"}
+    first, second = (cli.read(one[2:]) for one in words)
+    assert (first.task, second.task, str(second.finished)) == ("run", "check", "runs/ci")
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [(0, "pass"), (1, "regress"), (2, "usage"), (3, "inconclusive")]
+)
+def test_the_action_says_the_outcome_and_ends_as_the_check_does(
+    check: Check, code: int, outcome: str
+) -> None:
+    said, _ = check(code, suite="s", baseline="b")
+    assert said["outcome"] == outcome
+    for strict, ends in (("error", code), ("warning", 0 if code == 3 else code)):
+        known = {**os.environ, "CODE": said["exit-code"], "INCONCLUSIVE": strict}
+        done = subprocess.run(["bash", "-c", STEPS["Verdict"]["run"]], env=known, check=False)
+        assert done.returncode == ends
+
+
+def test_the_workflow_of_the_page_gives_the_action_inputs_that_it_has() -> None:
+    (step,) = [s for s in workflow()["jobs"]["check"]["steps"] if "few-step-bench" in s["uses"]]
+    needed = {name for name, one in ACTION["inputs"].items() if one.get("required")}
+    assert needed <= step["with"].keys() <= ACTION["inputs"].keys()
+    table = PAGE.read_text()
+    assert all(f"`{name}`" in table for name in (*ACTION["inputs"], *ACTION["outputs"]))
 
 
 def test_the_pages_other_commands_are_taken_too() -> None:
