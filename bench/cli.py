@@ -18,6 +18,7 @@ from hypersd.command_line import version_words
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from rich.console import Console
 
     from bench.check.task import CheckOptions
     from bench.report.write import ReportOptions
@@ -190,8 +191,20 @@ def read(words: list[str]) -> Command:
     name = paths.get("suite")
     if name is None and not {"run", "runs"} & paths.keys() and "task=study" not in overrides:
         raise UsageError(f"suite=NAME is missing; there are {', '.join(suite.names())}")
-    values = compose.compose(name, overrides)
     keys = {compose.key(override) for override in overrides} | paths.keys()
+    return command(name, compose.compose(name, overrides), paths, keys)
+
+
+def command(
+    name: str | None, values: dict[str, Any], paths: Mapping[str, str], keys: AbstractSet[str]
+) -> Command:
+    """What is asked for, checked.
+
+    name: of the suite, or None.  values: its keys, with those of the task beside them.  paths: by
+    the keys of `compose.PATHS`.  keys: those that were given.  Raises UsageError.
+    """
+    from bench.suite import compose
+
     task = _task(str(values.get("task", "run")), keys)
     own = {key: values.pop(key) for key in WORDS if key in values}
     if name is None:
@@ -322,7 +335,8 @@ def _suite(name: str, values: dict[str, Any], options: RunOptions) -> Suite:
     return suite.with_random_weights(found) if options.random_weights else found
 
 
-def _planned(command: Command) -> Plan:
+def planned(command: Command) -> Plan:
+    """The plan of a suite's run. Raises UsageError."""
     from bench.run.plan import make
 
     assert command.suite is not None  # `read` refuses these tasks without
@@ -331,13 +345,23 @@ def _planned(command: Command) -> Plan:
 
 def _run(command: Command) -> int:
     from bench.run.progress import console
+
+    return carried_out(planned(command), console())[0]
+
+
+def carried_out(plan: Plan, out: Console) -> tuple[int, Path]:
+    """Make the run with its report, and say so on `out`: (exit code, its folder).
+
+    Raises UsageError where something is missing.
+    """
     from bench.run.run import run
 
-    out = console()
+    folders = []
 
     def report(found: Summary, folder: Path) -> None:
         from bench.report.write import write
 
+        folders.append(folder)
         write(found, folder, out)
 
     def early(found: Summary, folder: Path) -> None:
@@ -345,14 +369,15 @@ def _run(command: Command) -> int:
 
         early(found, folder, out)
 
-    return run(_planned(command), out, report, early)
+    code = run(plan, out, report, early)
+    return code, folders[0] if folders else plan.out  # one of several processes has no folder
 
 
 def _plan(command: Command) -> int:
     from bench.run.progress import console
     from bench.run.show import show_plan
 
-    plan = _planned(command)
+    plan = planned(command)
     show_plan(plan, console())
     if command.strict and plan.missing:
         raise UsageError(f"strict=true: {len(plan.missing)} missing, as the plan says")
@@ -366,7 +391,7 @@ def _report(command: Command) -> int:
     assert command.report is not None
     out = command.options.out
     if not command.together:
-        folder = command.finished or out or _planned(command).out
+        folder = command.finished or out or planned(command).out
         write.report(folder, console(), out, command.report)
     elif command.report.mixed_model:
         raise UsageError("mixed_model=true: goes with run=DIR; a report of several has no study")
@@ -383,7 +408,7 @@ def _check(command: Command) -> int:
     bounds = None if suite is None else {"margins": suite.margins, "limits": suite.limits}
     if command.check.decide:
         return _decide(command, bounds)
-    folder = command.finished or command.options.out or _made(_planned(command))
+    folder = command.finished or command.options.out or _made(planned(command))
     return check(folder, command.check, bounds)
 
 

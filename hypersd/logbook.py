@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hypersd import exports, picture_reader
+from hypersd.console import console
 from hypersd.recipe import Recipe
 from hypersd.whole_files import written_whole
 
@@ -29,6 +30,7 @@ class Logbook:
         self.bar = Progress(
             TextColumn(recipe.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
             TextColumn("{task.fields[rate]}"), disable=not self.main,
+            console=console(),
         )  # fmt: skip
         self.plain, self.said = self.main and not self.bar.console.is_terminal, time.monotonic()
         self.shown = self.bar.add_task("", total=recipe.steps, completed=step, rate="")

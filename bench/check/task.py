@@ -66,11 +66,28 @@ def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> in
     bounds: "margins" and "limits"; None: those that the run was made with.
     Raises UsageError: no finished run, no baseline, another protocol, something damaged.
     """
+    if options.update:
+        run = RunFolder(path, "run").checked()
+        target = baseline.locate(options.baseline, new=True)
+        return _update(run, target, run.resolved if bounds is None else bounds, options.check)
+    page = _compared(path, options, bounds)
+    return finished(page, path / "check", options.pictures)
+
+
+def checked(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> Page:
+    """The check of the run in folder `path`, written into its folder `check`, without a word.
+
+    bounds and errors as `check`.
+    """
+    page = _compared(path, options, bounds)
+    _write(page, path / "check", options.pictures)
+    return page
+
+
+def _compared(path: Path, options: CheckOptions, bounds: Bounds | None) -> Page:
     run = RunFolder(path, "run").checked()
     bounds = run.resolved if bounds is None else bounds
-    target = baseline.locate(options.baseline, new=options.update)
-    if options.update:
-        return _update(run, target, bounds, options.check)
+    target = baseline.locate(options.baseline)
     base = RunFolder(target, "baseline").checked()
     different = protocol.differences(run, base)
     if different:
@@ -78,8 +95,7 @@ def check(path: Path, options: CheckOptions, bounds: Bounds | None = None) -> in
             f"baseline={options.baseline}: of another protocol ({'; '.join(different)}); compare "
             "with one of this protocol, or write it anew with update=true"
         )
-    page = judged(run, base, options.baseline, bounds, options.check)
-    return finished(page, run.path / "check", options.pictures)
+    return judged(run, base, options.baseline, bounds, options.check)
 
 
 def finished(page: Page, out: Path, pictures: str | None) -> int:

@@ -4,6 +4,7 @@ results.md, results.csv, results.tex      contestants by metrics, with intervals
 comparisons.csv                           every comparison, with full figures
 claims.md, claims.csv                     a suite's claims with their verdicts, where it has any
 trainings.csv                             what every trained contestant cost
+model-index.yaml                          for model cards on the hub (bench/report/model_index.py)
 votes.csv, votes_simulated.csv            a preference study's votes (bench/study/votes_csv.py)
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from bench.report import speed, view
+from bench.report import model_index, speed, view
 from bench.report.banners import partial_words
 from bench.report.words import enough_words, metric_words
 from bench.results.csv_text import csv_text
@@ -39,6 +40,8 @@ def write(summary: Summary, out: Path) -> list[Path]:
         "comparisons.csv": comparisons_csv(summary),
         "trainings.csv": trainings_csv(summary),
     }
+    if cards := model_index.text(summary):
+        made["model-index.yaml"] = cards
     if summary.claims:
         made |= {"claims.md": claims_markdown(summary), "claims.csv": claims_csv(summary)}
     return _save(made, out)

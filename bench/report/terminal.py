@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TextIO
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -42,6 +43,13 @@ def table(summary: Summary) -> Fitted:
     Bold: shown to be better than every other contestant of its step count (Holm, p < 0.05).
     """
     return Fitted(summary)
+
+
+def lines(file: TextIO, width: int) -> Console:
+    """A console of plain lines into a file, in a notebook too; width: in columns."""
+    return Console(
+        file=file, width=width, force_jupyter=False, force_terminal=False, color_system=None
+    )
 
 
 def _table(summary: Summary, *, between: str | None) -> Table:

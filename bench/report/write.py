@@ -39,7 +39,7 @@ class ReportOptions:
 
 def report(
     run: Path, console: Console, out: Path | None = None, options: ReportOptions = ReportOptions()
-) -> None:
+) -> Written:
     """Write the report of run folder `run` again, into `out` (default: the folder itself).
 
     Raises UsageError where the run is not finished, its result.json damaged, or where there are no
@@ -53,22 +53,24 @@ def report(
             f"mixed_model=true: {run} has no votes; a study of it is task=study run={run}"
         )
     _make(target)
-    write(found, target, console, files)
+    written = write(found, target, console, files)
     if options.figures:
         _figures(found, target, files, console)
+    return written
 
 
 def compare(
     runs: Sequence[Path], console: Console, out: Path | None,
     options: ReportOptions = ReportOptions(),
-) -> None:  # fmt: skip
+) -> Written:  # fmt: skip
     """Write one report of several runs of one protocol, into `out`. Raises UsageError."""
     merged, files, target = together.merge([(run, RunFolder(run).summary) for run in runs], out)
     _make(target)
     summaries.write(merged, target / "result.json")
-    write(merged, target, console, files)
+    written = write(merged, target, console, files)
     if options.figures:
         _figures(merged, target, files, console)
+    return written
 
 
 def _make(target: Path) -> None:
@@ -78,7 +80,7 @@ def _make(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
 
 
-def write(summary: Summary, out: Path, console: Console, files: RunFiles | None = None) -> None:
+def write(summary: Summary, out: Path, console: Console, files: RunFiles | None = None) -> Written:
     """Write the report in all its forms into `out`; print the table and where everything is."""
     written = render(summary, out, files)
     console.print(terminal.table(summary))
@@ -86,6 +88,7 @@ def write(summary: Summary, out: Path, console: Console, files: RunFiles | None 
     for what, path in (("report", written.page), ("pdf", written.document),
                        ("tables", written.tables[0].parent)):  # fmt: skip
         console.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+    return written
 
 
 def _figures(summary: Summary, out: Path, files: RunFiles, console: Console) -> None:

@@ -198,6 +198,7 @@ def _environment(plan: Plan, worker: Worker) -> dict[str, Any]:
     batch = "best" if plan.options.best_batch else worker.batches.first(plan.suite.size)
     return {
         **environment.describe(worker.device, batch),
+        **({"command": plan.options.call} if plan.options.call else {}),
         "precision": plan.suite.contestants[0].precision,
         "compiled": plan.options.compiled,
         "processes": processes.here().count,

@@ -59,7 +59,7 @@ def _about(plan: Plan) -> dict[str, Any]:
         "parts": _parts(plan),
         "limit": plan.options.limit,
         "pictures": plan.options.pictures,
-        "command": this_command(),
+        "command": plan.options.call or this_command(),
         "resolved": dataclasses.asdict(plan.suite),
     }
 

@@ -29,7 +29,8 @@ class RunOptions:
     compiled: UNets run through torch.compile (`compile=`).  references: made by the run itself, of
     photographs ("real") or of the teacher's own pictures too.  pictures: kept in the cache and the
     run folder: all, those of each row's first slice, or none.  rounds: in which contestants are
-    timed in turns; 0: not at all, None: by what they take.
+    timed in turns; 0: not at all, None: by what they take.  call: the call in Python that asks for
+    the run; empty where a command line does.
     """
 
     out: Path | None = None
@@ -46,6 +47,7 @@ class RunOptions:
     pictures: Pictures = "all"
     rounds: Annotated[int, Field(ge=0, le=99)] | None = None
     compiled: Annotated[bool, Field(alias="compile")] = False
+    call: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hypersd.console import console as progress_console
+
 Advance = Callable[[int], None]
 
 
 def console() -> Console:
-    """Standard output; wide enough for a table where it is no terminal."""
-    plain = Console(soft_wrap=False)
-    return plain if plain.is_terminal else Console(width=120)
+    """Standard output; wide enough for a table where it is no terminal, as in a notebook."""
+    return progress_console(width=120)
 
 
 class Reporter:

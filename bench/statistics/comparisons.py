@@ -45,6 +45,7 @@ def compare(
     primary: Sequence[Primary] = (),
     *,
     seed: int = 0,
+    among: Sequence[tuple[str, str]] | None = None,
 ) -> list[Comparison]:
     """Every pair of `pairs` on every metric both have, paired by prompt, adjusted by family.
 
@@ -52,10 +53,10 @@ def compare(
     from the difference of the influences.  Intervals: see `bench.statistics.differences`.  Against
     a margin (the suite's, else the default; a percentage is of b's value, of a distance at
     infinity): two one-sided tests,
-    adjusted among themselves.  primary: what the suite asks; none: everything.  Pairs that
-    `refused` names are left out.
+    adjusted among themselves.  primary: what the suite asks; none: everything.  among: other pairs
+    than those of `pairs`.  Pairs that `refused` names are left out.
     """
-    rows = [pair for pair in _pairs(scored) if pair.refusal is None]
+    rows = [pair for pair in _pairs(scored, among) if pair.refusal is None]
     found = [differences.difference(*pair.results, seed=seed) for pair in rows]
     flipped = differences.flip_p([pair.results for pair in rows], seed=seed)
     p = [d.normal_p if f is None else f for d, f in zip(found, flipped, strict=True)]
@@ -128,11 +129,11 @@ class _Pair:
         return self.a.contestant.metrics[self.metric].higher_is_better
 
 
-def _pairs(scored: Sequence[Scored]) -> list[_Pair]:
+def _pairs(scored: Sequence[Scored], among: Sequence[tuple[str, str]] | None = None) -> list[_Pair]:
     by_name = {s.contestant.name: s for s in scored}
     return [
         _Pair(by_name[a], by_name[b], name)
-        for a, b in pairs(s.contestant for s in scored)
+        for a, b in (pairs(s.contestant for s in scored) if among is None else among)
         for name in by_name[a].results
         if name in by_name[b].results
     ]

@@ -72,11 +72,11 @@ def compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    chosen = _load(suite.locate(name)) if name is not None else {}
+    chosen = mapping(suite.locate(name)) if name is not None else {}
     if any(override.lstrip("+").startswith("metrics.") for override in overrides):
         # `metrics.clip.model=...` sets something of a metric that a list just names
         overrides = _lifted_metrics(chosen, overrides)
-        chosen["metrics"] = _by_name(chosen.get("metrics"))
+        chosen["metrics"] = by_name(chosen.get("metrics"))
     store = ConfigStore.instance()
     order = ["_self_", {"suite": "chosen"}]
     store.store("bench", {"defaults": order})
@@ -114,7 +114,7 @@ def _lifted_metrics(chosen: dict[str, Any], overrides: list[str]) -> list[str]:
     return kept
 
 
-def _by_name(metrics: Any) -> Any:
+def by_name(metrics: Any) -> Any:
     """Metrics with what is set of each; a list just names them."""
     return {str(name): {} for name in metrics} if isinstance(metrics, list) else metrics
 
@@ -158,14 +158,14 @@ def _sign(override: str, contestants: set[str]) -> str:
     return f"++{match['key']}={value}"
 
 
-def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+def mapping(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A suite's mapping; over that of the suite which it `extends`, where it does."""
     from hypersd.plain_yaml import load
 
     values = load(path, f"suite={path}")
     if not isinstance(values, dict):
         raise UsageError(f"suite={path}: must be a mapping of keys to values")
-    given = _text_keys(values)
+    given = text_keys(values)
     suite.known(f"suite={path}", given, (*suite.KEYS, "extends"))
     name = given.pop("extends", None)
     if name is None:
@@ -174,7 +174,7 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UsageError(f"suite={path}: extends itself")
     if not isinstance(name, str):
         raise UsageError(f"suite={path}: extends={name}: must be a text")
-    return _over(_load(suite.locate(name), (*above, path)), given, f"suite={path}")
+    return _over(mapping(suite.locate(name), (*above, path)), given, f"suite={path}")
 
 
 def _over(below: dict[str, Any], given: dict[str, Any], where: str) -> dict[str, Any]:
@@ -187,10 +187,10 @@ def _over(below: dict[str, Any], given: dict[str, Any], where: str) -> dict[str,
 
     metrics = given.get("metrics")
     if isinstance(metrics, dict):
-        below = {**below, "metrics": _by_name(below.get("metrics"))}
+        below = {**below, "metrics": by_name(below.get("metrics"))}
     elif isinstance(metrics, list) and isinstance(below.get("metrics"), dict):
         kept = {name: value for name, value in below["metrics"].items() if name in metrics}
-        below, given = {**below, "metrics": kept}, {**given, "metrics": _by_name(metrics)}
+        below, given = {**below, "metrics": kept}, {**given, "metrics": by_name(metrics)}
     _same_kinds(below, given, where, "")
     merged = OmegaConf.to_container(OmegaConf.merge(below, given), resolve=False)
     assert isinstance(merged, dict)
@@ -207,8 +207,8 @@ def _same_kinds(below: dict[str, Any], given: dict[str, Any], where: str, above:
             raise UsageError(f"{where}: {above}{key} is {kind} in the suite that it extends")
 
 
-def _text_keys(values: Any) -> Any:
+def text_keys(values: Any) -> Any:
     """Mappings with texts for keys all through: `at: {4: ...}` is reached by `at.4` then."""
     if isinstance(values, dict):
-        return {str(key): _text_keys(value) for key, value in values.items()}
+        return {str(key): text_keys(value) for key, value in values.items()}
     return values

@@ -11,13 +11,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from hypersd.base import Base
+from hypersd.console import console
 from hypersd.data import Samples, batch_rows, default_cache
 from hypersd.errors import brief
 from hypersd.shapes.captions import caption
@@ -92,7 +92,7 @@ def _encode(split: str, n: int, base: Base) -> LatentDataset:
     latents, texts = [], []
     starts = range(0, n, ENCODE_BATCH)
     title = f"rendering and encoding {n} scenes of shapes/{split}"
-    for start in track(starts, title, console=Console(stderr=True)):
+    for start in track(starts, title, console=console(stderr=True)):
         scenes = [sample_scene(split, i) for i in range(start, min(start + ENCODE_BATCH, n))]
         pictures = np.stack([render(scene) for scene in scenes])
         latents.append(base.encode_images(pictures).half().cpu())

@@ -89,7 +89,14 @@ def test_latex_is_balanced_and_escaped(summary: Summary) -> None:
 
 def test_written_files(summary: Summary, tmp_path: Path) -> None:
     written = tables.write(summary, tmp_path)
-    names = ["comparisons.csv", "results.csv", "results.md", "results.tex", "trainings.csv"]
+    names = [
+        "comparisons.csv",
+        "model-index.yaml",
+        "results.csv",
+        "results.md",
+        "results.tex",
+        "trainings.csv",
+    ]
     assert sorted(path.name for path in written) == names
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == names
     with pytest.raises(OSError, match="Not a directory"):
