@@ -63,7 +63,7 @@ def write(run: RunFolder, target: Path) -> None:
     Raises UsageError where the run lacks something, or `target` holds anything but a baseline.
     """
     if target.exists() and not (target / MARK).is_file() and any(_entries(target)):
-        raise UsageError(f"baseline={target}: holds something that is no baseline; not replaced")
+        raise UsageError(f"baseline={target}: is not a baseline; nothing was replaced")
     try:
         with folder_written_whole(target) as beside:
             _fill(run, beside)

@@ -50,8 +50,8 @@ def left_over(
     surplus = [path.name for index, path in found.items() if index not in asked]
     if surplus and are_all:
         raise UsageError(
-            f"images={folder}: {len(surplus)} pictures are of none of the {len(asked)} prompts: "
-            f"{listed(surplus)}; where the first {len(asked)} are right: prompts.n={len(asked)}"
+            f"images={folder}: {len(surplus)} pictures belong to none of the {len(asked)} prompts: "
+            f"{listed(surplus)}; if the others are right: prompts.n={len(asked)}"
         )
     notes = []
     if surplus:
@@ -59,6 +59,6 @@ def left_over(
                      f"{listed(surplus)}")  # fmt: skip
     unread = unread_pictures(folder)
     if unread:
-        notes.append(f"{len(unread)} pictures are not named as a prompt's (00000.png, .jpg, .jpeg, "
-                     f".webp) and not read: {listed(unread)}")  # fmt: skip
+        notes.append(f"{len(unread)} pictures have no prompt's name (00000.png, .jpg, .jpeg, "
+                     f".webp) and are not read: {listed(unread)}")  # fmt: skip
     return notes

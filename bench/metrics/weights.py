@@ -139,7 +139,7 @@ def _check(source: str, path: Path) -> None:
     digits = source.split("#sha256=")[1]
     found = sha256(path)
     if not found.startswith(digits):
-        raise UsageError(f"{source}: what came has the sha256 {found}; it is not kept")
+        raise UsageError(f"{source}: the download has the sha256 {found} and was deleted")
 
 
 def _reference(source: str) -> Reference | None:

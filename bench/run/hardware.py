@@ -168,7 +168,7 @@ def _no_gpu(
 ) -> list[str]:
     """A suite in half precision is one for a GPU, unless a CPU is asked for."""
     half = any(one.precision != "fp32" for one in contestants)
-    found = "torch, as it is installed and set here, sees none"
+    found = "torch sees none (its build, or CUDA_VISIBLE_DEVICES)"
     if device is None:
         return [f"a GPU: device={chosen} is not on this machine; {found}"]
     if device.kind == "cpu" and chosen == "auto" and half:

@@ -96,8 +96,8 @@ def fetch(some: Photographs, advance: Advance) -> None:
     if refused:
         raise UsageError(
             f"{some.name}: {len(refused)} of {len(some.wanted):,} pictures cannot be had: "
-            f"{listed(sorted(refused))}; the others are kept. A distance to fewer pictures is "
-            f"another number: put them into {places.pictures()}, or name another place of them by "
+            f"{listed(sorted(refused))}; the others are kept. All are needed, since a distance "
+            f"depends on their number: put them into {places.pictures()}, or name a mirror by "
             f"{prompt_pictures.MIRROR}"
         )
 

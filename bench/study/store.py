@@ -176,7 +176,7 @@ class VoteStore:
         writes names large. Raises Refused for a name that is none."""
         clean = clean_name(name)
         if not simulated and clean.lower().startswith(SIMULATED):
-            raise Refused(f"names that begin with “{SIMULATED}” are not for people")
+            raise Refused(f"“{SIMULATED}” marks simulated raters; choose another name")
         with self.change() as base:
             rows = base.execute(f"SELECT {_RATER} FROM raters ORDER BY id").fetchall()
             same = [row for row in rows if row[1].casefold() == clean.casefold()]
@@ -339,8 +339,8 @@ class VoteStore:
             raise sqlite3.DatabaseError(" ".join(str(found).split())[:120])
         if self.about("study") != study:
             raise UsageError(
-                f"{self.path}: its votes are on other pictures than this run now has; put those "
-                "back, or move the file away to begin anew"
+                f"{self.path}: its votes belong to other pictures than the run now has; restore "
+                "those, or move the file away to start again"
             )
 
 

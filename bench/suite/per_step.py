@@ -105,6 +105,6 @@ def _sampled(where: str, name: str, n: int, contestants: Described) -> Values:
     """How the contestant `name` is sampled at n steps."""
     kinds = _by_steps(name, contestants, (n,))
     if not kinds or "like" in kinds[0]:
-        why = "is itself like another" if kinds else f"has no settings at {n} steps"
+        why = "has itself a `like`" if kinds else f"has no settings at {n} steps"
         raise UsageError(f"{where}={name}: {name} {why}")
     return {k: v for k, v in kinds[0].items() if k in sampling.KEYS}

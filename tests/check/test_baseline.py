@@ -80,9 +80,9 @@ def test_a_folder_of_something_else_is_never_replaced(
     precious = tmp_path / "thesis"
     precious.mkdir()
     (precious / "chapter.tex").write_text("words")
-    refused(check(run, precious, "update=true"), "is no baseline; not replaced")
+    refused(check(run, precious, "update=true"), "is not a baseline; nothing was replaced")
     assert (precious / "chapter.tex").read_text() == "words"
-    refused(check(run, run, "update=true"), "is no baseline; not replaced")
+    refused(check(run, run, "update=true"), "is not a baseline; nothing was replaced")
 
 
 def test_a_disk_that_is_full_leaves_the_old_baseline(

@@ -236,7 +236,7 @@ def test_a_damaged_file_of_an_address_is_fetched_again(
         at = f"{address}/them/net/resolve/main"
         with pytest.raises(weights.NotHere, match=f"a: needs {at}/net.pth$"):
             weights.here("a", [f"{at}/net.pth#sha256={digits}"])
-        with pytest.raises(UsageError, match="it is not kept"):
+        with pytest.raises(UsageError, match="and was deleted"):
             weights.find("a", [f"{at}/bad/net.pth#sha256={digits}"])
         assert weights.said_of([f"{at}/net.pth#sha256={digits}"]) == (3, None)
         found = weights.find("a", [f"{at}/net.pth#sha256={digits}"])

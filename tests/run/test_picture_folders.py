@@ -103,7 +103,7 @@ def test_what_was_done_to_pictures_is_in_the_ledger(bench: Bench, world: Path) -
         notes = [note for note in ledger["left_out"] if note.startswith("theirs")]
         assert notes == [
             "theirs: 1 pictures beyond the prompts are not scored: 00010.png",
-            "theirs: 2 pictures are not named as a prompt's (00000.png, .jpg, .jpeg, .webp) and "
+            "theirs: 2 pictures have no prompt's name (00000.png, .jpg, .jpeg, .webp) and are "
             "not read: 00012.bmp, cover.png",
         ]
     shown = np.asarray(Image.open(world / "run/images/theirs/00003.png"))
@@ -177,6 +177,6 @@ def test_pictures_of_no_prompt_are_refused_where_all_prompts_are_asked_for(
     (world / "mine.jsonl").write_text("\n".join(lines) + "\n")
     words = ("prompts.set=mine.jsonl", "prompts.n=null", "metrics=[clip]")
     error = refused(bench, capsys, *words)
-    assert "2 pictures are of none of the 10 prompts: 00010.png, 00011.png" in error
+    assert "2 pictures belong to none of the 10 prompts: 00010.png, 00011.png" in error
     assert error.rstrip().endswith("prompts.n=10")
     assert bench("images=theirs", *words, "prompts.n=10", "out=run") == 0

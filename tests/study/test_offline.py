@@ -121,7 +121,7 @@ def _faulty(index: int, **changes: Any) -> Any:
         (lambda body: body.update(format="x"), "no file of votes"),
         (lambda body: body.update(version=2), "version 2"),
         (lambda body: body.update(rater=3), "must be a text"),
-        (lambda body: body.update(rater="simulated 01"), "not for people"),
+        (lambda body: body.update(rater="simulated 01"), "marks simulated raters"),
         (lambda body: body.update(votes={}), "a list"),
         (lambda body: body["votes"].append(3), "vote 4 is not an object"),
         (lambda body: body["votes"].append(body["votes"][0]), "two votes on pair"),
