@@ -166,7 +166,7 @@ def _dispatch(words: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Command:
-    """What a command line asks for.
+    """A parsed command line.
 
     suite: None where `run=` (finished) or `runs=` (together) names finished runs.  options: of a
     run.  strict: a plan that lacks something is an error.  check, report, study: of that task.

@@ -1,4 +1,4 @@
-"""What a user did wrong, in one line: the same errors that `hypersd` raises."""
+"""Errors of the user, in one line: the same classes that `hypersd` raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every benchmark here shares: median seconds, one table, one JSON file with the machine."""
+"""Shared by all benchmarks: median seconds, one table, one JSON file with the machine."""
 
 from __future__ import annotations
 

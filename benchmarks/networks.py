@@ -1,4 +1,4 @@
-"""Pure time of the networks in a process: what is left without everything around them."""
+"""Pure time of the networks in a process."""
 
 from __future__ import annotations
 

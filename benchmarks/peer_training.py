@@ -95,7 +95,7 @@ class Bench:
 
 
 def peer(bench: Bench, form: str) -> dict[str, Any]:
-    """What diffusers' script costs."""
+    """The cost of diffusers' script."""
     given, pictures, base = bench.given, bench.pictures(), bench.base(form)
     words = {
         "pretrained_teacher_model": base, "output_dir": bench.place / f"{form}-peer",
@@ -115,7 +115,7 @@ def peer(bench: Bench, form: str) -> dict[str, Any]:
 
 
 def ours(bench: Bench, form: str, method: str, way: str) -> dict[str, Any]:
-    """What a recipe of ours costs, on the same model and pictures."""
+    """The cost of a recipe of this project, on the same model and pictures."""
     given, (kind, options, stages) = bench.given, METHODS[method]
     out = bench.place / f"{form}-{method}-{way}".replace(", ", "-")
     recipe = {

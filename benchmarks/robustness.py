@@ -1,5 +1,5 @@
-"""How far each of the world's metrics moves when a picture's grain changes, and when its meaning
-does: `python -m benchmarks.robustness [n=500] [metrics=clip,hps]`.
+"""How much each of the world's metrics changes with a picture's grain, and with its meaning:
+`python -m benchmarks.robustness [n=500] [metrics=clip,hps]`.
 
 Real pictures of test scenes that no prompt list and no reference has, with their captions. A
 metric that means content stays where noise, JPEG, blur or the autoencoder leave the content alone,
@@ -41,7 +41,7 @@ ATTRIBUTES = ("shape", "colour", "size", "relation", "count")
 
 @dataclass(frozen=True)
 class Shown:
-    """What a metric looks at: pictures and the prompts they are held against."""
+    """The input of a metric: pictures and their prompts."""
 
     images: Images
     prompts: list[str]
@@ -90,7 +90,7 @@ def parts(n: int) -> list[slice]:
 
 
 def disturbances(scenes: list[Scene]) -> dict[str, Callable[[Shown], Shown]]:
-    """By name: what leaves the content alone, then what does not."""
+    """Disturbances by name: those that keep the content, then those that change it."""
     of_pictures: dict[str, Callable[[Images], Images]] = {
         **{f"noise of {d}/255": partial(noised, deviation=d) for d in (8, 15)},
         **{f"JPEG, quality {q}": partial(jpeg, quality=q) for q in (50, 15)},
@@ -196,7 +196,7 @@ def table(found: dict[str, Values]) -> str:
 
 
 def cell(change: float, span: float) -> str:
-    """A change, and its share of the span between own and other captions where there is one."""
+    """A change, and its share of the span between own and other captions, if the metric has one."""
     share = f" ({round(100 * change / span)} %)" if span else ""
     return f"{change:+.3g}{share}" if change else "0"
 

@@ -1,4 +1,5 @@
-"""Small parts that all else waits for, beside what others take: `python -m benchmarks.small_parts`.
+"""Small functions that everything waits for, beside other libraries: `python -m
+benchmarks.small_parts`.
 
 Rendering of the world's scenes against Pillow's PNG of the same pictures, and the bootstrap of
 `bench.statistics.intervals` against `scipy.stats.bootstrap`.

@@ -1,4 +1,4 @@
-"""How long until a plan or the help is there: `python -m benchmarks.start [repeats=5]`.
+"""Seconds until a plan or the help is printed: `python -m benchmarks.start [repeats=5]`.
 
 CPU seconds of the whole process (its user and system time), medians, beside what an import of torch
 takes on the same machine: none of these commands imports it. What takes them is shown by

@@ -1,4 +1,4 @@
-"""What a training step of each method costs, on the same base with the same batch:
+"""The cost of a training step of each method, on the same base with the same batch:
 
     python benchmarks/training_cost.py [base=base|FOLDER] [methods="lcm;tcd"] [batch=48] [steps=5]
                                        [device=cpu] [rank=8] [precision=bf16] [base_precision=fp32]

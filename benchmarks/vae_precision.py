@@ -1,4 +1,4 @@
-"""How far another VAE, or its precision, moves pictures and metrics:
+"""How much another VAE, or its precision, changes pictures and metrics:
 
     python -m benchmarks.vae_precision suite=shapes_1step vae_precision=bf16 [key=value ...]
     python -m benchmarks.vae_precision suite=sdxl_quick vae=hf://madebyollin/sdxl-vae-fp16-fix

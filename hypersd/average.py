@@ -26,7 +26,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def load(self, values: Sequence[Tensor]) -> None:
-        """Those of a checkpoint."""
+        """Load the averages of a checkpoint."""
         torch._foreach_copy_(self.values, list(values))
 
     @contextmanager

@@ -65,12 +65,12 @@ class Best:
                 f"{self.waited} validations ago")  # fmt: skip
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state for a checkpoint."""
         names = ("value", "step", "waited", "seen")
         return {name: getattr(self, name) for name in names}
 
     def facts(self) -> dict[str, Any]:
-        """What a model card says."""
+        """The facts for a model card."""
         ended = self.ended()
         return {
             "best_by": " ".join((self.options.better, self.options.figure)),

@@ -69,7 +69,7 @@ def before(recipe: Recipe) -> dict[str, float]:
 
 
 def hardware(processes: int = 1) -> str:
-    """What the training ran on, in words."""
+    """The hardware of the training, in words."""
     times = f"{processes} x " if processes > 1 else ""
     if torch.cuda.is_available():
         return times + torch.cuda.get_device_name()

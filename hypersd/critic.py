@@ -75,7 +75,7 @@ class Critic(nn.Module):
         return features
 
     def trained(self) -> list[nn.Parameter]:
-        """What its optimizer is given."""
+        """The parameters for its optimizer."""
         return [p for p in self.parameters() if p.requires_grad]
 
 

@@ -43,7 +43,7 @@ class Samples:
 
 
 class Dataset(Protocol):
-    """What a method draws its pictures and captions from."""
+    """The source of a method's pictures and captions."""
 
     def __len__(self) -> int:
         """How many samples there are."""

@@ -59,15 +59,16 @@ def of_weights(path: Path) -> Kind:
 
 
 def fault(path: Path, wanted: Kind, why: str = "is damaged") -> str:
-    """What is wrong with a file that cannot be read as what is wanted, and what would be valid.
+    """The fault of a file that cannot be read as the wanted kind, and what would be valid.
 
-    It is what the file is instead, where its first bytes tell, and `why` where they do not.
+    It names the real kind if the first bytes show it, else `why`.
     """
     return mistaken(path, wanted) or f"{why}; valid: {wanted.words}, whole"
 
 
 def mistaken(path: Path, wanted: Kind) -> str | None:
-    """What a file is instead of what is wanted, None where its first bytes do not tell."""
+    """The real kind of a file that is not the wanted one; None if its first bytes do not show
+    it."""
     try:
         with path.open("rb") as file:
             beginning = file.read(BEGINNING)

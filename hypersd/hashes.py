@@ -100,7 +100,8 @@ def state(path: Path) -> str:
 
 
 def model_files(root: Path) -> list[Path]:
-    """What a model is loaded from, in its folder and below. Raises UsageError for none."""
+    """The files that a model is loaded from, in its folder and below. Raises UsageError if there
+    are none."""
     paths = [path for kind in KINDS for path in root.rglob(kind) if path.is_file()]
     if not paths:
         raise UsageError(f"{root}: holds no model")

@@ -41,7 +41,7 @@ class Hub:
 
     @cached_property
     def hashes(self) -> Hashes:
-        """Of files in the hub's cache, remembered beside the lock."""
+        """Hashes of files in the hub's cache, kept beside the lock."""
         return Hashes(self.lock.path.with_name("hashes.json"))
 
     def cached(self, ref: Reference) -> Path | None:
@@ -221,9 +221,9 @@ def wanted_variant(precision: str) -> str | None:
 
 
 def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
-    """What a Stable Diffusion pipeline is loaded from: configurations, vocabularies and one set
-    of safetensors per part, those of the variant ("fp16") where the part has them; without a
-    variant half precision ones only where there are no others.
+    """The files that a Stable Diffusion pipeline is loaded from: configurations, vocabularies and
+    one set of safetensors per part, those of the variant ("fp16") where the part has them; without
+    a variant half precision ones only where there are no others.
 
     The safety checker is left out: it blacks pictures out, and a benchmark counts all of them.
     """

@@ -64,7 +64,8 @@ def check(out: Path, recipe: Recipe, then: Mapping[str, str]) -> None:
 
 
 def _shared() -> Hashes:
-    """Those of all trainings and runs, in `runs/cache` or the folder that HYPERSD_CACHE names."""
+    """The hashes that all trainings and runs share, in `runs/cache` or the folder that
+    HYPERSD_CACHE names."""
     return Hashes(Path(os.environ.get("HYPERSD_CACHE", "runs/cache")) / "hashes.json")
 
 

@@ -1,4 +1,4 @@
-"""What Pillow decodes, in any of its modes -> 8-bit sRGB.
+"""Decoded pictures in any mode of Pillow -> 8-bit sRGB.
 
 16-bit grey v is v / 257, float grey v in [0, 1] is 255 v, rounded.  An ICC profile is converted by
 its perceptual intent, as browsers do; one whose colours are sRGB's within a level changes nothing,
@@ -125,7 +125,7 @@ def _opened(profile: bytes) -> ImageCms.ImageCmsProfile:
 
 @lru_cache(maxsize=16)
 def _change(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """What takes a mode's values to sRGB; None where these are sRGB's already."""
+    """The transform from a mode's values to sRGB; None if they are sRGB already."""
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     change = ImageCms.ImageCmsTransform(_opened(profile), srgb, mode, "RGB", PERCEPTUAL)
     if mode == "CMYK":

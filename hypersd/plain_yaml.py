@@ -45,9 +45,9 @@ def load(path: Path, where: str) -> Any:
 
 
 def value(text: str, where: str) -> Any:
-    """What a value on the command line says, read as in a file: 1e-3 is a number.
+    """A value of the command line, parsed as in a file: 1e-3 is a number.
 
-    Raises UsageError where it is no YAML.
+    Raises UsageError for invalid YAML.
     """
     from omegaconf import OmegaConf
 

@@ -142,7 +142,7 @@ def column(names: Sequence[str], valid: Sequence[str]) -> int:
 
 
 def json_value(text: str) -> Any:
-    """What JSON holds. Raises ValueError, also for an object that has a key twice."""
+    """The parsed JSON. Raises ValueError, also for an object that has a key twice."""
     try:
         return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:

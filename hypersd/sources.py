@@ -35,10 +35,10 @@ class PictureSource:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureData:
-    """What a recipe's `data` say of any source.
+    """The keys of a recipe's `data` that all sources have.
 
-    n: at most so many pictures (default all).  size: their side in pixels (default: what the base
-    draws).
+    n: the largest number of pictures (default all). size: their side in pixels (default: the
+    base's).
     """
 
     n: Count | None = None

@@ -162,7 +162,7 @@ def _at(loc: Iterable[str | int], adapter: TypeAdapter[Any], key: str) -> tuple[
 
 
 def _words(schema: Schema) -> str:
-    """What a value must be, in words."""
+    """The valid values, in words."""
     if "anyOf" in schema:
         return " or ".join(_words(option) for option in schema["anyOf"])
     if "enum" in schema:

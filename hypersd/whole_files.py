@@ -114,7 +114,7 @@ def _beside(path: Path) -> Path:
 
 @cache
 def _machine() -> str:
-    """What process numbers belong to: the host, and on Linux the container."""
+    """The scope of process numbers: the host, and on Linux the container."""
     with suppress(OSError):
         return _short(f"{platform.node()} {os.readlink('/proc/self/ns/pid')}")
     return _short(platform.node())

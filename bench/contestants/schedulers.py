@@ -41,8 +41,8 @@ TWICE = {  # of second order: in every step but the last, which ends at no noise
 
 @dataclass(frozen=True)
 class Evaluations:
-    """Of the network per image. is_estimate: the scheduler is none of those that are known here, or
-    not on this machine, and is taken for one that calls the network once a step."""
+    """Network evaluations per image. is_estimate: the scheduler is unknown, or not on this machine,
+    and counted as one evaluation per step."""
 
     count: int
     is_estimate: bool = False

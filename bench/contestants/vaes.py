@@ -19,8 +19,8 @@ FP16_SAFE = "hf://madebyollin/sdxl-vae-fp16-fix"
 
 
 def precision(where: str, settings: ContestantSettings) -> str:
-    """Of the VAE's weights and activations: as given, else fp32 where half precision overflows,
-    else that of the other networks.
+    """The precision of the VAE's weights and activations: as given, else fp32 where half precision
+    overflows, else that of the other networks.
 
     Raises UsageError for fp16 where it overflows, and for files that are missing or damaged.
     """

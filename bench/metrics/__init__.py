@@ -73,7 +73,7 @@ def half(name: str) -> str:
 
 
 def _of_network(maker: Maker) -> tuple[Callable[..., Network], tuple[str, ...]]:
-    """What makes a metric's network, and the settings that it takes."""
+    """The function that makes a metric's network, and the settings that it takes."""
     make: Callable[..., Network] = resolve_name(maker.network)
     return make, tuple(inspect.signature(make).parameters)
 

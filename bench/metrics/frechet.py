@@ -211,7 +211,7 @@ class InfiniteFrechetDistance(FrechetDistance):
 
 
 def _heavy(influence: Array) -> str:
-    """What is wrong with a standard error that one prompt makes; else ""."""
+    """A doubt if one prompt dominates the standard error; else ""."""
     squares = influence**2
     total = squares.sum()
     if len(influence) < HEAVY_PROMPTS or total == 0 or squares.max() <= HEAVY * total:
@@ -221,7 +221,7 @@ def _heavy(influence: Array) -> str:
 
 
 def _few(images: int, dimensions: int) -> str:
-    """What is wrong with an extrapolation of too few images; else ""."""
+    """A doubt if there are too few images to extrapolate; else ""."""
     if images >= LEAST_PER_DIMENSION * dimensions:
         return ""
     return (

@@ -268,8 +268,8 @@ def _checked(found: ReferenceStatistics) -> ReferenceStatistics:
 
 
 def _real(held: NDArray[Any]) -> NDArray[np.float64]:
-    """As float64. Raises ValueError for complex numbers, whose imaginary part would be cut, and for
-    what is no number."""
+    """The array as float64. Raises ValueError for complex numbers (their imaginary part would be
+    lost) and for other types."""
     if held.dtype.kind not in "fiu":
         raise ValueError(f"holds {held.dtype}")
     return held.astype(np.float64)

@@ -1,1 +1,1 @@
-"""What lies on disk: result.json, run folders, checksummed entries, pictures."""
+"""Files on disk: result.json, run folders, checksummed entries, pictures."""

@@ -94,7 +94,7 @@ def by_note(pictures: Sequence[Decoded]) -> dict[str, list[int]]:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a PNG by its checksums alone, or None: it is not decoded."""
+    """The damage of a PNG by its checksums alone, or None; it is not decoded."""
     from PIL import Image
 
     try:

@@ -197,7 +197,7 @@ class RunFolder:
         return self.incomplete(f"has no result.json: the run is not finished, {what} are missing")
 
     def _remedy(self) -> str:
-        """What makes the folder whole, as a command."""
+        """The command that completes the folder."""
         where = shlex.quote(str(self.path))
         if self.kind == "baseline":
             where = where if "/" in where else f"./{where}"

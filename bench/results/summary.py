@@ -96,7 +96,7 @@ def best_batch(tried: Sequence[TriedBatch]) -> int:
 
 @dataclass(frozen=True)
 class Training:
-    """What a contestant's training cost. unet_forwards, unet_backwards: pictures through the
+    """The cost of a contestant's training. unet_forwards, unet_backwards: pictures through the
     network, None where its card has no count."""
 
     images_seen: int
@@ -108,7 +108,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Contestant:
-    """What was under test, and its metrics by name.
+    """A contestant, and its metrics by name.
 
     steps, nfe: None for anchors and folders of images.  seconds_alone: of images drawn one by one,
     None where that was not measured.  precomputed: its features were shipped and checked by

@@ -28,7 +28,7 @@ TIMES = 2  # batches that are timed of each size, the faster of which counts
 
 
 class Stage(NamedTuple):
-    """What is done with images, by whom, and their height and width in pixels.
+    """A kind of work on images, who does it, and their height and width in pixels.
 
     what: "draw" by a contestant, its VAE included, which decodes a megapixel at once whatever the
     batch; or "score" by an extractor.
@@ -105,9 +105,9 @@ class Batches:
         return self.tried[identity]
 
     def _fits(self, stage: Stage, count: int, make: Callable[[], T]) -> T | None:
-        """What `make` gives, or None where memory does not hold so many images: the metrics'
-        networks leave it for the drawing; the stage's batch is half as large from then on, and it
-        is said."""
+        """The result of `make`, or None if memory does not suffice for so many images. Then the
+        metrics' networks are moved off the device for drawing, else the stage's batch is halved
+        from now on and a line says so."""
         with contextlib.suppress(torch.OutOfMemoryError):
             return make()
         if stage.what == "draw" and make_room(str(self.device)):

@@ -160,7 +160,7 @@ def _contestant(plan: Plan, outcome: Outcome) -> Contestant:
 
 
 def _tried(records: Sequence[Record]) -> list[TriedBatch]:
-    """What the first slice that was drawn with `batch=best` remembers."""
+    """The tried batches, recorded in the first slice that was drawn with `batch=best`."""
     found = (record["tried"] for record in records if record.get("tried"))
     return [TriedBatch(**one) for one in next(found, [])]
 
@@ -266,7 +266,7 @@ def _marked(outcome: Outcome, mark: str) -> Iterator[Key]:
 
 
 def truncated(metrics: Iterable[Metric], keys: Sequence[Key]) -> dict[str, str]:
-    """By metric: how many prompts its network cuts, of how many, and which.
+    """Prompts that each metric's network cuts: how many, of how many, and which.
 
     Metrics that read no prompt, cut none, or cannot say are left out. A network's own limit
     counts: 77 tokens of CLIP, 35 of ImageReward, 36 of the world's CLIP.

@@ -65,7 +65,7 @@ def _about(plan: Plan) -> dict[str, Any]:
 
 
 def _parts(plan: Plan) -> dict[str, Any]:
-    """What every contestant's identity is made of, by row; nothing is read twice."""
+    """The parts of every contestant's identity, by row; no file is read twice."""
     hashes = Hashes(plan.options.cache / "hashes.json")
     rows = [planned.row for planned in plan.rows if not planned.fault]
     return {row.name: identity.parts(row, plan.prompts, hashes) for row in rows}

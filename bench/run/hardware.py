@@ -36,7 +36,7 @@ PIXELS = {"cpu": 2**20, "mps": 2**20, "cuda": 2**23}  # of a batch: one megapixe
 
 @dataclass(frozen=True)
 class Device:
-    """What networks would run on. kind: "cuda", "mps" or "cpu"; memory: its bytes."""
+    """The device that networks would run on. kind: "cuda", "mps" or "cpu"; memory: its bytes."""
 
     kind: str
     name: str

@@ -92,8 +92,8 @@ def _photographed(plan: Plan, one: ToMake, reporter: Reporter) -> ReferenceFeatu
 
 
 def _drawn(plan: Plan, one: ToMake, drawn: Drawn, reporter: Reporter) -> ReferenceFeatures:
-    """Of the teacher's pictures, which are not kept. Every process draws slices that no other is
-    at, then waits for the rest."""
+    """Features of the teacher's pictures, which are not kept. Every process draws slices that no
+    other process holds, then waits for the rest."""
     name, size = one.network.name, drawn.row.size(plan.suite.size)
     pieces = keys.slices(keys.ordered(plan.prompts.texts, [drawn.seed]))
     slices = [Slice(drawn.identity, piece, size, is_cached=False) for piece in pieces]

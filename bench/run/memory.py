@@ -65,7 +65,7 @@ def need(
     size: int,
     batch: int,
 ) -> Need | None:
-    """What the contestants that draw need, each at its own size; None where no base is known.
+    """The memory of the contestants that draw, each at its own size; None if no base is known.
 
     size: of the others, in pixels.  There is one UNet at a time: a LoRA is merged into the base's,
     whose own weights are read from its files again (`bench.contestants.resident`).
@@ -84,8 +84,8 @@ def need(
 
 
 def parameters(settings: ContestantSettings) -> Parts | None:
-    """Of a base: by the sizes of its files, before they are here as published; None where not
-    known."""
+    """Parameters of a base by the sizes of its files, or as published before they are fetched; None
+    if unknown."""
     there = files.remote(settings.base)
     if there is None:
         return _of_files(files.weights_path(settings.base))
@@ -122,7 +122,7 @@ def drawing(settings: ContestantSettings, size: int, batch: int) -> int:
 
 
 def vae_precision(settings: ContestantSettings) -> str:
-    """As a run will have it; before its files are here, as the published ones have it."""
+    """The VAE's precision in the run; before its files are fetched, that of the published model."""
     try:
         return vaes.precision(f"contestants.{settings.key}", settings)
     except UsageError:

@@ -27,7 +27,7 @@ JPEG = b"\xff\xd8\xff"
 
 @dataclass(frozen=True)
 class Photographs:
-    """Those of a prompt set. absent: not on this machine, by their names alone."""
+    """The photographs of a prompt set. absent: those not on this machine, by name."""
 
     name: str
     wanted: tuple[Photograph, ...]

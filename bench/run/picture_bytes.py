@@ -14,7 +14,7 @@ PNG = 0.44  # of a picture's bytes, in the run folder beside the cache; measured
 
 
 def in_cache(suite: Suite, rows: Sequence[Planned], pictures: Pictures) -> int:
-    """Of what is still to make."""
+    """Bytes of missing pictures in the cache."""
     return round(sum(
         lossless.RATIO * _raw(suite, planned) * len(part)
         for planned in rows
@@ -24,7 +24,7 @@ def in_cache(suite: Suite, rows: Sequence[Planned], pictures: Pictures) -> int:
 
 
 def in_run_folder(suite: Suite, rows: Sequence[Planned], pictures: Pictures) -> int:
-    """Of the first seed of what is still to make."""
+    """Bytes of missing pictures of the first seed in the run folder."""
     return round(sum(
         PNG * _raw(suite, planned) * sum(key.seed == suite.seeds[0] for key in part.keys)
         for planned in rows

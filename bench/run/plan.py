@@ -260,7 +260,7 @@ def _below(limit: int | None, some: Sequence[Key]) -> list[Key]:
 
 
 def _repeats(suite: Suite, texts: Sequence[str]) -> list[Key]:
-    """What `diversity` is of, where the suite has `repeats`."""
+    """The keys of `diversity`, if the suite has `repeats`."""
     found = suite.repeats
     return [] if found is None else keys.ordered(texts[: found.n], found.seeds)
 

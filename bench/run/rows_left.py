@@ -89,7 +89,7 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """As the result calls it."""
+        """The row's name in the result."""
         return self.row.name
 
     @property
@@ -114,7 +114,7 @@ class Planned:
 
     @property
     def weights(self) -> Path | None:
-        """What its recipe's training gave; None for all other rows."""
+        """The weights that its recipe trained; None for other rows."""
         return None if self.training is None else trained_weights(self.training / "final")
 
     def without(self, fault: str) -> Planned:

@@ -136,7 +136,7 @@ def _models(downloads: Downloads) -> Iterator[str]:
 
 
 def _evaluators(some: Sequence[Evaluator]) -> Iterator[str]:
-    """What the metrics fetch."""
+    """The downloads of the metrics."""
     if not some:
         return
     yield f"to download for the metrics: {len(some)} files, {_size_of(some)}"

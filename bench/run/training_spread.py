@@ -43,7 +43,8 @@ def write(root: Path = OWN) -> Path:
 
 
 def found(root: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """By number of steps and metric, as plain data: {"4": {"clip": {"variance": ..., ...}}}."""
+    """The spread by number of steps and metric, as plain data: {"4": {"clip": {"variance": ...,
+    ...}}}."""
     methods: dict[tuple[str, str], list[Means]] = {}
     for path in sorted(root.glob("*/*.safetensors")):
         try:

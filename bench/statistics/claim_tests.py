@@ -84,7 +84,7 @@ class Tested:
 
 
 def verdict(adjusted: Mapping[str, float]) -> Verdict:
-    """What p values, each adjusted over the claims of a suite, show."""
+    """The verdict of p values, each adjusted over the claims of a suite."""
     if adjusted["claim"] < ALPHA:
         return "holds"
     if adjusted["opposite"] < ALPHA:

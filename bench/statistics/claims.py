@@ -127,7 +127,7 @@ def _at(steps: int | None) -> str:
 
 
 def _stated(claim: Stated, steps: int | None) -> Claim:
-    """What a claim says, without a figure."""
+    """A claim in words, without a figure."""
     return Claim(
         text=f"{claim.a} {WORDS[claim.relation]} {claim.b} on {claim.metric}{_at(steps)}",
         verdict="undecided",

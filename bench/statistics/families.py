@@ -47,7 +47,7 @@ class Primary:
 
 
 def family(primary: Sequence[Primary], a: Contestant, b: Contestant, metric: str) -> Family:
-    """That of the comparison of a and b on a metric."""
+    """The family of the comparison of a and b on a metric."""
     if not primary or any(one.names(a, b, metric) for one in primary):
         return "primary"
     return "exploratory"

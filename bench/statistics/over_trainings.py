@@ -15,9 +15,10 @@ from bench.statistics.result import Result, by_training
 def over_trainings(
     rows: Sequence[Scored], trainings: Sequence[Scored]
 ) -> dict[str, dict[str, OverTrainings]]:
-    """By row and metric, of rows that have at least three trainings, itself the first of them.
+    """Values over trainings by row and metric, for rows with at least three trainings, the row's
+    own first.
 
-    trainings: further ones of the rows' methods, which have no rows of their own.
+    trainings: further trainings of the rows' methods, which have no rows of their own.
     """
     found = {}
     for row in rows:

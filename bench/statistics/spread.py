@@ -33,7 +33,7 @@ def pooled(parts: Iterable[Spread]) -> Spread | None:
 
 
 def of_values(values: Iterable[float]) -> Spread:
-    """That of the means of some trainings of one method."""
+    """The spread of the means of some trainings of one method."""
     found = np.asarray(list(values), np.float64)
     if len(found) < 2:
         return Spread(0.0, 0.0)

@@ -82,7 +82,8 @@ def _posterior(ballots: Ballots) -> tuple[Array, Array]:
 
 
 def log_likelihood(ballots: Ballots, mu: Array, sigma_r: Array, sigma_q: Array) -> Array:
-    """Of G models of a pair's votes, x and y integrated out: [G].  mu, sigma_r, sigma_q: [G]."""
+    """Log likelihoods of G models of a pair's votes, x and y integrated out: [G].  mu, sigma_r,
+    sigma_q: [G]."""
     models = Models(ballots, mu[:, None], sigma_r[:, None], sigma_q[:, None])
     at = mode(models)
     return at.laplace + models.next_order(at)

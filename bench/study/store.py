@@ -151,7 +151,7 @@ class VoteStore:
 
     @property
     def secret(self) -> str:
-        """What hidden names are made with."""
+        """The key of hidden names."""
         found = self.about("secret")
         assert found is not None
         return found

@@ -149,7 +149,7 @@ class _Clusters:
 
     @property
     def variance(self) -> Array:
-        """Of the estimates, were only votes of one group dependent."""
+        """The variance of the estimates if only votes of one group depend on each other."""
         return self.squares / (1 - self.shared)
 
 

@@ -43,9 +43,9 @@ def read(path: Path, *, quoted: bool = True) -> list[str]:
 
 
 def cells(path: Path, columns: Sequence[str]) -> list[list[str]]:
-    """What a .csv or .tsv file holds in some columns, row by row.
+    """Some columns of a .csv or .tsv file, row by row.
 
-    Raises UsageError for a file that cannot be read, or lacks one of them.
+    Raises UsageError for a file that cannot be read, or a missing column.
     """
     try:
         table = records.table(records.decoded(_content(path)), SEPARATORS[path.suffix.lower()])

@@ -284,7 +284,7 @@ def _check_seeds(given: GivenSuite) -> None:
 
 
 def teacher_reference(base: str) -> str:
-    """What the reference of a base model's own images is called, whoever hosts it."""
+    """The name of the reference of a base model's own images, whoever hosts the model."""
     return f"teacher_{base.split('@')[0].rstrip('/').rsplit('/', 1)[-1]}"
 
 

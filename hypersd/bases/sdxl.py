@@ -73,5 +73,5 @@ class Sdxl(UnetFamily):
 
     @property
     def tokenizers(self) -> list[Any]:
-        """Those of both text encoders."""
+        """The tokenizers of both text encoders."""
         return [self.pipe.tokenizer, self.pipe.tokenizer_2]

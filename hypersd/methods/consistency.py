@@ -205,7 +205,7 @@ class ConsistencyTask(Distillation):
         return self.distance(pair), {}
 
     def distance(self, pair: ConsistencyPair) -> Tensor:
-        """Of each sample's prediction from its goal, [B]."""
+        """The distance of each sample's prediction to its goal, [B]."""
         return DISTANCES[self.options.distance](pair.prediction, pair.goal)
 
     def pair(self, step: int, rng: torch.Generator) -> ConsistencyPair:

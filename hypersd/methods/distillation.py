@@ -101,7 +101,7 @@ class Distillation(Task):
         return (STUDENT,)
 
     def whole(self) -> tuple[str, ...]:
-        """Those of the roles that are whole UNets instead of adapters."""
+        """The roles that are whole UNets instead of adapters."""
         return ()
 
     def groups(self) -> list[dict[str, Any]]:

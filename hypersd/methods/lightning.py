@@ -56,7 +56,7 @@ class LightningOptions(DistillationOptions):
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What student and teacher predict of the trajectory at s, from x_t at t, for a batch.
+    """Student's and teacher's predictions of the trajectory at s, from x_t at t, for a batch.
 
     prediction, goal, x_t: [B, C, H, W], the goal without gradient.  s, t: [B] times.
     level, noise: what the critic's input is noised to and with.

@@ -95,11 +95,11 @@ class SegmentedTask(ConsistencyTask):
         """The critic's logits of points x_s in the place of a pair's: [B, ...] of each head."""
 
     def critic_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What the critic minimises of a head's logits, [B, ...] -> [B]."""
+        """The critic's loss of a head's logits, [B, ...] -> [B]."""
         return critic_loss(real, fake)
 
     def generator_loss(self, fake: Tensor) -> Tensor:
-        """What the student minimises of a head's logits, [B, ...] -> [B]."""
+        """The student's loss of a head's logits, [B, ...] -> [B]."""
         return generator_loss(fake)
 
     def prepare(self) -> dict[str, nn.Module]:

@@ -203,7 +203,7 @@ class ClipTask(Task):
         return loss, scalars | more | {name: float(v.detach()) for name, v in parts.items()}
 
     def _facts_loss(self, image: Tensor, text: Tensor, rows: Tensor) -> dict[str, Tensor]:
-        """Of the pictures' embeddings and of their captions', by one head."""
+        """The facts' loss of picture and caption embeddings, by one head."""
         truth, head = self.facts[rows].to(self.device), self.heads["facts"]
         return {"facts": facts_loss(head(image), truth), "said": facts_loss(head(text), truth)}
 

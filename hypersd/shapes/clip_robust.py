@@ -62,8 +62,8 @@ class RobustClipTask(Task):
 
     @torch.no_grad()
     def _before(self, rows: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """What stays: captions' embeddings [B, 1 + NEGATIVES, D], and the ones that clean pictures
-        had [B, D]."""
+        """The embeddings to keep: of captions [B, 1 + NEGATIVES, D], and of clean pictures before
+        the training [B, D]."""
         ids = clip.trimmed(self.data.ids[rows].long().to(self.device), self.model.text_eos_id)
         text = clip.pooled_text(self.before, ids.flatten(0, 1)).view(*ids.shape[:2], -1).float()
         image = self.before.encode_image(clean, normalize=True).float()

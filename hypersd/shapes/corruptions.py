@@ -1,4 +1,4 @@
-"""What training pictures may suffer: noise, blur or JPEG, as ImageNet-C has them (Hendrycks and
+"""Corruptions of training pictures: noise, blur or JPEG, as in ImageNet-C (Hendrycks and
 Dietterich 2019, arXiv 1903.12261), for networks whose judgement is to stay the same under them.
 
 x: [B, 3, H, W] pictures in [-1, 1].  One strength per picture, [B].
@@ -65,8 +65,9 @@ def _blur(side: int, deviation: Tensor) -> Tensor:
 
 
 def jpeg(x: Tensor, quality: Tensor) -> Tensor:
-    """As baseline JPEG leaves it: colours at half the resolution (4:2:0), coefficients of 8x8
-    blocks rounded by libjpeg's tables. quality: 1 to 100.  H, W: multiples of 16.  No gradient."""
+    """Baseline JPEG, encoded and decoded: colours at half the resolution (4:2:0), coefficients of
+    8x8 blocks rounded by libjpeg's tables. quality: 1 to 100.  H, W: multiples of 16.  No
+    gradient."""
     turn = x.new_tensor(YCBCR)
     y, *colours = torch.einsum("ij,bjhw->ibhw", turn, (x + 1) * 127.5)
     tables = (_table(quality, x.new_tensor(rows)) for rows in (LUMA, CHROMA, CHROMA))

@@ -66,7 +66,7 @@ def look(scene: Scene) -> list[float]:
 
 
 def labels(split: str, start: int, count: int) -> dict[str, Tensor]:
-    """What a feature should know of each scene, in the layout of OUTPUTS."""
+    """The training targets of each scene, in the layout of OUTPUTS."""
     scenes = [sample_scene(split, i) for i in range(start, start + count)]
     return {
         "facts": facts_of([scene.spec for scene in scenes]),

@@ -43,7 +43,7 @@ def order(names: Sequence[str] = NAMES) -> list[Step]:
 
 
 def needs(step: Step) -> list[Step]:
-    """What must be done right before a step. Raises UsageError for unknown weights."""
+    """The steps that must be done right before a step. Raises UsageError for unknown weights."""
     kind, name = step
     if kind == "ship":
         if name not in NAMES:

@@ -68,7 +68,7 @@ POOLS = {
 
 
 def utility(pool: Pool, agreement: float, scene: Scene) -> float:
-    """What a picture is worth to a pool: faithful * agreement^power + its weighted qualities.
+    """The utility of a picture to a pool: faithful * agreement^power + its weighted qualities.
 
     agreement: share of the prompt's values (shape, colour, size of each thing, the relation) that
     the picture has, in [0, 1].

@@ -53,7 +53,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Spec:
-    """What a caption tells of a scene: its things, and how the first lies to the second.
+    """The content of a caption: the things of a scene, and the relation of the first to the second.
 
     A count is the same thing repeated, without a relation.
     """
@@ -91,7 +91,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Style:
-    """What a rater sees and the caption of a training picture does not tell; all in [0, 1].
+    """The style of a picture, which raters see and captions for training do not name; all in [0,
+    1].
 
     sharpness: 1 = no blur.  shading: strength of the light.  clean: 1 = no grain.
     """

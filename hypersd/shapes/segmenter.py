@@ -38,7 +38,7 @@ SURE = 0.5  # of a category, for a thing to be reported
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What the network gives: categories [B, sizes, shapes, G, G] (logits), kernels [B, sizes, E,
+    """The network's output: categories [B, sizes, shapes, G, G] (logits), kernels [B, sizes, E,
     G, G], features [B, E, M, M]."""
 
     categories: Tensor
@@ -54,7 +54,7 @@ class Instances:
     masks: Tensor
 
     def rows(self, index: Any) -> Instances:
-        """Those of some pictures."""
+        """The instances of some pictures."""
         return Instances(self.where[index], self.masks[index])
 
 

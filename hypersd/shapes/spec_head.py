@@ -1,4 +1,4 @@
-"""What a caption says, read off the text encoder's pooled state while the teacher trains.
+"""A head that reads a caption's spec off the text encoder's pooled state while the teacher trains.
 
 A diffusion loss teaches a text encoder late which of two things is the left one: after 384,000
 pictures the first teacher put them right in 25 of 43 cases. The head asks the pooled state, which

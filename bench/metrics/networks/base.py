@@ -128,8 +128,8 @@ class CastNetwork(Network):
 
     @property
     def identity(self) -> str:
-        """As of any network; half precision is part of it. Raises UsageError as there, and for a
-        precision that is none."""
+        """The identity, with the precision unless it is fp32. Raises UsageError as
+        `Network.identity`, and for an unknown precision."""
         if self.precision not in PRECISIONS:
             valid = nearest(self.precision, PRECISIONS)
             raise UsageError(f"{self.kind}: precision={self.precision}; {valid}")
@@ -138,7 +138,7 @@ class CastNetwork(Network):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What weights and input are cast to."""
+        """The dtype of weights and input."""
         import torch
 
         found: torch.dtype = getattr(torch, PRECISIONS[self.precision])

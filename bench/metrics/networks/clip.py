@@ -28,7 +28,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 
 class Tag(NamedTuple):
-    """What open_clip knows of published weights."""
+    """Published weights, from open_clip's table."""
 
     repo: str
     quick_gelu: bool
@@ -66,7 +66,7 @@ class OpenClip(CastNetwork, TextNetwork):
 
     @cached_property
     def tag(self) -> Tag | None:
-        """What is known of the weights; None of a file alone."""
+        """The table's entry of the weights; None for a file."""
         if self.folder is not None:
             return _of_folder(self.folder)
         if ":" in self.weights or Path(self.weights).exists():
@@ -123,7 +123,7 @@ class OpenClip(CastNetwork, TextNetwork):
 
     @property
     def about(self) -> str:
-        """Of a local model, its place is no part."""
+        """The description of model and input; the path of a local model is left out."""
         model = "local" if self.folder else self.model.removesuffix(QUICK)
         activation = "QuickGELU" if self.quick_gelu else "GELU"
         return f"{model},{activation};input={self.preparation};output=unit image embedding"

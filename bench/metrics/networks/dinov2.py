@@ -62,7 +62,7 @@ class Dinov2Network(Movable):
 
 
 def _model(folder: Path) -> Any:
-    """By transformers' own loader: what layers are called in published files, it has renamed."""
+    """The model by transformers' own loader, which maps the layer names of published files."""
     # Differs from dgm-eval: transformers stretches the position embeddings (37 x 37 to 16 x 16) to
     # exactly that size, the authors' code with an offset of 0.1 in the scale.
     import torch

@@ -62,7 +62,7 @@ class Inception(Network):
 
 
 def patches(resize: str = "patch", weights: str = RELEASE) -> Inception:
-    """Of the middle 299 pixels as they are, so that fine detail counts."""
+    """The network for patches: the middle 299 pixels, not resized, so that fine detail counts."""
     return Inception(resize, weights)
 
 

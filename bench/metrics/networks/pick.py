@@ -99,5 +99,5 @@ def _model(folder: Path) -> Any:
 
 
 def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the buffers that older versions of transformers saved."""
+    """The weights without buffers that older versions of transformers saved."""
     return {name: value for name, value in state.items() if not name.endswith("position_ids")}

@@ -71,6 +71,6 @@ def applied(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _over(usual: Mapping[str, Any] | None, own: Any) -> Any:
-    """What a suite says itself over what is usual; as it stands where it is no mapping."""
+    """A suite's own values over the usual ones; unchanged if they are no mapping."""
     own = {} if own is None else own
     return {**(usual or {}), **own} if isinstance(own, Mapping) else own
