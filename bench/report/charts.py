@@ -116,7 +116,7 @@ def steps(summary: Summary, metric: str) -> str:
 
 
 def speed(summary: Summary, metric: str) -> str:
-    """Quality against milliseconds per image; dashed what no other contestant beats in both."""
+    """Quality against milliseconds per image; dashed: the Pareto front."""
     rows = figures.timed(summary, metric)
     first, last = milliseconds(rows[0]) / 1.3, milliseconds(rows[-1]) * 1.3
     marks = [m * 10.0**p for p in range(-3, 7) for m in (1, 2, 5) if first <= m * 10.0**p <= last]
@@ -167,7 +167,7 @@ def _curve(axes: Axes, summary: Summary, line: figures.Curve, metric: str) -> No
 
 
 def _front(axes: Axes, front: Sequence[Contestant], metric: str, last: float) -> None:
-    """A staircase: what is the best value that this much time buys."""
+    """A staircase: the best value for at most this much time."""
     times = [milliseconds(c) for c in front]
     values = [c.metrics[metric].value for c in front]
     stairs = axes.step([*times, last], [*values, values[-1]], where="post", color=shade(INK),

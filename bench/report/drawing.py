@@ -54,7 +54,7 @@ def picture(size: tuple[int, int], margins: Box, label: str, drawn: Callable[[Ax
 
 
 def titled(title: str, artists: Sequence[Artist]) -> None:
-    """What is said of them where a pointer rests on them."""
+    """Gives artists a title that shows on hover."""
     for artist in artists:
         artist.set_gid(TITLE + plain(title))
 
@@ -75,7 +75,7 @@ def shade(name: str) -> str:
 
 
 def compact(drawn: str, label: str) -> str:
-    """The picture of `drawn`, matplotlib's SVG, called `label` for who does not see it.
+    """The picture of `drawn`, matplotlib's SVG, called `label` for screen readers.
 
     Groups and definitions are resolved, coordinates have one decimal, fonts are left to where the
     picture is set.
@@ -130,7 +130,7 @@ def _leaves(node: Element, title: str = "") -> Iterator[tuple[str, Element]]:
 
 
 def _group(made: Element, title: str) -> Element:
-    """Where an element goes: a group per title, continued where the last one has the same."""
+    """The group of an element: one per title, continued if the last group has the same title."""
     if not title:
         return made
     last = made[-1] if len(made) else None

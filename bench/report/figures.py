@@ -1,4 +1,4 @@
-"""What the figures show, before it is drawn: step curves, the Pareto front, wins by pair."""
+"""The data of figures: step curves, the Pareto front, wins by pair."""
 
 from __future__ import annotations
 

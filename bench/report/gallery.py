@@ -101,7 +101,7 @@ def encoded(path: Path) -> str:
 
 
 def contestants(summary: Summary, files: RunFiles) -> list[Contestant]:
-    """Those with pictures, in the table's order."""
+    """The contestants with pictures, in the table's order."""
     return [c for _, members in groups(summary) for c in members if c.name in files.pictures]
 
 
@@ -142,7 +142,7 @@ def data(summary: Summary, files: RunFiles, thumbs: Thumbnails) -> Markup:
 
 
 def _known(files: RunFiles) -> list[int]:
-    """Every prompt that has a picture of somebody."""
+    """Every prompt that has a picture of any contestant."""
     return sorted({index for found in files.pictures.values() for index in found})
 
 
@@ -191,7 +191,7 @@ def _places(spread: float) -> int:
 def _scores(
     files: RunFiles, metric: str, shown: Sequence[Contestant], prompts: Sequence[int]
 ) -> list[list[float | None]]:
-    """[contestants][prompts], four figures; None where there is none."""
+    """Scores [contestants][prompts], four figures; None if missing."""
     columns = np.searchsorted(files.ids, prompts)
     there = columns < len(files.ids)
     there[there] = files.ids[columns[there]] == np.asarray(prompts)[there]

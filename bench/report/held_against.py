@@ -1,10 +1,10 @@
-"""The rows of a run held against what papers print of them, so that a contestant that is drawn
-otherwise than its authors do (another scheduler, timesteps, weights) is seen at once.
+"""Compares a run's rows with published values, so that a contestant drawn otherwise than by its
+authors (another scheduler, timesteps, weights) is noticed at once.
 
 A published value counts where base, number of steps and the metric's network are ours, and so are
-prompts, their number and the pictures' size: the same protocol. Nearly the same is one whose paper
-does not say which prompts or what size, or, of a score, which no number of prompts moves, took
-another number of them. A difference is unexpected where it is larger than
+prompts, their number and the pictures' size: the same protocol. Nearly the same is a protocol whose
+paper does not state prompts or size, or, for a score (which does not depend on the number of
+prompts), used another number. A difference is unexpected where it is larger than
 
     3 standard errors of it + half of the last printed figure + an allowance
 
@@ -25,13 +25,13 @@ from bench.report.words import decimals, listed, metric_words
 from bench.results.summary import MetricValue, Summary
 from bench.statistics.printed import number
 
-ERRORS = 3.0  # standard errors: of dozens of values none is beyond by chance
+ERRORS = 3.0  # standard errors: among dozens of values none is larger by chance
 ALLOWANCE = {"clip": 1.2, "image_reward": 0.4, "pick": 0.3, "aesthetic": 0.35}
 """By metric, of nearly the same protocol: as far as two papers are apart at most on a row that both
 print, by one network as far as they say (`tests/report/test_held_against.py` counts it out)."""
 OTHERS = 0.1  # of a published value; a guess: no two papers state the same network there
 SAME = 0.5  # of the allowance where the protocol is the same: for other seeds, versions, hardware
-ALIKE = 3  # rows from which on "all of them" says something
+ALIKE = 3  # rows from which on "all of them" is meaningful
 SETTINGS = ("scheduler", "spacing", "timesteps", "eta", "guidance", "prediction_type",
             "original_steps")  # fmt: skip
 
@@ -45,14 +45,14 @@ class Held:
 
     @property
     def is_off(self) -> bool:
-        """Whether it is further away."""
+        """Whether the difference is larger."""
         return abs(self.value.difference) > self.tolerance
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What there is to say of a run beside papers. heading, text: in short.  unexpected: a line for
-    each row that came out otherwise, with the settings to look at."""
+    """The statement on a run beside papers. heading, text: in short. unexpected: a line for each
+    row that differs, with the settings to check."""
 
     heading: str
     text: str
@@ -61,8 +61,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Papers:
-    """What papers print of a run's contestants. values, differences: by our protocol, or nearly;
-    the others by other protocols, which allow no more than to compare directions."""
+    """Published values of a run's contestants. values, differences: of this protocol, or nearly;
+    the others of other protocols, where only directions can be compared."""
 
     values: list[Value]
     differences: list[Beside]
@@ -116,7 +116,7 @@ def held(summary: Summary, known: Iterable[Table] | None = None) -> list[Held]:
 
 
 def _allowance(value: Value) -> float | None:
-    """What of a difference says nothing; None where protocols are too unlike to tell."""
+    """The part of a difference that protocols explain; None if they are too unlike."""
     is_score = value.ours.kind in ("mean", "share")
     differs = {word.partition(" ")[0] for word in value.differs} - ({"n"} if is_score else set())
     if differs or not set(value.unsaid) <= {"prompts", "size"}:
@@ -144,19 +144,19 @@ def verdict(
         return None
     found = held(summary, known)
     if not found:
-        return Verdict("Held against papers", "No paper that is kept here prints a value of these "
-                       "rows by this protocol, nor nearly.")  # fmt: skip
+        return Verdict("Compared with papers", "No published table has a value of these rows by "
+                       "this protocol, or nearly this one.")  # fmt: skip
     papers = listed(dict.fromkeys(one.value.table.source.split(",")[0] for one in found))
     off = [one for one in found if one.is_off]
     if not off:
-        text = f"All {len(found)} values that can be held against papers are as printed ({papers})."
-        return Verdict("Held against papers", text)
+        text = f"All {len(found)} values that papers print by this protocol agree ({papers})."
+        return Verdict("Compared with papers", text)
     return Verdict(
         "Not as published",
-        f"{len(off)} of {len(found)} values that can be held against papers ({papers}) are further "
-        "away than chance, rounding and the differences among papers explain. Before these rows "
-        "are read, look at their scheduler, spacing, timesteps, eta, guidance, prediction_type, "
-        "precision and weights.",
+        f"{len(off)} of {len(found)} values that papers print by this protocol ({papers}) differ "
+        "by more than chance, rounding and the spread among papers explain. Check scheduler, "
+        "spacing, timesteps, eta, guidance, prediction_type, precision and weights of these rows "
+        "before you read them.",
         [*_rows_alike(summary, found), *_one_by_one(summary, found, resolved)],
     )
 
@@ -170,7 +170,8 @@ def _by_column(found: Sequence[Held]) -> dict[tuple[str, str, str], list[Held]]:
 
 
 def _is_alike(column: Sequence[Held]) -> bool:
-    """Whether all rows are off the same way: no fault of one contestant's settings."""
+    """Whether all rows differ in the same direction, which is no fault of one contestant's
+    settings."""
     signs = {math.copysign(1, one.value.difference) for one in column}
     return len(column) >= ALIKE and all(one.is_off for one in column) and len(signs) == 1
 
@@ -185,8 +186,8 @@ def _rows_alike(summary: Summary, found: Sequence[Held]) -> list[str]:
             lines.append(
                 f"{metric_words(metric).title}: all {len(column)} rows are {way} "
                 f"{source.split(',')[0]}, {place}, by {number(apart[0], places)} to "
-                f"{number(apart[-1], places)}: rather its prompts, its network or the precision "
-                "than the settings of one row"
+                f"{number(apart[-1], places)}: probably its prompts, its network or the "
+                "precision, not the settings of one row"
             )
     return lines
 
@@ -207,7 +208,7 @@ def _beside(summary: Summary, one: Held) -> str:
     return (
         f"{metric_words(value.metric).title} is {number(value.ours.value, places)} here, "
         f"{number(value.theirs, places)} in {source} (at most {number(one.tolerance, places)} "
-        f"apart was expected; {_protocol(value)})"
+        f"apart is expected; {_protocol(value)})"
     )
 
 
@@ -216,7 +217,7 @@ def _protocol(value: Value) -> str:
 
 
 def _settings(name: str, resolved: Mapping[str, Any]) -> str:
-    """What a row was drawn with, as far as the run folder tells."""
+    """The settings of a row, if the run folder has them."""
     for given in resolved.get("contestants", []):
         if name in [f"{given['key']}-{steps}step" for steps in given["steps"]]:
             sampling = given["sampling"]

@@ -110,7 +110,7 @@ def _pictures(summary: Summary, files: RunFiles, thumbs: gallery.Thumbnails) -> 
 
 
 def _view(summary: Summary, files: RunFiles, drawn: Charts) -> dict[str, Any]:
-    """All that the template shows but pictures; it only loops and prints."""
+    """All data of the template except pictures; it only loops and prints."""
     metrics = summary.metric_names()
     return {
         "summary": summary,

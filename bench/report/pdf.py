@@ -120,7 +120,7 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
 
 
 def _study(files: RunFiles, scratch: Path) -> dict[str, Any] | None:
-    """What there is to say of the study, and the files of its figures."""
+    """The study's texts, and the files of its figures."""
     if files.study is None:
         return None
     content = sections.content(files.study)

@@ -1,7 +1,6 @@
 """Published numbers beside this run's, and whether the protocols match.
 
-Where protocols differ only directions of differences can be set side by side; where they match,
-values can.
+If protocols differ, only directions of differences can be compared; if they match, values can.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ NOT_SAID = "not said"
 class Table:
     """One published table: values[contestant name][metric], all made by one protocol.
 
-    values: in our units; units: what the printed number was multiplied by, where it was.
-    conditions: base, prompts, n, size as far as the paper says (None: it does not).
-    networks: by metric, a part of the identity that the same metric has here (None: not said).
-    rounding: by metric, half a unit of the last printed figure, in our units.
+    values: in this project's units; units: factors of the printed numbers. conditions: base,
+    prompts, n, size as the paper states them (None: it does not). networks: by metric, a part of
+    the identity that the metric has here (None: not stated). rounding: by metric, half a unit of
+    the last printed figure, in our units.
     """
 
     source: str
@@ -45,7 +44,7 @@ class Beside:
     """A difference a - b that a paper prints, and the same one here.
 
     verdict: "same direction", "opposite direction", or "undecided here" (adjusted p >= 0.05).
-    differs: what of the protocol is another one here.  unsaid: what the paper does not tell.
+    differs: parts of the protocol that differ here. unsaid: parts that the paper does not state.
     """
 
     ours: Comparison
@@ -69,7 +68,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Value:
-    """What a contestant scored here and in a paper, on the same base."""
+    """A contestant's value here and in a paper, on the same base."""
 
     contestant: str
     metric: str
@@ -129,13 +128,13 @@ def _table(source: str, entry: Mapping[str, Any]) -> Table:
 
 
 def _half_a_unit(column: Iterable[float | None]) -> float:
-    """Of the last figure that any number of a column has; zeros at an end are lost in YAML."""
+    """Half a unit of the last printed figure of a column (YAML drops zeros at the end)."""
     decimals = [len(str(value).partition(".")[2]) for value in column if value is not None]
     return 0.5 * 10.0 ** -max(decimals, default=0)
 
 
 def beside(summary: Summary, known: Iterable[Table] | None = None) -> list[Beside]:
-    """Every comparison of this run that some paper makes too; those of our protocol first."""
+    """Every comparison of this run that some paper makes too; those of the same protocol first."""
     found = []
     for table in tables() if known is None else known:
         for row in summary.comparisons:
@@ -176,7 +175,7 @@ def _verdict(row: Comparison, theirs: float) -> str:
 def compared(
     summary: Summary, table: Table, metric: str, contestant: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(what of a table's protocol is another one here, what its paper does not tell).
+    """(parts of a table's protocol that differ here, parts that its paper does not state).
 
     A run that recorded no conditions (of an older version) differs in all of them.
     """

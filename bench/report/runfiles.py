@@ -1,4 +1,4 @@
-"""What a report reads from a run folder besides result.json: prompts, pictures, per-prompt scores.
+"""Files of a run folder for a report besides result.json: prompts, pictures, per-prompt scores.
 
 Everything is optional: what is absent or damaged is left out, and damage is noted.
 """

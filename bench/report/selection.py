@@ -1,4 +1,5 @@
-"""Which prompts' pictures a report carries: some at random, and those that tell contestants apart.
+"""Selects the prompts whose pictures a report holds: some at random, and those on which contestants
+differ most.
 
 random     from the prompts that most contestants have pictures of, in an order fixed by a seed
 gains      where a scores highest above b, on the first metric that has scores of one image
@@ -26,7 +27,7 @@ RANDOM, PER_PAIR, MOST = 24, 8, 240
 
 @dataclass(frozen=True)
 class Choice:
-    """Prompts chosen for one reason; a, b: the pair they tell apart ("" for random ones)."""
+    """Prompts chosen for one reason; a, b: the pair that differs on them ("" for random ones)."""
 
     reason: str
     prompts: list[int]
@@ -36,7 +37,7 @@ class Choice:
 
 
 def headline(files: RunFiles) -> str | None:
-    """The metric that orders pictures where none is asked for."""
+    """The metric that orders pictures by default."""
     known = [m for m in METRICS if m in files.scores]
     return next(iter([*known, *files.scores]), None)
 

@@ -1,4 +1,4 @@
-"""Seconds per image in words: how they were measured, and where they could not be."""
+"""Seconds per image in words: how they were measured, and which could not be measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALIKE = 1.10  # a ratio of seconds below which one contestant does not count as 
 
 
 def measured(contestant: Contestant) -> bool:
-    """Whether it has seconds that mean something."""
+    """Whether it has reliable seconds."""
     speed = contestant.seconds_per_image
     return speed is not None and speed.noise != "unequal"
 
@@ -26,7 +26,7 @@ def in_table(contestant: Contestant) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """Sentences on the column of milliseconds; none where nobody has any."""
+    """Sentences on the column of milliseconds; none if no row has any."""
     drawn = [c for c in summary.contestants if c.seconds_per_image is not None]
     turns = [c for c in drawn if c.seconds_per_image and c.seconds_per_image.rounds]
     found = [*_turns(summary, turns), *_noise(summary, turns)]

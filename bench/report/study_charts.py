@@ -1,4 +1,4 @@
-"""The figures of a preference study, drawn as those of the run are."""
+"""The figures of a preference study."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _strength(axes: Axes, line: StrengthLine, y: float) -> None:
 
 
 def _known(axes: Axes, value: float | None, y: float) -> Sequence[Artist]:
-    """An open circle at what a simulated panel's votes come to."""
+    """An open circle at the expected share of a simulated panel."""
     if value is None:
         return []
     return axes.plot(value, y, "o", markersize=10.4, markerfacecolor="none", markeredgewidth=1.3,

@@ -147,7 +147,7 @@ def partial(summary: Summary) -> str:
 
 
 def _lacking(summary: Summary) -> str:
-    """The rows that are not there."""
+    """The missing rows in words."""
     names = {"Still to be drawn": summary.to_come, "Left out": summary.left_out}
     return "".join(f" {why}: {', '.join(row.name for row in rows)}."
                    for why, rows in names.items() if rows)  # fmt: skip

@@ -74,7 +74,7 @@ def merge(runs: Runs, out: Path | None) -> tuple[Summary, RunFiles, Path]:
 
 
 def differences(a: tuple[Path, Summary], b: tuple[Path, Summary]) -> list[str]:
-    """What differs in the protocols of two runs, a clause each; empty where they match."""
+    """The differences between the protocols of two runs, a clause each; empty if they match."""
     (one, first), (two, second) = a, b
     if first.protocol == second.protocol:
         return []
@@ -146,7 +146,7 @@ def _label(runs: Runs, run: Path) -> str:
 
 
 def _scored(entrant: Entrant) -> Scored:
-    """What comparisons are made of, from the run's scores. Raises UsageError."""
+    """The input of comparisons, from the run's scores. Raises UsageError."""
     arrays = RunFolder(entrant.run).scores(entrant.original)
     return Scored(entrant.contestant, from_arrays(entrant.contestant.metrics, arrays))
 

@@ -1,4 +1,4 @@
-"""What the page and the PDF both say: rows, notes and lists, as ready-to-print text."""
+"""Texts for both page and PDF: rows, notes and lists, ready to print."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ COUNTED = {
 class Cell:
     """One number of the table; mark is a dagger where the metric's network or labels were used.
 
-    trainings: of how many trainings it is the mean, and from where to where they go; else empty.
+    trainings: of how many trainings it is the mean, and their range; else empty.
     """
 
     value: str
@@ -97,13 +97,13 @@ def _cell(summary: Summary, contestant: Contestant, metric: str, best: str | Non
 
 
 def trainings_words(over: OverTrainings, places: int) -> str:
-    """ "3 trainings, 28.5 to 47.9": where the trainings of a row go."""
+    """ "3 trainings, 28.5 to 47.9": the range of a row's trainings."""
     lowest, highest = (number(value, places) for value in (min(over.values), max(over.values)))
     return f"{len(over.values)} trainings, {lowest} to {highest}"
 
 
 def any_value(summary: Summary, metric: str) -> MetricValue:
-    """Some contestant's value, for what all values of a metric share."""
+    """Any contestant's value, for fields that all values of a metric share."""
     return next(c.metrics[metric] for c in summary.contestants if metric in c.metrics)
 
 
@@ -183,13 +183,13 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
 
 
 def ledger_lines(summary: Summary, files: RunFiles) -> list[tuple[str, str]]:
-    """What failed or was left out, by kind, with what is damaged in the run folder."""
+    """Lines on failures and omissions, by kind, with the damage in the run folder."""
     found = flat(without_counts(summary.ledger))
     return [*found, *(("run folder", note) for note in files.notes)]
 
 
 def without_counts(ledger: Mapping[str, Any]) -> dict[str, Any]:
-    """A ledger but for the counts by contestant, which have a table of their own."""
+    """A ledger without the counts by contestant, which have a table of their own."""
     return {kind: value for kind, value in ledger.items() if kind != COUNTS}
 
 

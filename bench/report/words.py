@@ -1,4 +1,4 @@
-"""How metrics are called, how numbers are printed, and how contestants are grouped."""
+"""Titles of metrics, formats of numbers, and groups of contestants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.statistics.metrics import MetricSpec, spec
 
 
 def metric_words(name: str) -> MetricSpec:
-    """A metric's title and what it asks; its plain name where nothing better is known."""
+    """A metric's title and question; its plain name if it has no row."""
     return spec(name)
 
 
@@ -44,7 +44,7 @@ def titles(metrics: Iterable[str]) -> str:
 
 
 def steps_words(steps: int | None) -> str:
-    """ "1 step", "4 steps", or that nothing is known of steps."""
+    """ "1 step", "4 steps"; for images without steps "Images made elsewhere"."""
     return "Images made elsewhere" if steps is None else f"{steps} step{'s' * (steps != 1)}"
 
 

@@ -31,7 +31,7 @@ class Written:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """mixed_model: judge the votes of a study by it, too.  figures: write figures as files, too."""
+    """mixed_model: add it to the votes of a study. figures: write figures as files, too."""
 
     mixed_model: bool = False
     figures: bool = False
@@ -107,7 +107,7 @@ def early(summary: Summary, out: Path, console: Console) -> None:
 
 
 def _say_what_is_off(summary: Summary, files: RunFiles, console: Console) -> None:
-    """Print what came out otherwise than papers print it, a line for each row."""
+    """Print the rows that differ from papers, a line each."""
     for banner in banners.banners(summary, files):
         for line in banner.lines:
             console.print(f"{banner.heading} {line}", highlight=False, soft_wrap=True, markup=False)

@@ -318,7 +318,7 @@ class Summary:
     """One run. limit: prompts it was cut to, or None for a whole run; title: for people.
 
     sensitivity: by metric; empty where nothing was compared.  conditions: base, prompts, n, size
-    and what else of the protocol a published table can be held against.  over_trainings: by row and
+    and the rest of the protocol that published tables state.  over_trainings: by row and
     metric, of rows with at least three trainings.  missing: rows that it lacks, in a run that is
     not finished or that left some out.  timing: None where contestants were not timed in turns.
     """

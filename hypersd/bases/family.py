@@ -105,7 +105,7 @@ class Family(ABC):
 
     @property
     def tokenizers(self) -> list[Any]:
-        """Those of every text encoder."""
+        """The tokenizers of all text encoders."""
         return [self.pipe.tokenizer]
 
     def truncated(self, prompts: Sequence[str]) -> list[bool]:

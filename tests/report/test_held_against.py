@@ -113,7 +113,7 @@ def test_rows_that_are_all_off_alike_are_no_fault_of_one() -> None:
 
 def test_where_nothing_can_be_compared_it_is_said() -> None:
     found = held_against.verdict(run({"mine-4step": value(32.0)}), {})
-    assert found is not None and "No paper" in found.text and not found.unexpected
+    assert found is not None and "No published table" in found.text and not found.unexpected
     assert held_against.verdict(run({"lcm-4step": value(32.0)}, base="shapes/base"), {}) is None
 
 
@@ -141,7 +141,7 @@ def test_a_wrong_scheduler_is_flagged_and_a_right_one_is_not(
         found = replace(found, conditions={**found.conditions, "base": base})
         return banners.banners(found, runfiles.read(found, tmp_path / folder))[0]
 
-    assert said(right, "right").heading == "Held against papers."
+    assert said(right, "right").heading == "Compared with papers."
     assert "All 2 values" in said(right, "right").text
     banner = said(wrong, "wrong")
     assert banner.heading == "Not as published." and banner.is_warning

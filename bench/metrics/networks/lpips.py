@@ -5,7 +5,7 @@
 x_l: what a layer of AlexNet or VGG16 makes of a picture, unit length at each place. Network and
 the learned w_l are torchmetrics' (version 0.1 of the authors'); the backbone's weights are
 torchvision's. Both pictures are made 256 pixels large first, so that contestants of another size
-than the teacher's can be held against it.
+than the teacher's can be compared with it.
 """
 
 from __future__ import annotations
