@@ -94,6 +94,7 @@ def _ledger(
         **_faults(plan, outcomes),
         "damaged_and_made_again": worker.cache.damaged,
         "left_out": plan.notes,
+        "drawn_unlike_its_card": plan.unlike_cards,
         "warnings": _heard(outcomes),
         "prompts": plan.prompts.notes,
         "not_as_planned": counted.not_as_planned(plan, outcomes, seconds) if is_whole else [],

@@ -19,6 +19,7 @@ from bench.run import (
     hardware,
     metric_identities,
     picture_bytes,
+    settings_lint,
     wanted_references,
 )
 from bench.run.cache import Cache
@@ -89,6 +90,11 @@ class Plan:
     def cost_key(self) -> str:
         """The cost key of its measured seconds."""
         return costs.cost_key(self.suite, self.device_kind)
+
+    @cached_property
+    def unlike_cards(self) -> list[str]:
+        """The contestants that are drawn otherwise than their weights' cards say."""
+        return settings_lint.unlike_cards(self.suite)
 
     @cached_property
     def protocol(self) -> str:

@@ -54,6 +54,8 @@ def show_plan(plan: Plan, out: Console) -> None:
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     for note in [*plan.notes, *plan.prompts.notes]:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
+    for line in plan.unlike_cards:
+        out.print(f"drawn unlike its card: {line}", highlight=False, soft_wrap=True, markup=False)
     for fault in dict.fromkeys(planned.fault for planned in plan.rows if planned.fault):
         out.print(f"left out: {fault}", highlight=False, soft_wrap=True, markup=False)
     for clause in plan.missing:

@@ -1,0 +1,71 @@
+"""A contestant's sampling beside what its weights' card says: many disputes are a scheduler's.
+
+The card is training.json beside the weights (`drawn_with`); of published files it is the suites
+here that draw them with the settings of their own cards. A difference need not be a mistake; so it
+is said, in the plan and in the ledger, and nothing else happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from bench.suite import compose, sampling
+from bench.suite import suite as suites
+from bench.suite.contestant import ContestantSettings
+from bench.suite.sampling import KEYS, Sampling
+from bench.suite.suite import Suite
+from hypersd.reference import SCHEME
+
+PUBLISHED = ("sdxl_1to8", "sdxl_unified", "sd15_1to8")  # the settings of every file's own card
+
+
+def unlike_cards(suite: Suite) -> list[str]:
+    """A line for each contestant that is drawn otherwise than its card says, and what differs."""
+    return list(dict.fromkeys(line for one in suite.contestants for line in _lines(one)))
+
+
+def _lines(one: ContestantSettings) -> Iterator[str]:
+    if one.source not in ("lora", "unet", "pipeline") or not one.steps:
+        return
+    known = _known(one)
+    if known and one.sampling not in [how for _, how in known]:
+        whose, how = min(known, key=lambda pair: len(_different(one.sampling, pair[1])))
+        differs = [
+            f"{key}={_word(getattr(one.sampling, key))} ({whose}: {_word(getattr(how, key))})"
+            for key in _different(one.sampling, how)
+        ]
+        yield f"contestants.{one.key}, {_steps(one.steps)}: {', '.join(differs)}"
+
+
+def _known(one: ContestantSettings) -> list[tuple[str, Sampling]]:
+    """(whose word it is, settings) of a contestant's weights."""
+    if one.weights.startswith(SCHEME):
+        same = [known for known in _published() if known.weights == one.weights]
+        exact = [known for known in same if set(known.steps) & set(one.steps)]
+        return [("published", known.sampling) for known in exact or same]
+    carded = sampling.of_weights(one.weights)
+    return [] if carded is None else [("its card", carded)]
+
+
+@cache
+def _published() -> tuple[ContestantSettings, ...]:
+    """The contestants of the suites on published files."""
+    found = (suites.read(name, compose.compose(name, [])) for name in PUBLISHED)
+    return tuple(one for suite in found for one in suite.contestants)
+
+
+def _different(one: Sampling, other: Sampling) -> list[str]:
+    return [key for key in KEYS if getattr(one, key) != getattr(other, key)]
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "the scheduler's own"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _steps(steps: Sequence[int]) -> str:
+    return f"{','.join(map(str, steps))} step{'s' * (tuple(steps) != (1,))}"

@@ -1,0 +1,54 @@
+"""A contestant that is drawn otherwise than its card says is named, with what differs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import cli
+from bench.run.settings_lint import unlike_cards
+from bench.suite.suite import names
+
+HYPER = "hf://ByteDance/Hyper-SD/Hyper-SDXL-4steps-lora.safetensors"
+
+
+def lines(*words: str) -> list[str]:
+    found = cli.read(list(words)).suite
+    assert found is not None
+    return unlike_cards(found)
+
+
+@pytest.mark.parametrize("name", [n for n in names() if n != "shapes_same_sampler"])
+def test_shipped_suites_draw_as_cards_say(name: str) -> None:
+    assert lines(f"suite={name}") == []
+
+
+def test_one_sampler_for_all_is_unlike_most_cards() -> None:
+    assert len(lines("suite=shapes_same_sampler")) > 1
+
+
+def test_what_differs_from_a_card_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    card = {"drawn_with": {"scheduler": "tcd", "eta": 0.3, "original_steps": 40}}
+    (tmp_path / "mine/training.json").write_text(json.dumps(card))
+    (tmp_path / "mine/pytorch_lora_weights.safetensors").write_bytes(b"")
+    mine = f"+contestants.mine.lora={tmp_path}/mine"
+    assert lines("suite=shapes_4step", mine) == []
+    assert lines("suite=shapes_4step", mine, "+contestants.mine.like=lcm") == [
+        "contestants.mine, 4 steps: scheduler=lcm (its card: tcd), eta=0 (its card: 0.3)"
+    ]
+    assert lines("suite=shapes_4step", mine, "+contestants.mine.guidance=2") == [
+        "contestants.mine, 4 steps: guidance=2 (its card: 1)"
+    ]
+
+
+def test_published_files_are_held_against_their_cards_settings() -> None:
+    mine = f"+contestants.mine.lora={HYPER}"
+    as_published = ("+contestants.mine.scheduler=ddim", "+contestants.mine.spacing=trailing")
+    assert lines("suite=sdxl_4step", mine, *as_published) == []
+    assert lines("suite=sdxl_4step", mine, "+contestants.mine.scheduler=lcm") == [
+        "contestants.mine, 4 steps: scheduler=lcm (published: ddim), "
+        "spacing=the scheduler's own (published: trailing)"
+    ]
