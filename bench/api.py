@@ -35,7 +35,7 @@ WIDTH = 100  # columns of a printed plan
 
 @contextmanager
 def _ours() -> Iterator[None]:
-    """Within it, what the system refuses (a full disk, no permission) is a UsageError."""
+    """Inside the block an error of the system (a full disk, no permission) becomes a UsageError."""
     try:
         yield
     except OSError as error:
@@ -55,7 +55,8 @@ def evaluate(suite: Name, *, quiet: bool = False, **changes: Any) -> Run:
 
 
 def plan(suite: Name, **changes: Any) -> PlannedRun:
-    """What `evaluate` would make, fetch and lack; nothing is made. Raises UsageError."""
+    """The plan of `evaluate`: what it would make and fetch, and what is missing. Makes nothing.
+    Raises UsageError."""
     with _ours():
         command = _command(suite, changes)
         options = replace(command.options, call=_call(suite, changes))
@@ -63,7 +64,8 @@ def plan(suite: Name, **changes: Any) -> PlannedRun:
 
 
 def load(folder: Name) -> Run:
-    """The finished run in a folder. Raises UsageError where it is none, not finished or damaged."""
+    """The finished run in a folder. Raises UsageError for any other folder, an unfinished or a
+    damaged run."""
     found = Run(Path(folder))
     with _ours():
         found.folder.checked()
@@ -95,27 +97,27 @@ class PlannedRun:
 
     @property
     def missing(self) -> list[str]:
-        """What the run lacks, a clause each; empty where it can start."""
+        """What is missing, a clause each; empty if the run can start."""
         return list(self.plan.missing)
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of its numbers should know, such as what was left out and why."""
+        """Notes for readers of its numbers, for instance on what was left out and why."""
         return [*self.plan.notes, *self.plan.prompts.notes]
 
     @property
     def images(self) -> int:
-        """How many are left to make."""
+        """Images to make."""
         return sum(planned.images for planned in self.plan.rows)
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations that these take."""
+        """Network evaluations of these images."""
         return sum(planned.evaluations for planned in self.plan.rows)
 
     @property
     def seconds(self) -> float:
-        """How long the run takes, as expected."""
+        """Expected seconds of the run."""
         return self.plan.seconds
 
     @property
@@ -138,7 +140,7 @@ class PlannedRun:
         })  # fmt: skip
 
     def run(self, *, quiet: bool = False) -> Run:
-        """Do it. Raises UsageError as `evaluate`."""
+        """Carry out the plan. Raises UsageError as `evaluate`."""
         from rich.console import Console
 
         from bench.run.progress import console
@@ -197,7 +199,7 @@ class Run:
 
     @cached_property
     def folder(self) -> RunFolder:
-        """What lies in it, read where it is asked."""
+        """The run folder, read on demand."""
         return RunFolder(self.path)
 
     @property
@@ -229,8 +231,8 @@ class Run:
     def compare(self, a: str, b: str) -> Comparisons:
         """a against b, prompt by prompt, on every metric that both have; a difference is a - b.
 
-        As the run's report says it; a pair that it does not compare (of other step counts) is
-        tested now, adjusted over the pair's metrics alone.  Raises UsageError.
+        The same as in the run's report. A pair that the report does not compare (of other step
+        counts) is tested now, adjusted over the pair's metrics alone.  Raises UsageError.
         """
         from bench.report.in_python import compare
 
@@ -259,7 +261,7 @@ class Run:
     def report(self, out: Name | None = None, *, mixed_model: bool = False) -> Written:
         """Write page, PDF and tables again, into its own folder or into `out`.
 
-        mixed_model: judge the votes of its study by it, too.  Raises UsageError.
+        mixed_model: add it to the votes of its study.  Raises UsageError.
         """
         from rich.console import Console
 

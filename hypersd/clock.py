@@ -1,4 +1,4 @@
-"""Which times a trajectory has: integer timesteps of a trained table, or real numbers.
+"""The times of a trajectory: integer timesteps of a trained table, or real numbers.
 
 Legend: t is a time from 0 (clean latents) to `pure` (pure noise); s <= t. A time of a batch is
 [B] or of one element, int64 or float32 as the clock has it.
@@ -17,7 +17,7 @@ Time = int | float
 
 
 class Clock(ABC):
-    """The times of a schedule, how they are spread and drawn.  dtype: of their tensors."""
+    """The times of a schedule: their spread and how they are drawn. dtype: of their tensors."""
 
     dtype: ClassVar[torch.dtype]
 
@@ -39,7 +39,7 @@ class Clock(ABC):
 
     @abstractmethod
     def of(self, timestep: int) -> Time:
-        """What a recipe means by one of a thousand timesteps, 0 to 999; 999 is `pure`."""
+        """The time of one of a recipe's thousand timesteps, 0 to 999; 999 is `pure`."""
 
     @abstractmethod
     def draw(self, low: float, high: float, count: int, rng: torch.Generator) -> Tensor:

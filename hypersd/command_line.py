@@ -1,4 +1,4 @@
-"""How a package's command line was called: by its console command, as a module, or by a script."""
+"""The way a command line was started: by its console command, as a module, or by a script."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def started_as(package: str, console: str) -> str | None:
 
 
 def version_words(console: str) -> str:
-    """What `--version` says."""
+    """The output of `--version`."""
     from importlib.metadata import PackageNotFoundError, version  # 20 ms that no other word needs
 
     try:

@@ -1,4 +1,4 @@
-"""Where progress is shown: a terminal, a file, or a notebook."""
+"""The console of progress: a terminal, a file, or a notebook."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from rich.console import Console
 
 
 def console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """Standard output or error. In a notebook, which says that it is a terminal, plain lines: a bar
-    would want widgets there.
+    """Standard output or error. In a notebook (which claims to be a terminal) plain lines are
+    printed: a bar would need widgets.
 
     width: in columns, where it is no terminal.
     """

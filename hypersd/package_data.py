@@ -1,8 +1,7 @@
-"""Folders that travel inside an installed package and stand beside it in a checkout.
+"""Data folders: inside an installed package, beside it in a checkout.
 
 `suites/` and `reports/` are at the top of the repository; a wheel holds them as `bench/suites` and
-`bench/reports` (setup.py). They are read only, wherever the project is: what a user's command makes
-goes to the working folder.
+`bench/reports` (setup.py). They are read only; the output of commands goes to the working folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Values of Python -> plain data, as a YAML file or a command line gives them."""
+"""Python values -> plain data, as a YAML file or a command line would give."""
 
 from __future__ import annotations
 

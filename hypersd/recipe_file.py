@@ -1,4 +1,4 @@
-"""`recipe.yaml` in a training's folder: what is trained there, to read, repeat and compare."""
+"""`recipe.yaml` in a training's folder: the whole recipe, to read, repeat and compare."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def write(out: Path, recipe: Recipe) -> None:
 
 
 def another(out: Path, recipe: Recipe) -> UsageError:
-    """The error for a folder that holds the training of another recipe: what the two differ in,
-    where that is known."""
+    """The error for a folder that holds the training of another recipe, with the differences if
+    they are known."""
     try:
         there = recipes.load(out / NAME)
     except UsageError:  # older than the file, or damaged

@@ -1,7 +1,7 @@
 """A baseline cut to the prompts that a run has drawn so far.
 
-Scores are of single prompts, so they are cut; a distance is of all pictures together, so it is
-measured anew from the features that the baseline keeps.
+Scores belong to single prompts, so they are cut; a distance belongs to all pictures, so it is
+measured again from the baseline's features.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class CutBaseline(RunFolder):
 
     @cached_property
     def summary(self) -> Summary:
-        """The baseline's, its metrics of the prompts that are left."""
+        """The baseline's summary, with metrics of the kept prompts."""
         found = self.whole.summary
         kept = [self._contestant(c) for c in found.contestants if c.name in self.names]
         return replace(found, protocol="", contestants=kept)

@@ -1,4 +1,4 @@
-"""`task=check decide=true`: draw a block of prompts, look, and go on with what is still open."""
+"""`task=check decide=true`: draw a block of prompts, test, and go on with the open contestants."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def decide(
     draw: Draw, base: RunFolder, options: CheckOptions, bounds: Bounds, looks: Looks,
     distance: Distance, out: Path, say: Say = print,
 ) -> Page:  # fmt: skip
-    """Every verdict, after as many looks as they take.
+    """All verdicts, after as many looks as needed.
 
     distance: measures one of the baseline's pictures anew.  out: folder of the check's files.
     Raises UsageError where the run is of another protocol than the baseline.
@@ -82,7 +82,7 @@ def _check(run: RunFolder, before: CutBaseline, name: str) -> None:
 def _look(
     state: Deciding, run: RunFolder, before: CutBaseline, number: int, looks: Looks, bounds: Bounds
 ) -> None:
-    """The verdicts at a look on what is still open."""
+    """The verdicts of a look on open rows."""
     sizes = bounds.get("margins") or {}
     rows = [_fixed(row, before.whole, sizes) for row in measured(run, before, sizes, "weights")]
     tests = {name: sum(r.contestant == name and r.difference is not None for r in rows)
@@ -104,13 +104,14 @@ def _look(
 
 
 def _fixed(row: Measured, whole: RunFolder, sizes: Mapping[str, margins.Margin]) -> Measured:
-    """With the margin of the whole baseline: a percentage is of the same value at every look."""
+    """The row with the margin of the whole baseline, so that a percentage is the same at every
+    look."""
     result = results_of(whole, row.contestant)[row.metric]
     return replace(row, margin=margins.of_result(margins.of(row.metric, sizes), result))
 
 
 def _closed(state: Deciding) -> list[Verdict]:
-    """All verdicts; what is open of a contestant that regressed is said to be."""
+    """All verdicts; open rows of a contestant that regressed are marked as not tested further."""
     found = []
     for (name, _), verdict in state.verdicts.items():
         if verdict.outcome == "inconclusive" and name not in state.open:

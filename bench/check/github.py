@@ -42,6 +42,6 @@ def _command(kind: str, title: str, text: str) -> str:
 
 
 def _escaped(text: str, *, property: bool = False) -> str:
-    """As GitHub's toolkit does, of a command's message or one of its properties."""
+    """A command's message or property, escaped as GitHub's toolkit does."""
     signs = {"%": "%25", "\r": "%0D", "\n": "%0A", **({":": "%3A", ",": "%2C"} if property else {})}
     return "".join(signs.get(sign, sign) for sign in text)

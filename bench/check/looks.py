@@ -1,4 +1,4 @@
-"""`decide=true`: a metric looked at after every block of prompts, until it is decided.
+"""`decide=true`: tests a metric after every block of prompts, until it is decided.
 
     regress   a loss is shown by the group-sequential test of "no loss" (O'Brien and Fleming's
               spending, level 5 % divided by the contestant's metrics), and it is above the margin

@@ -1,4 +1,4 @@
-"""What a prompt asks for, one by one: its atoms, each of a skill, for `skills`.
+"""The atoms of a prompt: single requests, each of one skill, for `skills`.
 
 The grammar is that of GenEval's prompts (Ghosh et al. 2023, arXiv 2310.11513; MIT), whose 553 all
 are of it, and of this project's own `skills` set:
@@ -37,14 +37,14 @@ _PLACED = re.compile(rf"(.+?) ({'|'.join(PLACES)}) (an? .+)")
 
 
 class Atom(NamedTuple):
-    """One thing that is asked for. text: of a picture that has it."""
+    """One request of a prompt. text: a description of a picture that meets it."""
 
     skill: str
     text: str
 
 
 class _Thing(NamedTuple):
-    """A thing with its colour, "" where none is said."""
+    """A thing with its colour, "" if none is named."""
 
     colour: str
     name: str
@@ -60,7 +60,7 @@ class _Thing(NamedTuple):
 
 @lru_cache(maxsize=10_000)
 def parse(prompt: str) -> tuple[Atom, ...] | None:
-    """The atoms of a prompt; None where it is not of the grammar."""
+    """The atoms of a prompt; None outside of the grammar."""
     match = _START.fullmatch(" ".join(prompt.lower().split()))
     if match is None:
         return None
@@ -84,7 +84,7 @@ def _single(thing: _Thing | None) -> tuple[Atom, ...] | None:
 
 
 def _two(one: _Thing | None, other: _Thing | None, place: str) -> tuple[Atom, ...] | None:
-    """Of two things: where a colour is said, whose it is; where a place is, how they lie."""
+    """Atoms of two things: attributions for named colours, a position if one is named."""
     if one is None or other is None:
         return None
     coloured = [Atom("attribution", thing.whole) for thing in (one, other) if thing.colour]

@@ -1,4 +1,4 @@
-"""`diversity_share`, `vendi_share`: how much of the teacher's spread from seed to seed is left.
+"""`diversity_share`, `vendi_share`: the share of the teacher's spread between seeds that is left.
 
     share = 100 * mean over prompts of d(student's pictures) / mean over prompts of d(teacher's)
 
@@ -32,7 +32,7 @@ from bench.statistics.intervals import bootstrap_ratio
 from bench.statistics.result import Array, Ids, Result
 
 Spread = Callable[[Features, Sequence[int]], tuple[Ids, Array]]
-LEAST = 4  # seeds of a prompt: of two or three a spread says little of the prompt
+LEAST = 4  # seeds of a prompt: two or three hardly determine a spread
 
 
 def of_vendi(features: Features, clusters: Sequence[int]) -> tuple[Ids, Array]:
@@ -57,8 +57,8 @@ SPREADS: dict[str, tuple[Spread, str]] = {
 
 @dataclass(frozen=True)
 class ShareOfTeacher(HeldOut):
-    """network: the extractor's identity.  against: the teacher's.  over: which images it is of,
-    where not all of them.  teacher: the ids and spreads of the teacher's prompts, from `beside`."""
+    """network: the extractor's identity. against: the teacher's. over: the images it is computed
+    on, if not all of them. teacher: ids and spreads of the teacher's prompts, from `beside`."""
 
     name: str
     network: str

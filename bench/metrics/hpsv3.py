@@ -1,5 +1,5 @@
-"""`hpsv3`: how people would rate a picture for its prompt, by HPSv3; held out, nothing here trains
-on it.
+"""`hpsv3`: the rating that people would give a picture for its prompt, by HPSv3; no trainer here
+uses it.
 
 The mean of mu over pictures. `parts` has the deviations: that of a rating (`sigma`), as the network
 says it, is no part of the interval, which is over prompts.

@@ -14,7 +14,7 @@ from hypersd.shapes.captions import parse
 
 
 def fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
-    """The suite without what prompts from a file cannot have, and a note for each of it.
+    """The suite without contestants and metrics that its prompts cannot have, and a note for each.
 
     Raises UsageError where no contestant or no metric would be left.
     """
@@ -33,7 +33,7 @@ def fitting(suite: Suite, chosen: PromptSet) -> tuple[Suite, list[str]]:
 
 
 def _unread(suite: Suite, texts: Sequence[str]) -> dict[str, str]:
-    """The metrics that cannot read some prompt, or that no prompt asks for, and why."""
+    """Metrics that cannot read some prompt, or that no prompt asks for, with the reason."""
     found = {}
     foreign = next((text for text in texts if parse(text) is None), None)
     if "faithful" in suite.metrics and foreign is not None:

@@ -1,8 +1,9 @@
-"""A contestant's sampling beside what its weights' card says: many disputes are a scheduler's.
+"""Compares a contestant's sampling with its weights' card, since a wrong scheduler is a common
+fault.
 
-The card is training.json beside the weights (`drawn_with`); of published files it is the suites
-here that draw them with the settings of their own cards. A difference need not be a mistake; so it
-is said, in the plan and in the ledger, and nothing else happens.
+The card is training.json beside the weights (`drawn_with`); for published files the shipped suites
+hold the settings of their cards. A difference need not be a mistake, so plan and ledger only name
+it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PUBLISHED = ("sdxl_1to8", "sdxl_unified", "sd15_1to8")  # the settings of every 
 
 
 def unlike_cards(suite: Suite) -> list[str]:
-    """A line for each contestant that is drawn otherwise than its card says, and what differs."""
+    """A line for each contestant whose settings differ from its card, with the differences."""
     return list(dict.fromkeys(line for one in suite.contestants for line in _lines(one)))
 
 
@@ -39,7 +40,7 @@ def _lines(one: ContestantSettings) -> Iterator[str]:
 
 
 def _known(one: ContestantSettings) -> list[tuple[str, Sampling]]:
-    """(whose word it is, settings) of a contestant's weights."""
+    """(source, settings) of a contestant's weights."""
     if one.weights.startswith(SCHEME):
         same = [known for known in _published() if known.weights == one.weights]
         exact = [known for known in same if set(known.steps) & set(one.steps)]

@@ -1,4 +1,4 @@
-"""Contestants drawn in turns, once more, for seconds per image that may be compared.
+"""Measures comparable seconds per image: contestants draw again in turns.
 
 All rows draw the same few images, one row after the other, round by round, with warm networks: a
 slow minute of the machine falls on all of them. A row's seconds are the median over its rounds,
@@ -39,8 +39,8 @@ from hypersd.hashes import digest
 from hypersd.whole_files import written_whole
 
 STAGES = ("text", "unet", "vae", "rest")
-ALIKE = 0.10  # by which equal networks at equal steps may differ, and a row's middle rounds
-AGAIN = 3  # times the rounds that are planned, at most, where they disagree
+ALIKE = 0.10  # largest difference of equal networks at equal steps, and of a row's middle rounds
+AGAIN = 3  # at most so many times the planned rounds, if they disagree
 Round = dict[str, float]  # seconds of one image, by stage
 
 
@@ -113,14 +113,14 @@ def of_batches(batches: Sequence[Round], size: int) -> SecondsPerImage:
 
 
 def _apart(rows: Sequence[Sequence[Round]]) -> float:
-    """How far the networks' seconds of equal ones lie apart, as a ratio less 1; schedulers, which
-    may be others, aside."""
+    """The ratio less 1 between seconds of equal networks; schedulers, which may differ, are left
+    out."""
     medians = [np.median([sum(one.values()) - one.get("rest", 0.0) for one in r]) for r in rows]
     return float(max(medians) / max(min(medians), 1e-12) - 1)
 
 
 def _equal(plan: Plan, names: Container[str]) -> list[list[str]]:
-    """Rows whose networks differ in their weights at most, two or more in each group."""
+    """Groups of two or more rows whose networks differ in their weights only."""
     groups: dict[object, list[str]] = defaultdict(list)
     for planned in plan.rows:
         one, nfe = planned.row.settings, planned.nfe
@@ -144,7 +144,7 @@ def _kept_or_made(plan: Plan, worker: Worker, wanted: Turns, reporter: Reporter)
 
 
 def _made(plan: Plan, worker: Worker, wanted: Turns, reporter: Reporter) -> Times:
-    """The rounds, until they are done, and more of them where they disagree and time is left."""
+    """All planned rounds, and more if they disagree and time is left."""
     sources = {p.name: RowSource(plan, p, worker, search=False)
                for p in plan.sound if p.name in wanted.rounds}  # fmt: skip
     batch = min(wanted.batch, len(plan.keys), *(worker.batches.of(s.stage)
@@ -167,8 +167,8 @@ def _take_turns(
     sources: Mapping[str, RowSource], keys: Sequence[Key], wanted: Turns, times: Times,
     groups: Sequence[Sequence[str]], advance: Advance,
 ) -> None:  # fmt: skip
-    """Round after round: those that are planned, and more of them while they disagree, within
-    three times what was expected; what was asked for by number takes what it takes."""
+    """The planned rounds, then more while they disagree, within three times the expected seconds; a
+    number of rounds that was asked for has no limit of time."""
     began, most = time.perf_counter(), 3 * wanted.seconds + 10
     planned = {name: count + warm_up(count) for name, count in wanted.rounds.items()}
     for number in range(AGAIN * max(wanted.rounds.values())):
@@ -198,7 +198,7 @@ def _one(source: RowSource, keys: Sequence[Key], times: Times, name: str) -> Rou
 
 
 def _agree(times: Times, groups: Sequence[Sequence[str]]) -> bool:
-    """Whether equal networks came out alike, and each row's rounds do."""
+    """Whether equal networks agree, and each row's rounds."""
     rounds = {name: found for name, found in times.rounds.items() if found}
     alike = [[rounds[name] for name in group if name in rounds] for group in groups]
     return all(_apart(rows) <= ALIKE for rows in alike if rows) and not any(
@@ -207,13 +207,13 @@ def _agree(times: Times, groups: Sequence[Sequence[str]]) -> bool:
 
 
 class _Others:
-    """How many cores other processes keep busy, from now on."""
+    """Measures how many cores other processes keep busy, from now on."""
 
     def __init__(self) -> None:
         self._began, self._first = time.perf_counter(), self._spent()
 
     def busy(self) -> float:
-        """A mean since the beginning; 0 where the system does not say."""
+        """The mean since the beginning; 0 if the system does not report it."""
         seconds = time.perf_counter() - self._began
         return max(0.0, (self._spent() - self._first) / seconds) if seconds > 0 else 0.0
 
@@ -226,8 +226,8 @@ class _Others:
 
 
 def _names(plan: Plan) -> dict[str, str]:
-    """What a row's rounds are kept under, by its name: its identity, and which of those that draw
-    the same pictures it is."""
+    """Cache names of rows by their names: identity, and a number among rows that draw the same
+    pictures."""
     seen: Counter[str] = Counter()
     found = {}
     for planned in plan.rows:
@@ -237,7 +237,7 @@ def _names(plan: Plan) -> dict[str, str]:
 
 
 def _path(plan: Plan, worker: Worker, wanted: Turns) -> Path:
-    """Where times lie that were measured of these rows, on such a machine, in this way."""
+    """The path of times of these rows, measured on this machine in this way."""
     about = environment.describe(worker.device, wanted.batch)
     same = {key: about[key] for key in ("hardware", "threads", "device", "batch", "versions")}
     rows = sorted((p.identity, p.row.size(plan.suite.size), wanted.rounds[p.name])
@@ -246,7 +246,7 @@ def _path(plan: Plan, worker: Worker, wanted: Turns) -> Path:
 
 
 def _read(path: Path, identities: Mapping[str, str]) -> Times | None:
-    """None where nothing is kept, or it is damaged."""
+    """Kept times; None if there are none, or the file is damaged."""
     try:
         held = json.loads(path.read_bytes())
         rounds = {
@@ -261,7 +261,7 @@ def _read(path: Path, identities: Mapping[str, str]) -> Times | None:
 
 
 def _keep(path: Path, times: Times, identities: Mapping[str, str]) -> None:
-    """Keep them; a cache that cannot be written is no error."""
+    """Store the times; failing to write the cache is no error."""
     rows = {identities[name]: rounds for name, rounds in times.rounds.items()}
     held = {"batch": times.batch, "seconds": times.seconds, "busy": times.busy,
             "time": times.time, "rows": rows}  # fmt: skip

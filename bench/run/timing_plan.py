@@ -1,8 +1,8 @@
-"""Which contestants are timed in turns, with how many images at once, how often, and what it takes.
+"""The plan of timing: which contestants, how many images at once, how many rounds, and its seconds.
 
-Seconds of drawing say what a machine did meanwhile as well: one contestant is drawn in a quiet
-minute, the next beside somebody's compilation. So after all is drawn the contestants draw a few
-images again in turns, and seconds per image are medians over these rounds.
+Seconds of drawing also depend on what else the machine does: one contestant is drawn in a quiet
+minute, the next beside a compilation. So after all is drawn the contestants draw a few images again
+in turns, and seconds per image are medians over these rounds.
 
     rounds    7; where an image takes more than 5 seconds 3, more than 20 none, unless the run
               draws at least 140 images of each, of which 7 are 5 %
@@ -42,7 +42,7 @@ class Turns:
 
 
 def turns(plan: Plan) -> Turns:
-    """What a plan times: every sound row that a sampler draws."""
+    """The rows that a plan times: every sound row that a sampler draws."""
     given, kind = plan.options.rounds, plan.device_kind
     guessed = costs.guessed(plan.suite, kind)
     rows = {one.name: one for one in plan.sound if one.nfe is not None}
@@ -63,14 +63,14 @@ def turns(plan: Plan) -> Turns:
 
 
 def seconds_of_an_image(plan: Plan, planned: Planned, known: Mapping[str, float]) -> float:
-    """As expected. known: seconds by stage."""
+    """Expected seconds of an image. known: seconds by stage."""
     assert planned.nfe is not None
     scale = (planned.row.size(plan.suite.size) / plan.suite.size) ** 2
     return (planned.nfe.count * known["unet"] + known["vae"]) * scale
 
 
 def warm_up(rounds: int) -> int:
-    """Rounds before the first that counts; none of what is dear, which was drawn just now."""
+    """Warm-up rounds; none for expensive images, which were drawn just before."""
     return int(rounds >= ROUNDS)
 
 

@@ -1,5 +1,5 @@
-"""Group-sequential tests: one question asked again as data come in, its error as a whole below a
-level.
+"""Group-sequential tests: one hypothesis tested repeatedly as data come in, with one error level in
+all.
 
 A test at a share t of the data (information fraction, t_K = 1 at the last look) that rejects where
 Z_k >= b_k. Under the boundary of the hypothesis Z_k t_k^(1/2) is a Brownian motion at t_k, so that
@@ -91,7 +91,7 @@ class _Walk:
         self._at, self._mass = np.zeros(1), np.ones(1)
 
     def crossing(self, t: float, z: float) -> float:
-        """Chance to have come so far and to be at Z >= z at t."""
+        """The chance of reaching this look without crossing and of Z >= z at t."""
         from scipy.special import ndtr
 
         step = math.sqrt(t - self._t)
@@ -99,7 +99,7 @@ class _Walk:
         return float(self._mass @ ndtr(-far))
 
     def go(self, t: float, z: float) -> None:
-        """Go on to t, without what is at Z >= z there."""
+        """Go on to t, and drop the mass with Z >= z there."""
         step, top = math.sqrt(t - self._t), z * math.sqrt(t)
         low = self._drift * t - REACH * math.sqrt(t)
         at = np.linspace(min(low, top - 1e-9), top, POINTS)

@@ -1,4 +1,4 @@
-"""Changes of a suite that Python gives, as keywords and mappings: as the command line's words."""
+"""Changes of a suite given in Python, as keywords and mappings."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from hypersd.bases.family import Family
 from hypersd.conditions import PooledText, Text
 
-TIMESTEPS = 1000  # what the network is given for t = 1
+TIMESTEPS = 1000  # the network's input for t = 1
 SEEN = 4  # blocks whose outputs critics see, evenly spread over the first half
 
 
@@ -33,8 +33,9 @@ class Sd3(Family):
     published: ClassVar = {}
 
     def encode(self, prompts: Sequence[str], time_ids: Tensor | None = None) -> PooledText:
-        """As the pipeline: the last but one states of both CLIPs side by side, padded to T5's
-        width, then T5's (zeros without it), [B, 77 + 256, D]; both CLIPs' pooled text, [B, P]."""
+        """The pipeline's encoding: the last but one states of both CLIPs side by side, padded to
+        T5's width, then T5's (zeros without it), [B, 77 + 256, D]; both CLIPs' pooled text, [B,
+        P]."""
         states, _, pooled, _ = self.pipe.encode_prompt(
             list(prompts), None, None, device=self.pipe.text_encoder.device,
             do_classifier_free_guidance=False,
@@ -43,7 +44,7 @@ class Sd3(Family):
 
     @property
     def tokenizers(self) -> list[Any]:
-        """Those of both CLIPs, which read less than T5."""
+        """The tokenizers of both CLIPs, which read less than T5."""
         return [self.pipe.tokenizer, self.pipe.tokenizer_2]
 
     @classmethod
@@ -112,12 +113,12 @@ def _conditions(text: Text, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def _half(network: Any) -> int:
-    """How many blocks the first half has, by the configuration: a trunk has no others."""
+    """The number of blocks in the first half, by the configuration; a trunk has no others."""
     return max(1, int(network.config.num_layers) // 2)
 
 
 def _seen(network: Any) -> list[int]:
-    """Which blocks' outputs are `features`."""
+    """The blocks whose outputs are `features`."""
     half = _half(network)
     count = min(SEEN, half)
     return [half * (i + 1) // count - 1 for i in range(count)]

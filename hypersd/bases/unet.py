@@ -1,4 +1,4 @@
-"""What SD1.5 and SDXL share: diffusers' UNet2DConditionModel."""
+"""The UNet of SD1.5 and SDXL: diffusers' UNet2DConditionModel."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class UnetFamily(Family):
 
     @classmethod
     def inputs(cls, pipe: Any) -> dict[str, Any]:
-        """What the UNet is given, by the fields of `hypersd.unet_inputs`."""
+        """The inputs of the UNet, by the fields of `hypersd.unet_inputs`."""
         channels = pipe.vae.config.latent_channels
         return {
             "in_channels": channels, "out_channels": channels, "addition_embed_type": cls.added,

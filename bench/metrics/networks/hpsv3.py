@@ -101,7 +101,7 @@ class Hpsv3Network(Movable):
 
 @cache
 def instruction() -> str:
-    """What the model is told before the prompt, `{text_prompt}` in the place of it."""
+    """The instruction before the prompt, which takes the place of `{text_prompt}`."""
     return Path(__file__).with_name("hpsv3_instruction.txt").read_text(encoding="utf-8")
 
 
@@ -151,7 +151,7 @@ def _head(state: dict[str, Tensor]) -> Any:
 
 
 def _today(name: str) -> str:
-    """What transformers calls a weight now that was written by 4.45, or since."""
+    """The present name in transformers of a weight that 4.45 or later wrote."""
     if name.startswith(("model.visual.", "model.language_model.")):
         return name.removeprefix("model.")
     return f"language_model.{name.removeprefix('model.')}" if name.startswith("model.") else name

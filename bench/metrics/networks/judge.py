@@ -62,7 +62,7 @@ class Judge(CastNetwork):
 
     @property
     def about(self) -> str:
-        """Which model, what it is asked, and what it gives. Raises UsageError for a question that
+        """Model, question and output, for the identity. Raises UsageError for a question that
         has no place for the prompt."""
         if self.question.count("{}") != 1:
             raise UsageError(f"{self.kind}: question={self.question!r}; must have {{}} once, where "
