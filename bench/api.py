@@ -271,6 +271,21 @@ class Run:
         with _ours():
             return report(self.path, Console(quiet=True), target, options)
 
+    def track(self, tracker: str) -> str:
+        """Write its report again and give both to a tracker that accelerate knows ("tensorboard",
+        "wandb", "mlflow", ...), as `task=report tracker=...` does; a sentence on what it got.
+
+        Raises UsageError where it is not installed or refuses.
+        """
+        from bench.report import runfiles, tracking
+
+        with _ours():
+            tracking.check(tracker)
+            self.report()
+            return tracking.track(
+                self.summary, runfiles.read(self.summary, self.path), self.path, tracker
+            )
+
     def __repr__(self) -> str:
         from bench.report.in_python import as_text
 

@@ -32,7 +32,7 @@ T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references",
        "pictures", "rounds")  # fmt: skip
 CHECK = ("baseline", "update", "check", "decide", "most")  # and `pictures`, where it is an address
-REPORT = ("mixed_model", "figures")
+REPORT = ("mixed_model", "figures", "tracker")
 STUDY = ("port", "host", "token", "votes", "simulate")
 PLAN = ("strict",)
 WORDS = ("task", *RUN, *PLAN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
@@ -90,6 +90,7 @@ With task=plan:
 With task=report run=DIR:
   figures=true        write charts (SVG) and a sheet of pictures (PNG) into figures/, too
   mixed_model=true    add a mixed model of the votes of its preference study
+  tracker=NAME        give the run to tensorboard, wandb, mlflow or another that accelerate knows
 
 With task=check, and the suite's own words or run=DIR:
   baseline=NAME|DIR   reports/baselines/NAME here or shipped; with a slash any run folder

@@ -10,13 +10,24 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.errors import UsageError
-from bench.report import banners, charts, figure_files, html, pdf, tables, terminal, together
+from bench.report import (
+    banners,
+    charts,
+    figure_files,
+    html,
+    pdf,
+    tables,
+    terminal,
+    together,
+    tracking,
+)
 from bench.report.runfiles import RunFiles, read
 from bench.results import summary as summaries
 from bench.results.run_folder import RunFolder
 from bench.results.summary import Summary
 from bench.study import votes_csv
 from hypersd import exports
+from hypersd.validation import Text
 
 
 @dataclass(frozen=True)
@@ -31,10 +42,18 @@ class Written:
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """mixed_model: add it to the votes of a study. figures: write figures as files, too."""
+    """mixed_model: add it to the votes of a study. figures: write figures as files, too.
+    tracker: one that accelerate knows, which gets the run as well."""
 
     mixed_model: bool = False
     figures: bool = False
+    tracker: Text | None = None
+
+    def checked(self) -> ReportOptions:
+        """Itself. Raises UsageError for a tracker that is not here."""
+        if self.tracker is not None:
+            tracking.check(self.tracker)
+        return self
 
 
 def report(
@@ -45,7 +64,7 @@ def report(
     Raises UsageError where the run is not finished, its result.json damaged, or where there are no
     votes for the mixed model.
     """
-    found = RunFolder(run).summary
+    found, options = RunFolder(run).summary, options.checked()
     target = out or run
     files = replace(read(found, run, target), mixed_model=options.mixed_model)
     if options.mixed_model and files.study is None:
@@ -54,8 +73,7 @@ def report(
         )
     _make(target)
     written = write(found, target, console, files)
-    if options.figures:
-        _figures(found, target, files, console)
+    _besides(found, target, files, console, options)
     return written
 
 
@@ -64,12 +82,12 @@ def compare(
     options: ReportOptions = ReportOptions(),
 ) -> Written:  # fmt: skip
     """Write one report of several runs of one protocol, into `out`. Raises UsageError."""
+    options = options.checked()
     merged, files, target = together.merge([(run, RunFolder(run).summary) for run in runs], out)
     _make(target)
     summaries.write(merged, target / "result.json")
     written = write(merged, target, console, files)
-    if options.figures:
-        _figures(merged, target, files, console)
+    _besides(merged, target, files, console, options)
     return written
 
 
@@ -91,9 +109,16 @@ def write(summary: Summary, out: Path, console: Console, files: RunFiles | None 
     return written
 
 
-def _figures(summary: Summary, out: Path, files: RunFiles, console: Console) -> None:
-    folder = figure_files.write(summary, out, files)[0].parent
-    console.print(f"figures: {folder}", highlight=False, soft_wrap=True)
+def _besides(
+    summary: Summary, out: Path, files: RunFiles, console: Console, options: ReportOptions
+) -> None:
+    """What a report is asked for beside its usual forms."""
+    if options.figures:
+        folder = figure_files.write(summary, out, files)[0].parent
+        console.print(f"figures: {folder}", highlight=False, soft_wrap=True)
+    if options.tracker is not None:
+        said = tracking.track(summary, files, out, options.tracker)
+        console.print(f"tracker: {said}", highlight=False, soft_wrap=True)
 
 
 def early(summary: Summary, out: Path, console: Console) -> None:
