@@ -1,4 +1,4 @@
-"""`skills` and what it is made of: can a model draw objects, counts, colours, positions?
+"""`skills` and its parts: can a model draw objects, counts, colours, positions?
 
 A prompt is taken apart into atoms (`bench.metrics.atoms`; in the world by the captions' grammar),
 each of one skill, and each is answered from 0 to 1: by a judge's P(Yes), or by the world's oracle,

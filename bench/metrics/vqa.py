@@ -1,7 +1,7 @@
-"""`vqa`: how sure a vision-language model is that a picture shows its prompt, from 0 to 1.
+"""`vqa`: the probability by a vision-language model that a picture shows its prompt, from 0 to 1.
 
 VQAScore (Lin et al. 2024, arXiv 2404.01291): the mean of P(Yes) over pictures. Judge, question and
-weights are in the identity: another judge's numbers are other numbers.
+weights are in the identity: values of different judges are not comparable.
 """
 
 from __future__ import annotations

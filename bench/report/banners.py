@@ -1,5 +1,5 @@
-"""What stands above the findings of a report: that it is partial or lacks rows, and how its rows
-compare with what papers print of them."""
+"""Banners above the findings of a report: it is partial, rows are missing, rows differ from
+published values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bench.statistics.printed import duration
 
 @dataclass(frozen=True)
 class Banner:
-    """heading, text: in short.  lines: one by one.  rows: of a table below, under `COLUMNS`.
-    is_warning: it bears on how the report is to be read."""
+    """heading, text: in short. lines: one by one. rows: of a table below, under `COLUMNS`.
+    is_warning: it qualifies the whole report."""
 
     heading: str
     text: str
@@ -30,7 +30,7 @@ COLUMNS = ("row", "images", "network evaluations", "about", "pairs")
 
 
 def banners(summary: Summary, files: RunFiles) -> list[Banner]:
-    """In the order in which a reader needs them."""
+    """All banners, the most urgent first."""
     return [*_partial(summary), *_left_out(summary), *_papers(summary, files)]
 
 
@@ -48,8 +48,8 @@ def _partial(summary: Summary) -> list[Banner]:
     return [Banner(
         "Partial.",
         f"{partial_words(summary)} are drawn; the run goes on. {waiting:,} pairs{claims} wait "
-        "for the rows below. Differences are adjusted for the pairs so far: what is shown here may "
-        "not be shown any more in the finished report.",
+        "for the rows below. Differences are adjusted for the pairs so far, so some that are shown "
+        "here may be gone in the finished report.",
         rows=[_row(row) for row in summary.to_come],
     )]  # fmt: skip
 

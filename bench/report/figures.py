@@ -81,7 +81,7 @@ def teacher(summary: Summary, metric: str) -> Contestant | None:
 
 
 def asked(summary: Summary) -> list[str]:
-    """The metrics that are set against time."""
+    """The metrics that are plotted against time."""
     metrics = summary.metric_names()
     return [m for m in TIMED_METRICS if m in metrics] or metrics[:3]
 

@@ -1,5 +1,5 @@
-"""What a run shows in one sentence for each step count, as its tests support it: who is best, who
-is worst, how the user's own contestant stands, who is behind the teacher, what stayed open."""
+"""The findings of a run, one sentence for each step count, as its tests support it: who is best,
+who is worst, the user's own contestant, who is behind the teacher, what is undecided."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Ranked = Callable[[Summary, Sequence[Contestant], str, Sequence[Family]], tuple[
 
 @dataclass(frozen=True)
 class Places:
-    """Metrics on which somebody is first, or last: by what the suite asks for, and beyond it."""
+    """Metrics on which a contestant is first, or last: by primary and by exploratory
+    comparisons."""
 
     asked: list[str] = field(default_factory=list)
     exploratory: list[str] = field(default_factory=list)
@@ -27,7 +28,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Findings:
-    """What there is to say of the contestants of one step count. pairs: a sentence for each."""
+    """The findings on the contestants of one step count. pairs: a sentence for each."""
 
     heading: str
     sentence: str
@@ -48,7 +49,7 @@ def findings(summary: Summary) -> list[Findings]:
 
 
 def _so_far(summary: Summary, members: Sequence[Contestant]) -> str:
-    """Who of a step count is still to come, before what is said of the others."""
+    """The sentence's beginning if contestants of a step count are still missing."""
     steps = {c.steps for c in members}
     lacking = [row.name for row in summary.to_come if row.steps in steps]
     return f"So far, without {listed(lacking)}: " if lacking else ""
@@ -94,7 +95,7 @@ def trailing(
 
 
 def _beyond(summary: Summary, metric: str, names: Sequence[str]) -> bool:
-    """Whether one of them has more than enough, so that it is not better than others."""
+    """Whether one of them is above the point from which more is not better."""
     return any(pairs.is_beyond(metric, summary.contestant(name)) for name in names)
 
 
@@ -153,12 +154,12 @@ def _said(names: Sequence[str], what: str, places: Places, metrics: Sequence[str
 
 
 def _on(metrics: Sequence[str], of: Sequence[str], every: str = "all") -> str:
-    """Their titles; in short where they are all that there are."""
+    """Their titles; in short if they are all metrics."""
     return f"{every} {len(of)} metrics" if len(metrics) == len(of) > 2 else titles(metrics)
 
 
 def _standing(summary: Summary, members: Sequence[Contestant], known: Set[str]) -> list[str]:
-    """How many rivals the user's contestants beat and lose to, where they are not named yet."""
+    """How many rivals the user's contestants beat and lose to, if they are not named yet."""
     metric = pairs.headline(summary) or ""
     rivals = {c.name for c in members if metric in c.metrics}
     rows = [r for r in summary.comparisons if r.metric == metric and {r.a, r.b} <= rivals]
@@ -190,7 +191,8 @@ def _record(summary: Summary, rows: Sequence[Comparison], name: str) -> tuple[in
 def _against_teacher(
     summary: Summary, members: Sequence[Contestant], rows: Sequence[Comparison]
 ) -> list[str]:
-    """On which metrics everyone of a step count is shown to be worse than the teacher."""
+    """The metrics on which all contestants of a step count are shown to be worse than the
+    teacher."""
     teachers = [c.name for c in summary.contestants if c.method == "teacher"]
     if len(teachers) != 1:
         return []
@@ -209,7 +211,7 @@ def _open(
     members: Sequence[Contestant], metrics: Sequence[str],
     best: Mapping[tuple[str, ...], Places], rows: Sequence[Comparison],
 ) -> list[str]:  # fmt: skip
-    """Metrics without a best, and those that nothing was tested on."""
+    """Metrics without a best contestant, and untested metrics."""
     decided = {m for places in best.values() for m in (*places.asked, *places.exploratory)}
     tested = {row.metric for row in rows}
     none = [m for m in metrics if m in tested - decided]
@@ -217,4 +219,4 @@ def _open(
     n = max(c.n for c in members)
     where = f"at N = {n:,} on {_on(none, metrics, 'any of')}"
     parts = [f"no single best could be shown {where}"] if none else []
-    return [*parts, *([f"no test by prompt on {titles(untested)}"] if untested else [])]
+    return [*parts, *([f"not tested by prompt: {titles(untested)}"] if untested else [])]

@@ -1,4 +1,4 @@
-"""What Python and a notebook show of a run: its table, comparisons of two contestants, pictures."""
+"""A run in Python and notebooks: its table, comparisons of two contestants, pictures."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _html_cell(cell: view.Cell | None) -> str:
 
 
 def as_text(summary: Summary) -> str:
-    """The run's table as a terminal prints it."""
+    """The run's table as printed in a terminal."""
     text = io.StringIO()
     terminal.lines(text, WIDTH).print(terminal.table(summary))
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
@@ -128,8 +128,8 @@ def as_text(summary: Summary) -> str:
 class Comparisons(Sequence[Comparison]):
     """a against b, one comparison per metric; delta is a - b.
 
-    computed: made anew for this pair, its p adjusted over these metrics alone, since the run itself
-    does not compare the two.
+    computed: tested now for this pair, p adjusted over these metrics alone, since the run does not
+    compare the two.
     """
 
     a: str
@@ -186,9 +186,10 @@ class Comparisons(Sequence[Comparison]):
 
 
 def compare(summary: Summary, run: RunFolder, a: str, b: str) -> Comparisons:
-    """a against b on every metric that both have: as the run says, else computed from its scores.
+    """a against b on every metric that both have: the run's comparison, else computed from its
+    scores.
 
-    Raises UsageError for a name that is none, and where scores are missing or damaged.
+    Raises UsageError for an unknown name, and for missing or damaged scores.
     """
     one, other = known(summary, a), known(summary, b)
     if a == b:
@@ -245,7 +246,7 @@ class Pictures(Mapping[int, Path]):
         return len(self.files)
 
     def open(self, prompt: int) -> Image:
-        """A picture as Pillow has it. Raises UsageError where there is none, or it is damaged."""
+        """A picture as a Pillow image. Raises UsageError for a missing or damaged one."""
         from hypersd.picture_reader import read
 
         if prompt not in self.files:

@@ -1,4 +1,4 @@
-"""Which pairs a reader wants first, and what the tests say of each, in sentences.
+"""Orders pairs for a reader, and puts their tests into sentences.
 
 First those of a contestant that the user's command names, then what the suite asks for, then the
 rest; rivals before the teacher, and the strongest rival first.
@@ -27,14 +27,15 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Sentences:
-    """What the suite asks for, and what else was found; all is asked for where no suite says."""
+    """Sentences on primary comparisons, and on exploratory ones; all are primary if the suite names
+    none."""
 
     asked: list[str] = field(default_factory=list)
     exploratory: list[str] = field(default_factory=list)
 
     @property
     def first(self) -> str:
-        """The most wanted one, "" where there is none."""
+        """The first sentence, "" without any."""
         return next(iter([*self.asked, *self.exploratory]), "")
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ def _commands(environment: Mapping[str, Any]) -> Iterator[str]:
 
 
 def ordered(summary: Summary) -> list[Pair]:
-    """Every compared pair once, the most wanted first; its first contestant is who it is about.
+    """Every compared pair once, the most relevant first; its first contestant is the subject.
 
     Within a kind of pair the step counts take turns.
     """
@@ -96,7 +97,7 @@ def _asked(rows: Iterable[Comparison]) -> Iterator[str]:
 
 
 def _turned(pair: Pair, mine: set[str], asked: Mapping[str, int], teachers: set[str]) -> Pair:
-    """A pair as it is about its first contestant: the user's, else whom the suite is about."""
+    """A pair with its subject first: the user's contestant, else the suite's primary one."""
     a, b = sorted(pair, key=lambda name: (name in teachers, name not in mine, -asked[name]))
     return a, b
 
@@ -117,7 +118,7 @@ def _strength(contestant: Contestant, metric: str | None) -> float:
 
 
 def sentences(summary: Summary, rows: Sequence[Comparison]) -> Sentences:
-    """One for each pair of `rows` and family, the most wanted pair first."""
+    """A sentence for each pair of `rows` and family, the most relevant pair first."""
     order = {frozenset(pair): place for place, pair in enumerate(ordered(summary))}
     pairs: dict[tuple[str, frozenset[str]], list[Comparison]] = {}
     for row in rows:
@@ -130,7 +131,7 @@ def sentences(summary: Summary, rows: Sequence[Comparison]) -> Sentences:
 
 
 def is_beyond(metric: str, contestant: Contestant) -> bool:
-    """Whether a contestant's value is one from where on more is not better."""
+    """Whether a contestant's value is above the point from which more is not better."""
     enough = metric_words(metric).enough
     return enough is not None and contestant.metrics[metric].value > enough
 
@@ -153,7 +154,7 @@ def _is_won_beyond(summary: Summary, row: Comparison) -> bool:
 
 
 def _compared(summary: Summary, rows: Sequence[Comparison]) -> str:
-    """ "a is better than b on ...", told from the side that wins more of them."""
+    """ "a is better than b on ...", with the side that wins more metrics as subject."""
     a, b = rows[0].a, rows[0].b
     shown = [r for r in rows if r.p_adjusted < ALPHA]
     wins = [r for r in shown if gain(summary, r) > 0]

@@ -1,4 +1,5 @@
-"""The pictures of the PDF: plates of random prompts, and where one contestant gains or loses most.
+"""The pictures of the PDF: plates of random prompts, and prompts where one contestant gains or
+loses most.
 
 A plate is a grid of prompts (down) by contestants (across). All contestants have columns of one
 width; where they need several plates, these are of nearly the same size, two to a page.
@@ -48,7 +49,7 @@ def parts(names: Sequence[str], most: int = COLUMNS) -> list[list[str]]:
 
 
 def plates(summary: Summary, files: RunFiles, scratch: Path) -> list[Plate]:
-    """Random prompts by contestants; their pictures go into `scratch`."""
+    """Plates of random prompts by contestants; writes their pictures into `scratch`."""
     shared = parts([c.name for c in gallery.contestants(summary, files)])
     chosen = selection.shuffled(files)[:PROMPTS]
     across = max(map(len, shared), default=1)

@@ -1,4 +1,4 @@
-"""The command that a run was made by, and how the next one is typed."""
+"""The command that made a run, and the form of the next one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ CONSOLE = "few-step-bench"
 
 
 def command_name() -> str:
-    """What to type before `task=...`: as this process was started, else what there is here."""
+    """The command before `task=...`: the one that started this process, else the one available
+    here."""
     beside = "python bench.py" if checkout("bench") else CONSOLE
     return started_as("bench", CONSOLE) or beside
 

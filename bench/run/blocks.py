@@ -1,7 +1,8 @@
-"""The first prompts of a suite, block after block, for a check that goes on until it is decided.
+"""Runs the first prompts of a suite, block after block, for a check that goes on until it is
+decided.
 
-Each block is a run of its own of the first so many prompts, in a folder of its own; what earlier
-blocks drew lies in the cache.
+Each block is a run of its own of the first so many prompts, in a folder of its own; pictures of
+earlier blocks come from the cache.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from bench.suite.suite import Suite
 
 @dataclass(frozen=True)
 class Blocks:
-    """suite, options: as the command line has them.  out: where progress is said."""
+    """suite, options: of the command line. out: the console for progress."""
 
     suite: Suite
     options: RunOptions
@@ -45,7 +46,7 @@ class Blocks:
 
     @property
     def prompts(self) -> int:
-        """How many the suite has, as far as the command line asks for them."""
+        """The number of the suite's prompts, cut to the command line's."""
         return len({key.index for key in self.whole.keys})
 
     @property
@@ -63,7 +64,7 @@ class Blocks:
         return found.out
 
     def distance(self, name: str, features: Arrays, prompts: Sequence[int]) -> Result | None:
-        """A distance of pictures, by their features; None where it is not of these alone."""
+        """A distance of pictures by their features; None if it needs more than these."""
         metric = metric_of(self.suite, name)
         if metric.extractor not in features:
             return None
@@ -73,7 +74,7 @@ class Blocks:
             return None
 
     def cost(self, looks: Sequence[int]) -> list[str]:
-        """What the looks take, in words: all of them, and the first."""
+        """The cost of the looks in words: of all, and of the first."""
         words = []
         for what, prompts in (("at most", looks[-1]), ("the first", looks[0])):
             found = self._plan(prompts, None)
@@ -97,8 +98,8 @@ def _unreported(found: Summary, folder: Path) -> None:
 
 
 def _only(suite: Suite, names: Container[str]) -> Suite:
-    """The suite with rows of these names alone; and with the teacher, where it has one, since some
-    metrics hold pictures against its own."""
+    """The suite with these rows only, and the teacher if it has one, since some metrics compare
+    with its pictures."""
     kept = (_steps(one, names) for one in suite.contestants)
     return replace(suite, contestants=tuple(one for one in kept if one is not None))
 

@@ -73,7 +73,7 @@ def test_nothing_shown_is_called_that() -> None:
     ]
     assert made[0].sentence == "No single best could be shown at N = 1,000 on CLIP and FID."
     assert findings(small(on_clip))[0].sentence == (
-        "No single best could be shown at N = 1,000 on CLIP; no test by prompt on FID."
+        "No single best could be shown at N = 1,000 on CLIP; not tested by prompt: FID."
     )
 
 

@@ -84,7 +84,7 @@ def test_each_is_compared_or_named(everything: Callable[..., Path]) -> None:
     assert claims["fid_patch"]["delta"] is None
     assert "cannot be tested" in claims["fid_patch"]["why"]
     page = (Path("run") / "report.html").read_text()
-    assert "no test by prompt on Patch FID" in page
+    assert "not tested by prompt: Patch FID" in page
 
 
 def test_each_is_checked_or_named(

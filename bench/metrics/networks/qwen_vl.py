@@ -1,4 +1,4 @@
-"""What the networks on Qwen's vision-language models share: pictures and texts -> their input.
+"""The input of Qwen's vision-language models, from pictures and texts.
 
 A picture is cut into patches and stands in the text as as many tokens as it has patches, by four.
 Pictures go through transformers' own image processor, texts through the model's tokenizer; the
@@ -26,7 +26,7 @@ AT_ONCE = 8  # pictures with a text each
 
 
 class Reader:
-    """Pictures and texts -> what a Qwen model reads. frame: of a text and its picture."""
+    """Pictures and texts -> the input of a Qwen model. frame: of a text and its picture."""
 
     def __init__(self, folder: Path, frame: str, **image_settings: Any) -> None:
         """folder: tokenizer.json and preprocessor_config.json. Raises UsageError for others."""
@@ -78,7 +78,7 @@ class Reader:
 
 
 def plain(text: str) -> str:
-    """A text in which nothing reads as one of the model's own marks."""
+    """A text without the model's own special tokens."""
     return text.replace("<|", "< |")
 
 
