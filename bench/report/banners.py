@@ -25,7 +25,13 @@ class Banner:
     rows: Sequence[Sequence[str]] = ()
     is_warning: bool = True
 
+    @property
+    def is_long(self) -> bool:
+        """Whether its lines would push what follows off the first screen."""
+        return len(self.lines) > LINES_MOST
 
+
+LINES_MOST = 2
 COLUMNS = ("row", "images", "network evaluations", "about", "pairs")
 
 

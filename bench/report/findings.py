@@ -173,7 +173,7 @@ def _standing(summary: Summary, members: Sequence[Contestant], known: Set[str]) 
         f"{listed(names)} {'is' if len(names) == 1 else 'are each'} better than {won} and worse "
         f"than {lost} of {of}{mark}"
         if won or lost
-        else f"no difference could be shown between {listed(names)} and {of}{mark}"
+        else f"no difference could be shown between {' or '.join(names)} and any of {of}{mark}"
         for (won, lost), names in alike.items()
     ]
 

@@ -80,7 +80,9 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "title": summary.title or summary.suite,
         "about": _about(summary, n),
         "limit": summary.limit,
-        "banners": [asdict(one) for one in banners.banners(summary, files)],
+        "banners": [
+            {**asdict(one), "is_long": one.is_long} for one in banners.banners(summary, files)
+        ],
         "findings": [
             {"heading": f.heading if len(made) > 1 else "", "sentence": f.sentence,
              "pairs": _by_family(f.pairs)}

@@ -73,8 +73,10 @@ def _panel(panel: PanelFigures) -> dict[str, Any]:
         "captions": [words.PREFERENCE, words.STRENGTH],
         "strength_heads": list(words.STRENGTH_HEADS),
         "strengths": [words.strength_row(line) for line in panel.strengths],
-        "heads": list(words.pair_heads(panel)),
+        "heads": list(words.PAIR_HEADS),
         "rows": words.pair_rows(panel),
+        "mixed_heads": list(words.MIXED_HEADS),
+        "mixed": words.mixed_rows(panel),
         "notes": [
             words.scope(panel),
             *words.mixed(panel),

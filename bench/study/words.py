@@ -9,7 +9,6 @@ import time
 
 from bench.statistics.printed import number, p_words
 from bench.study.analysis import LEVEL, PairLine, PanelFigures, StrengthLine
-from bench.study.mixed import Mixed
 
 VOTES = (
     "Every vote, with pseudonyms for raters, is in tables/{} (docs/study.md says what it holds)."
@@ -130,7 +129,8 @@ def votes(panel: PanelFigures) -> str:
 
 PAIR_HEADS = ("a", "b", "votes", "for a", "no difference", "both bad", "for b", "share of a",
               "95 % interval", "adjusted p", "still needed")  # fmt: skip
-MIXED_HEADS = ("mixed model: share", "95 % interval", "adjusted p")
+MIXED_HEADS = ("a", "b", "share of a, of the votes", "by the mixed model", "95 % interval",
+               "adjusted p")  # fmt: skip
 
 
 def with_mixed(panel: PanelFigures) -> bool:
@@ -138,16 +138,9 @@ def with_mixed(panel: PanelFigures) -> bool:
     return any(pair.mixed for pair in panel.pairs)
 
 
-def pair_heads(panel: PanelFigures) -> tuple[str, ...]:
-    """The heads of the pairs' cells."""
-    return PAIR_HEADS + MIXED_HEADS * with_mixed(panel)
-
-
 def pair_rows(panel: PanelFigures) -> list[list[str]]:
-    """One row per pair, under `pair_heads`."""
-    if not with_mixed(panel):
-        return [_pair(pair) for pair in panel.pairs]
-    return [[*_pair(pair), *_mixed(pair.mixed)] for pair in panel.pairs]
+    """One row per pair, under PAIR_HEADS."""
+    return [_pair(pair) for pair in panel.pairs]
 
 
 def _pair(pair: PairLine) -> list[str]:
@@ -157,11 +150,17 @@ def _pair(pair: PairLine) -> list[str]:
     return [pair.a, pair.b, *map(str, counts), percent(pair.share), between(pair), p, needed]
 
 
-def _mixed(found: Mixed | None) -> list[str]:
+def mixed_rows(panel: PanelFigures) -> list[list[str]]:
+    """One row per pair, under MIXED_HEADS; none where the mixed model was not asked for."""
+    return [_mixed(pair) for pair in panel.pairs] if with_mixed(panel) else []
+
+
+def _mixed(pair: PairLine) -> list[str]:
+    found, shares = pair.mixed, [pair.a, pair.b, percent(pair.share)]
     if found is None:
-        return ["\u2013"] * len(MIXED_HEADS)
-    between = f"[{percent(found.low)}, {percent(found.high)}]"
-    return [percent(found.share), between, p_words(found.p)]
+        return [*shares, *["\u2013"] * (len(MIXED_HEADS) - len(shares))]
+    interval = f"[{percent(found.low)}, {percent(found.high)}]"
+    return [*shares, percent(found.share), interval, p_words(found.p)]
 
 
 STRENGTH_HEADS = ("contestant", "strength", "95 % interval")

@@ -18,7 +18,17 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench.report import charts, drawing, gallery, html, runfiles, terminal, view
+from bench.report import (
+    banners,
+    charts,
+    drawing,
+    gallery,
+    html,
+    pdf,
+    runfiles,
+    terminal,
+    view,
+)
 from bench.results.summary import Claim, Contestant, Summary
 from tests.report import synthetic
 
@@ -135,6 +145,22 @@ def test_win_tables_name_their_columns(made_up: tuple[Path, Summary]) -> None:
         names = re.findall(r'<span class="upright">([^<]+)</span>', head)
         assert names == [c.name for _, rows in view.table(summary) for c in
                          (row.contestant for row in rows)]  # fmt: skip
+
+
+def test_a_long_banner_folds_and_its_lines_are_in_the_pdf(
+    summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = banners.Banner("Left out.", "Two rows.", ["line 1", "line 2"])
+    long = replace(short, heading="Not as published.", lines=[f"row {i} is off" for i in range(9)])
+    monkeypatch.setattr(banners, "banners", lambda *_: [short, long])
+    head = html.page(summary, tmp_path).partition("<nav")[0]
+    assert head.count("<details>") == 1 and "<summary>9 lines" in head
+    assert head.index("line 2") < head.index("<details>") < head.index("row 0 is off")
+    pdfium = pytest.importorskip("pypdfium2")
+    with pdfium.PdfDocument(pdf.render(summary, tmp_path)) as opened:
+        pages = [page.get_textpage().get_text_bounded() for page in opened]
+    assert "line 2" in pages[0] and "row 8" not in pages[0]
+    assert any("row 8 is off" in page and "How it was run" in page for page in pages)
 
 
 def test_a_quick_run_and_shipped_rows_are_marked(

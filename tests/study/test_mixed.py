@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,7 +116,14 @@ def test_a_report_has_the_mixed_model_where_it_is_asked_for(
     assert cli.main(["task=report", f"run={run}", "mixed_model=true"]) == 0
     page = (run / "report.html").read_text(encoding="utf-8")
     found = sections.study_section(run, mixed_model=True)
-    assert found is not None and "mixed model: share" in page and "Mixed model:" in page
+    assert found is not None and "by the mixed model" in page and "Mixed model:" in page
+    assert 'aria-label="Pairs by the mixed model (simulated)"' in page
+    pdfium = pytest.importorskip("pypdfium2")
+    with pdfium.PdfDocument(run / "report.pdf") as opened:
+        whole = "".join(p.get_textpage().get_text_bounded() for p in opened)
+    names = found.panels[0].pairs[0]
+    row = rf"{names.a}\s*{names.b}\s+\d+ %\s+\d+ %\s+\["  # no name runs into another column
+    assert re.search(row, whole.replace("\u200b", ""))
     for pair in found.panels[0].pairs:
         assert pair.mixed is not None
         assert f"[{100 * pair.mixed.low:.0f} %, {100 * pair.mixed.high:.0f} %]" in page
