@@ -1,9 +1,10 @@
 """Wall time of a run against the pure time of its networks: `python -m benchmarks.overhead
 [suite=shapes_1step] [prompts.n=10000] [key=value ...]`.
 
-Everything is made anew, in a cache of its own. "Generating and scoring" are the run's own seconds,
-with the loading of weights; "fixed" is all the rest of the process: imports, plan, report. With
-the default 10,000 prompts the networks run for more than five minutes of two cores.
+Everything is made anew, in a cache of its own, and nothing is timed in turns. "Generating and
+scoring" are the run's own seconds, with the loading of weights; "fixed" is all the rest of the
+process: imports, plan, report. With the default 10,000 prompts the networks run for more than five
+minutes of two cores.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def main(arguments: list[str]) -> None:
 
     began = BEGAN if __name__ == "__main__" else time.perf_counter()
     given = dict(word.split("=", 1) for word in arguments)
-    words = {"suite": "shapes_1step", "prompts.n": "10000", "precomputed": "false", **given}
+    words = {"suite": "shapes_1step", "prompts.n": "10000", "precomputed": "false",
+             "rounds": "0", **given}  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         seconds, networks = run(Path(folder), [f"{k}={v}" for k, v in words.items()])
         fixed = time.perf_counter() - began - seconds  # before the folder is removed again

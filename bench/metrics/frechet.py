@@ -35,12 +35,12 @@ degrees of freedom, d = 32: 95, 90 and 86 %); a result's `doubt` says either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bench.metrics import references
 from bench.metrics.base import Features, HeldOut
@@ -51,6 +51,7 @@ from bench.statistics.result import Array, Result
 
 COVERS = "expected value at this number of images, reference fixed"
 COVERS_INFINITE = "value at infinitely many images, reference fixed"
+BLOCK = 2048  # rows that are centred and multiplied at once
 GROUPS = 8  # of prompts, left out in turn
 LEAST_PER_DIMENSION = 2  # images, below which the value at infinity is not to be trusted
 HEAVY = 0.15  # of the variance in a single prompt, of so many at least: tails are heavy
@@ -63,34 +64,79 @@ def frechet(features: ArrayLike, reference: ReferenceStatistics) -> tuple[float,
     One eigendecomposition, of size min(N, rank of the reference).
     Raises ValueError for fewer than two images or another d.
     """
-    c, shift = _centred(features, reference)
-    trace, transported = _root_trace(c, reference.root)
-    lengths = np.einsum("nd,nd->n", c, c)
-    influence = 2 * c @ shift + lengths - (len(c) - 1) * transported
-    return _value(lengths.sum(), len(c), shift, reference, trace), influence - influence.mean()
+    x = _checked(features, reference)
+    if len(x) < reference.root.shape[1]:
+        return _of_few(x, reference)
+    mu, sigma = _moments(x)
+    shift = mu - reference.mu
+    roots, vectors = _roots(reference.root.T @ sigma @ reference.root)
+    onto = reference.root @ (vectors / np.sqrt(roots))  # |c onto|^2 (N - 1) = c^T T c
+    influence = np.concatenate([_influence(c, shift, onto) for c in _centred(x, mu)])
+    return _value(np.trace(sigma), shift, reference, roots.sum()), influence - influence.mean()
 
 
 def distance(features: ArrayLike, reference: ReferenceStatistics) -> float:
     """F alone, as `frechet` has it, in less time."""
-    c, shift = _centred(features, reference)
-    trace, _ = _root_trace(c, reference.root, shares=False)
-    return _value(np.einsum("nd,nd->", c, c), len(c), shift, reference, trace)
+    x = _checked(features, reference)
+    if len(x) < reference.root.shape[1]:
+        return _of_few(x, reference)[0]
+    mu, sigma = _moments(x)
+    values = np.linalg.eigvalsh(reference.root.T @ sigma @ reference.root)
+    trace = float(np.sqrt(values[not_noise(values)]).sum())
+    return _value(np.trace(sigma), mu - reference.mu, reference, trace)
 
 
-def _centred(features: ArrayLike, reference: ReferenceStatistics) -> tuple[Array, Array]:
-    """Features less their mean, and that mean less the reference's."""
-    x = np.asarray(features, np.float64)
+def _checked(features: ArrayLike, reference: ReferenceStatistics) -> NDArray[np.floating[Any]]:
+    x: NDArray[np.floating[Any]] = np.asarray(features)
+    if not np.issubdtype(x.dtype, np.floating):
+        x = x.astype(np.float64)
     if x.ndim != 2 or len(x) < 2 or x.shape[1] != len(reference.mu):
         raise ValueError(f"need features [N >= 2, {len(reference.mu)}], got {x.shape}")
-    mu = x.mean(axis=0)
-    return x - mu, mu - reference.mu
+    return x
 
 
-def _value(
-    squares: float, n: int, shift: Array, reference: ReferenceStatistics, trace: float
-) -> float:
-    """F, not below 0. squares: the sum of all centred features' squares."""
-    value = shift @ shift + squares / (n - 1) + np.trace(reference.sigma) - 2 * trace
+def _centred(x: NDArray[np.floating[Any]], mean: Array) -> Iterator[Array]:
+    """Rows less a mean, in float64, a block at a time: what a product reads stays in the
+    processor's cache, and no copy of all of them is made."""
+    for start in range(0, len(x), BLOCK):
+        yield x[start : start + BLOCK] - mean
+
+
+def _moments(x: NDArray[np.floating[Any]]) -> tuple[Array, Array]:
+    """Mean [d] and covariance [d, d] of rows [N, d], in one pass: about the mean of the first rows,
+    and moved to that of all (Chan, Golub and LeVeque 1983, the shifted two-pass formula)."""
+    about = x[:BLOCK].mean(axis=0, dtype=np.float64)
+    total, products = np.zeros(x.shape[1]), np.zeros((x.shape[1],) * 2)
+    for c in _centred(x, about):
+        total += c.sum(axis=0)
+        products += c.T @ c
+    off = total / len(x)
+    return about + off, (products - len(x) * np.outer(off, off)) / (len(x) - 1)
+
+
+def _influence(c: Array, shift: Array, onto: Array) -> Array:
+    """2 (mu - mu_r)^T c + c^T (I - T) c of each row [B], not yet centred."""
+    y = c @ onto
+    lengths, transported = np.einsum("nd,nd->n", c, c), np.einsum("nr,nr->n", y, y)
+    return np.asarray(2 * c @ shift + lengths - transported, np.float64)
+
+
+def _of_few(x: NDArray[np.floating[Any]], reference: ReferenceStatistics) -> tuple[float, Array]:
+    """As `frechet`, of fewer images than dimensions, by the Gram matrix of (x - mu) R."""
+    wide = x.astype(np.float64)
+    mu = wide.mean(axis=0)
+    c, shift, n = wide - mu, mu - reference.mu, len(x)
+    y = c @ reference.root / np.sqrt(n - 1)
+    roots, vectors = _roots(y @ y.T)
+    lengths = np.einsum("nd,nd->n", c, c)
+    influence = 2 * c @ shift + lengths - (n - 1) * (vectors**2 @ roots)
+    value = _value(lengths.sum() / (n - 1), shift, reference, roots.sum())
+    return value, influence - influence.mean()
+
+
+def _value(spread: float, shift: Array, reference: ReferenceStatistics, trace: float) -> float:
+    """F, not below 0. spread: tr S; trace: tr (R^T S R)^(1/2)."""
+    value = shift @ shift + spread + np.trace(reference.sigma) - 2 * trace
     return max(0.0, float(value))
 
 
@@ -108,7 +154,7 @@ def at_infinity(
     features: [N, d]; clusters: N prompt ids, whose images stay together.  Not below 0.
     The reference's own bias stays: it is part of the reference.  Raises ValueError as `frechet`.
     """
-    x = np.asarray(features, np.float64)
+    x = np.asarray(features)
     ids = np.arange(len(x)) if clusters is None else np.asarray(clusters, np.int64)
     keys, inverse = np.unique(ids, return_inverse=True)
     groups = min(GROUPS, len(keys))
@@ -119,26 +165,6 @@ def at_infinity(
         return whole
     parts = [distance(part, reference) for part in kept]
     return max(0.0, whole - (groups - 1) * (float(np.mean(parts)) - whole))
-
-
-def _root_trace(c: Array, root: Array, *, shares: bool = True) -> tuple[float, Array]:
-    """tr M^(1/2) for M = root^T cov(c) root, and its share from each row y_i of y = c root / (N -
-    1)^(1/2), which is y_i^T M^(-1/2) y_i: [N], empty unless `shares`.
-
-    c: [N, d], mean 0; root: [d, r].  By eigh of M, or of the Gram matrix y y^T where that is the
-    smaller one.
-    """
-    if len(c) < root.shape[1]:
-        y = c @ root / np.sqrt(len(c) - 1)
-        roots, vectors = _roots(y @ y.T)
-        return float(roots.sum()), vectors**2 @ roots
-    m = root.T @ (c.T @ c / (len(c) - 1)) @ root
-    if not shares:
-        values = np.linalg.eigvalsh(m)
-        return float(np.sqrt(values[not_noise(values)]).sum()), np.empty(0)
-    roots, vectors = _roots(m)
-    y = c @ (root @ (vectors / np.sqrt(roots)))
-    return float(roots.sum()), np.einsum("nr,nr->n", y, y) / (len(c) - 1)
 
 
 def _roots(symmetric: Array) -> tuple[Array, Array]:

@@ -10,8 +10,10 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,11 +28,13 @@ from bench.report.runfiles import RunFiles, ranges
 from bench.report.selection import RANDOM, headline
 from bench.report.view import any_value
 from bench.report.words import groups, metric_words
+from bench.results.lossless import THREADS
 from bench.results.summary import Contestant, Summary
 
 WORDS_MOST = 6_000_000  # characters that words and scores of prompts may take
 SHOWN_WITHOUT_SCRIPT = 6
 THUMBNAIL, QUALITY = 256, 86
+AHEAD = 16  # prompts whose thumbnails are encoded at once
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,9 @@ def thumbnails(files: RunFiles, prompts: Iterable[int], most: int) -> Thumbnails
     A picture that is missing or damaged is left out, and the latter named.
     """
     cells: dict[int, dict[str, str]] = {}
-    size, damaged = 0, []
-    for prompt in prompts:
-        row = {}
-        for name, path in _of(prompt, files):
-            try:
-                row[name] = encoded(path)
-            except UsageError as error:
-                damaged.append(f"images/{name}/{path.name}: {error}; left out")
+    size, damaged = 0, list[str]()
+    for prompt, row, faults in _rows(files, list(prompts)):
+        damaged += faults
         length = sum(map(len, row.values()))
         if size + length > most:
             break
@@ -83,6 +82,28 @@ def thumbnails(files: RunFiles, prompts: Iterable[int], most: int) -> Thumbnails
             cells[prompt] = row
             size += length
     return Thumbnails(cells, size, damaged)
+
+
+def _rows(
+    files: RunFiles, prompts: Sequence[int]
+) -> Iterator[tuple[int, dict[str, str], list[str]]]:
+    """Thumbnails of each prompt by contestant, and its files that are damaged: encoded in threads,
+    a few prompts ahead of what is asked for."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        for start in range(0, len(prompts), AHEAD):
+            some = prompts[start : start + AHEAD]
+            made = threads.map(partial(_row, files), some)
+            yield from ((prompt, *found) for prompt, found in zip(some, made, strict=True))
+
+
+def _row(files: RunFiles, prompt: int) -> tuple[dict[str, str], list[str]]:
+    row, damaged = {}, []
+    for name, path in _of(prompt, files):
+        try:
+            row[name] = encoded(path)
+        except UsageError as error:
+            damaged.append(f"images/{name}/{path.name}: {error}; left out")
+    return row, damaged
 
 
 def _of(prompt: int, files: RunFiles) -> list[tuple[str, Path]]:

@@ -100,9 +100,10 @@ def _make(target: Path) -> None:
 
 def write(summary: Summary, out: Path, console: Console, files: RunFiles | None = None) -> Written:
     """Write the report in all its forms into `out`; print the table and where everything is."""
+    files = files or read(summary, out)
     written = render(summary, out, files)
     console.print(terminal.table(summary))
-    _say_what_is_off(summary, files or read(summary, out), console)
+    _say_what_is_off(summary, files, console)
     for what, path in (("report", written.page), ("pdf", written.document),
                        ("tables", written.tables[0].parent)):  # fmt: skip
         console.print(f"{what}: {path}", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,10 @@ def image_files(folder: Path) -> list[Path]:
     Raises OSError, and UsageError for two files of one number.
     """
     found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if not _is_numbered(path) or not path.is_file():
+    with os.scandir(folder) as entries:  # says what is a file without a call for each
+        names = sorted(entry.name for entry in entries if entry.is_file())
+    for path in map(folder.joinpath, names):
+        if not _is_numbered(path):
             continue
         other = found.setdefault(int(path.stem), path)
         if other is not path:

@@ -137,9 +137,11 @@ class RunFolder:
     def not_kept(self) -> str:
         """A sentence where its run did not keep all pictures; "" where some contestant has them."""
         which = NOT_KEPT.get(str(self._legible_about().get("pictures")))
+        if which is None:
+            return ""
         folders = (self.path / "images").glob("*")
         most = max((len(numbered_pictures(folder)) for folder in folders), default=0)
-        if which is None or most >= len(self.legible_texts()[0]):
+        if most >= len(self.legible_texts()[0]):
             return ""
         return which.format(self.kind)
 

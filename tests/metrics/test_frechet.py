@@ -12,7 +12,8 @@ from bench.errors import UsageError
 from bench.metrics.frechet import (
     FrechetDistance,
     InfiniteFrechetDistance,
-    _root_trace,
+    _moments,
+    _of_few,
     distance,
     frechet,
 )
@@ -75,11 +76,24 @@ def test_fewer_images_than_dimensions_by_the_gram_matrix() -> None:
     assert influence.shape == (40,)
 
 
-def test_both_routes_give_the_same_trace_and_shares() -> None:
-    c = np.random.default_rng(0).normal(size=(16, 12))
-    direct, gram = _root_trace(c, np.eye(12)), _root_trace(c, np.eye(12, 17))
-    assert gram[0] == pytest.approx(direct[0], rel=1e-12)
+def test_both_routes_give_the_same_value_and_influences() -> None:
+    """By the covariance, and by the Gram matrix that serves fewer images than dimensions."""
+    ref, x = reference(drawn(2_000, 12, 1)), drawn(16, 12, 2, shift=0.3)
+    direct, gram = frechet(x, ref), _of_few(x, ref)
+    assert gram[0] == pytest.approx(direct[0], rel=1e-10)
     assert gram[1] == pytest.approx(direct[1], rel=1e-9)
+
+
+def test_blocks_of_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32 features far from 0, a block at a time, against all of them in float64."""
+    ref, x = reference(drawn(2_000, 6, 1)), (drawn(400, 6, 2) + 50).astype(np.float32)
+    whole = frechet(x.astype(np.float64), ref)
+    monkeypatch.setattr("bench.metrics.frechet.BLOCK", 7)
+    assert frechet(x, ref)[0] == pytest.approx(whole[0], rel=1e-12)
+    assert frechet(x, ref)[1] == pytest.approx(whole[1], abs=1e-8)
+    mu, sigma = _moments(x)
+    assert mu == pytest.approx(x.mean(axis=0, dtype=np.float64))
+    assert sigma == pytest.approx(np.cov(x.astype(np.float64), rowvar=False), abs=1e-10)
 
 
 @pytest.mark.parametrize("n", [5, 400])
