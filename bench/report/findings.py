@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bench.report import pairs
 from bench.report.pairs import ALPHA, Sentences
+from bench.report.users_own import added
 from bench.report.words import groups, listed, titles
 from bench.results.summary import Comparison, Contestant, Family, Summary
 
@@ -166,7 +167,7 @@ def _standing(summary: Summary, members: Sequence[Contestant], known: Set[str]) 
     of = f"{len(rivals) - 1} rivals on {titles([metric])}"
     mark = "" if all(r.family == "primary" for r in rows) else EXPLORATORY
     alike: dict[tuple[int, int], list[str]] = {}
-    for name in (c.name for c in members if c.name in (pairs.added(summary) - known) & rivals):
+    for name in (c.name for c in members if c.name in (added(summary) - known) & rivals):
         if len(rivals) > 1:
             alike.setdefault(_record(summary, rows, name), []).append(name)
     return [

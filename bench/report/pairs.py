@@ -7,21 +7,17 @@ rest; rivals before the teacher, and the strongest rival first.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import Any
 
+from bench.report.users_own import added
 from bench.report.words import decimals, listed, metric_words, titles
 from bench.results.summary import Comparison, Contestant, Summary
 from bench.statistics.metrics import METRICS
 from bench.statistics.printed import number
 
 ALPHA = 0.05
-# Of a command: `+contestants.mine.lora=...`, and the folder of `images=`.
-NAMED = re.compile(r"(?<!\S)'?\+{0,2}(?:contestants\.(?P<key>[\w-]+)|images=(?P<folder>[^\s']+))")
 Pair = tuple[str, str]
 
 
@@ -40,26 +36,6 @@ class Sentences:
 
     def __len__(self) -> int:
         return len(self.asked) + len(self.exploratory)
-
-
-def added(summary: Summary) -> set[str]:
-    """The contestants that the user's command names: added, changed, or a folder of images."""
-    keys = {
-        re.escape(match["key"] or PurePath(match["folder"]).name)
-        for command in _commands(summary.environment)
-        for match in NAMED.finditer(command)
-    }
-    own = re.compile(rf"(?:{'|'.join(sorted(keys))})(?:-\d+step)?(?: \(.*\))?")
-    return {c.name for c in summary.contestants if keys and own.fullmatch(c.name)}
-
-
-def _commands(environment: Mapping[str, Any]) -> Iterator[str]:
-    """The command of a run; of several runs, that of each."""
-    for key, value in environment.items():
-        if key == "command":
-            yield str(value)
-        elif isinstance(value, Mapping):
-            yield from _commands(value)
 
 
 def ordered(summary: Summary) -> list[Pair]:

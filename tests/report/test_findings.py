@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.report import pairs
+from bench.report import pairs, users_own
 from bench.report.findings import findings, leader, trailing
 from bench.report.words import decimals, listed
 from bench.results.summary import Comparison, Contestant, Equivalence, MetricValue, Summary
@@ -137,7 +137,7 @@ def test_the_users_own_contestant_comes_first_and_its_standing_is_said() -> None
     summary = with_mine(
         won("lcm", "tcd", -1.0, 0.001), won("lcm", "mine", -0.5, 0.01), won("tcd", "mine", 0.5, 0.2)
     )
-    assert pairs.added(summary) == {"mine-1step"}
+    assert users_own.added(summary) == {"mine-1step"}
     assert pairs.ordered(summary) == [
         ("mine-1step", "tcd-1step"), ("mine-1step", "lcm-1step"), ("lcm-1step", "tcd-1step"),
     ]  # fmt: skip
@@ -155,15 +155,23 @@ def test_the_users_own_contestant_comes_first_and_its_standing_is_said() -> None
         ("suite=s '+contestants.tc.lora=a b'", set()),
         ("suite=s images=pictures/mine", {"mine"}),
         ("suite=s ++contestants.mine.lora=x", {"mine"}),
+        ("suite=s 'images=my pictures/mine'", {"mine"}),
+        ("suite=s contestants.tcd.lora='it is broken", {"tcd-1step", "tcd-4step"}),
+        ("('s', limit=9)", set()),
+        ("('s', contestants={'mine': {'lora': 'x'}, 'other': None})", {"mine"}),
+        ("('s', **{'contestants.tcd.eta': 0.1, 'seeds': [0]})", {"tcd-1step", "tcd-4step"}),
+        ("('s', images=PosixPath('my pictures/mine'))", {"mine"}),
+        ("('s', images=", set()),
     ],
 )
 def test_the_command_says_which_contestants_are_the_users(words: str, expected: set[str]) -> None:
     rows = [row(name, 25.0, 30.0) for name in ("tcd-1step", "tcd-4step")]
     own = replace(rows[0], name="mine", steps=None)
-    summary = Summary("s", "p", {"command": f"python bench.py {words}"}, {}, [*rows, own])
-    assert pairs.added(summary) == expected
+    command = f"bench.evaluate{words}" if words.startswith("(") else f"python bench.py {words}"
+    summary = Summary("s", "p", {"command": command}, {}, [*rows, own])
+    assert users_own.added(summary) == expected
     of_two = replace(summary, environment={"a": summary.environment, "b": {"command": "x"}})
-    assert pairs.added(of_two) == expected
+    assert users_own.added(of_two) == expected
 
 
 def test_without_a_contestant_of_the_users_the_suites_question_comes_first() -> None:
