@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -52,12 +52,17 @@ def _of_call(command: str) -> Iterator[str]:
     except SyntaxError:
         return
     for given in call.keywords if isinstance(call, ast.Call) else ():
-        keys = given.value.keys if isinstance(given.value, ast.Dict) else []
-        named = [key.value for key in keys if isinstance(key, ast.Constant)]
+        named = _words(given.value.keys if isinstance(given.value, ast.Dict) else ())
         if given.arg is None:  # **{"contestants.mine.lora": ...}
             yield from (f"{key}=" for key in named)
         elif given.arg == "contestants":
             yield from (f"contestants.{key}=" for key in named)
         elif given.arg == "images":  # a string, or a Path around it
-            found = (node for node in ast.walk(given.value) if isinstance(node, ast.Constant))
-            yield from (f"images={node.value}" for node in found)
+            yield from (f"images={name}" for name in _words(ast.walk(given.value)))
+
+
+def _words(nodes: Iterable[ast.AST | None]) -> Iterator[str]:
+    """The strings among them."""
+    for node in nodes:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
