@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from bench.statistics.metrics import METRICS
+from hypersd import recipe
 from hypersd.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,3 +77,27 @@ def test_our_figures_are_those_of_the_results_page(page: Path) -> None:
     results = (ROOT / "docs/results.md").read_text("utf-8").splitlines()
     ours = [line for line in page.read_text("utf-8").splitlines() if "±" in line]
     assert ours and [line for line in ours if line not in results] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_our_settings_are_those_of_the_recipes(page: Path) -> None:
+    """Learning rate, updates and batch, in the columns that name a recipe."""
+    columns, found = [], 0
+    for line in page.read_text("utf-8").splitlines():
+        if line.startswith("| | ") and "ours, `" in line:
+            columns = [re.search(r"ours, `(\w+)`", cell) for cell in cells(line)]
+        row = cells(line)
+        if not columns or len(row) != len(columns) or row[0].startswith("critic"):
+            continue
+        for column, cell in zip(columns, row, strict=True):
+            if column is None:
+                continue
+            made = recipe.load(column[1])
+            if row[0].startswith("learning rate"):
+                mantissa, exponent = f"{made.lr:e}".split("e")
+                assert cell.startswith(f"{float(mantissa):g}e{int(exponent)}"), column[1]
+                found += 1
+            if row[0].startswith("updates"):
+                assert cell == f"{made.steps:,} \N{MULTIPLICATION SIGN} {made.batch}", column[1]
+                found += 1
+    assert found or page.stem == "hyper_sd"
