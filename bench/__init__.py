@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import Checked, PlannedRun, Run, evaluate, load, plan
+    from bench.api import Checked, PlannedRun, Run, evaluate, leaderboard, load, plan
     from bench.errors import UsageError
     from bench.metrics.adapter import ImageMetric, metric
     from bench.report.frame import Table
@@ -27,13 +27,16 @@ __all__ = [
     "Table",
     "UsageError",
     "evaluate",
+    "leaderboard",
     "load",
     "metric",
     "plan",
 ]
 
 _LAZY = {
-    **dict.fromkeys(("Checked", "PlannedRun", "Run", "evaluate", "load", "plan"), "bench.api"),
+    **dict.fromkeys(
+        ("Checked", "PlannedRun", "Run", "evaluate", "leaderboard", "load", "plan"), "bench.api"
+    ),
     **dict.fromkeys(("ImageMetric", "metric"), "bench.metrics.adapter"),
     "Table": "bench.report.frame",
     "UsageError": "bench.errors",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,6 +70,15 @@ def load(folder: Name) -> Run:
     with _ours():
         found.folder.checked()
     return found
+
+
+def leaderboard(runs: Iterable[Name], out: Name | None = None) -> Path:
+    """Write one page of many finished runs, a history per contestant, into `out` (default
+    runs/leaderboard); its path. Raises UsageError for a run that is not finished or damaged."""
+    from bench.report.leaderboard import write
+
+    with _ours():
+        return write([Path(run) for run in runs], None if out is None else Path(out))
 
 
 def _command(suite: Name, changes: Mapping[str, Any]) -> cli.Command:

@@ -32,7 +32,7 @@ T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references",
        "pictures", "rounds")  # fmt: skip
 CHECK = ("baseline", "update", "check", "decide", "most")  # and `pictures`, where it is an address
-REPORT = ("mixed_model", "figures", "tracker")
+REPORT = ("mixed_model", "figures", "tracker", "leaderboard")
 STUDY = ("port", "host", "token", "votes", "simulate")
 PLAN = ("strict",)
 WORDS = ("task", *RUN, *PLAN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
@@ -91,6 +91,9 @@ With task=report run=DIR:
   figures=true        write charts (SVG) and a sheet of pictures (PNG) into figures/, too
   mixed_model=true    add a mixed model of the votes of its preference study
   tracker=NAME        give the run to tensorboard, wandb, mlflow or another that accelerate knows
+
+With task=report runs=[DIR,DIR], or runs=[DIR/*] for every finished run there:
+  leaderboard=true    one page of many runs, of any protocols: a history per contestant, no report
 
 With task=check, and the suite's own words or run=DIR:
   baseline=NAME|DIR   reports/baselines/NAME here or shipped; with a slash any run folder
@@ -391,6 +394,8 @@ def _report(command: Command) -> int:
 
     assert command.report is not None
     out = command.options.out
+    if command.report.leaderboard:
+        return _leaderboard(command)
     if not command.together:
         folder = command.finished or out or planned(command).out
         write.report(folder, console(), out, command.report)
@@ -398,6 +403,15 @@ def _report(command: Command) -> int:
         raise UsageError("mixed_model=true: goes with run=DIR; a report of several has no study")
     else:
         write.compare(command.together, console(), out, command.report)
+    return 0
+
+
+def _leaderboard(command: Command) -> int:
+    from bench.report import leaderboard
+
+    if not command.together:
+        raise UsageError("leaderboard=true: goes with runs=[DIR,DIR] or runs=[DIR/*]")
+    print(f"leaderboard: {leaderboard.write(command.together, command.options.out)}")
     return 0
 
 

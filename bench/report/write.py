@@ -43,11 +43,14 @@ class Written:
 @dataclass(frozen=True)
 class ReportOptions:
     """mixed_model: add it to the votes of a study. figures: write figures as files, too.
-    tracker: one that accelerate knows, which gets the run as well."""
+    tracker: one that accelerate knows, which gets the run as well.  leaderboard: a page of the
+    histories of many runs, instead of one report of them.
+    """
 
     mixed_model: bool = False
     figures: bool = False
     tracker: Text | None = None
+    leaderboard: bool = False
 
     def checked(self) -> ReportOptions:
         """Itself. Raises UsageError for a tracker that is not here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,22 @@ def key(override: str) -> str:
 
 
 def folders(value: str) -> tuple[Path, ...]:
-    """The run folders of `runs=[a,b]`, as they stand. Raises UsageError for fewer than two."""
-    found = [part.strip() for part in value.removeprefix("[").removesuffix("]").split(",")]
-    if len(found) < 2 or not all(found):
+    """The run folders of `runs=[a,b]`, as they stand; of a pattern, `runs=[ci/*]`, those of its
+    folders that hold a result. Raises UsageError for fewer than two."""
+    parts = [part.strip() for part in value.removeprefix("[").removesuffix("]").split(",")]
+    if not all(parts):
         raise UsageError(f"runs={value}: expected two run folders or more, as runs=[a,b]")
-    return tuple(Path(part) for part in found)
+    found = dict.fromkeys(folder for part in parts for folder in _matching(part))
+    if len(found) < 2:
+        raise UsageError(f"runs={value}: expected two run folders or more, as runs=[a,b] or "
+                         "runs=[ci/*]")  # fmt: skip
+    return tuple(found)
+
+
+def _matching(part: str) -> list[Path]:
+    if "*" not in part:
+        return [Path(part)]
+    return [path for path in map(Path, sorted(glob(part))) if (path / "result.json").is_file()]
 
 
 def compose(name: str | None, overrides: list[str]) -> dict[str, Any]:
