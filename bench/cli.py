@@ -1,4 +1,4 @@
-"""`python bench.py suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]`."""
+"""`python bench.py suite=NAME|PATH [task=run|plan|...] [key=value ...]`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bench.run.options import PlanOptions, RunOptions
     from bench.run.plan import Plan
     from bench.study.task import StudyOptions
+    from bench.suite.sampler_grid import Grid
     from bench.suite.suite import Suite
 
 T = TypeVar("T", bound="DataclassInstance")
@@ -35,11 +36,14 @@ CHECK = ("baseline", "update", "check", "decide", "most")  # and `pictures`, whe
 REPORT = ("mixed_model", "figures", "tracker", "leaderboard")
 STUDY = ("port", "host", "token", "votes", "simulate")
 PLAN = ("strict",)
-WORDS = ("task", *RUN, *PLAN, *CHECK, *REPORT, *STUDY)  # keys beside those of a suite and of paths
+SENSITIVITY = ("contestant", "schedulers", "etas", "guidances")
+# Keys beside those of a suite and of paths.
+WORDS = ("task", *RUN, *PLAN, *CHECK, *REPORT, *STUDY, *SENSITIVITY)
 GOES_WITH = {
     "run": ("report", "check", "study"),
     "runs": ("report",),
     **dict.fromkeys(PLAN, ("plan",)),
+    **dict.fromkeys(SENSITIVITY, ("sensitivity",)),
     **dict.fromkeys(CHECK, ("check",)),
     **dict.fromkeys(REPORT, ("report",)),
     **dict.fromkeys(("import", *STUDY), ("study",)),
@@ -48,7 +52,7 @@ BATCHES = ("auto", "best")  # or a number
 PLACES = {"import": "imported"}  # fields whose names are not their keys
 
 HELP = """\
-usage: {command} suite=NAME|PATH [task=run|plan|report|check|study] [key=value ...]
+usage: {command} suite=NAME|PATH [task=run|plan|report|check|study|sensitivity] [key=value ...]
        {command} -m key=A,B ...   a sweep: one run per combination
        torchrun --nproc-per-node N -m bench ...   N processes share one run, a GPU each
        {command} --version
@@ -62,6 +66,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
                       or one of several runs (runs=[DIR,DIR]); makes no images
   task=check          compare a finished run with a baseline (baseline=NAME|DIR)
   task=study          let people choose between pictures of a finished run (run=DIR), blindly
+  task=sensitivity    draw one contestant by a grid of samplers (contestant=NAME): best and worst
+                      cell beside the recommended one
 
   out=DIR             run folder; default runs/<suite>-<identity>, so the same command resumes
   cache=DIR           images and features that all runs share; default runs/cache
@@ -103,6 +109,12 @@ With task=check, and the suite's own words or run=DIR:
   decide=true         draw the suite's prompts in blocks until every metric passes or regresses, at
                       most those of the baseline, or most=N (with the suite's own words, not run=)
   pictures=URL        where check/pictures will be published, for $GITHUB_STEP_SUMMARY
+
+With task=sensitivity, and the suite's own words:
+  contestant=NAME     of the suite; its own settings are the recommended cell
+  schedulers=[...]    default [ddim,euler,lcm,tcd]
+  etas=[...]          of tcd; default [0,0.3,1]
+  guidances=[...]     default [1,2]
 
 With task=study run=DIR:
   port=8765           where the page is served, on this machine only
@@ -185,6 +197,7 @@ class Command:
     check: CheckOptions | None = None
     report: ReportOptions | None = None
     study: StudyOptions | None = None
+    grid: Grid | None = None
 
 
 def read(words: list[str]) -> Command:
@@ -226,6 +239,7 @@ def command(
         check=_check_options(own) if task == "check" else None,
         report=_report_options(own) if task == "report" else None,
         study=_study_options(own, places) if task == "study" else None,
+        grid=_grid(own) if task == "sensitivity" else None,
     )
 
 
@@ -320,6 +334,12 @@ def _study_options(own: Mapping[str, Any], places: Mapping[str, Path]) -> StudyO
     from bench.study.task import StudyOptions
 
     return _options(StudyOptions, STUDY, own, places)
+
+
+def _grid(own: Mapping[str, Any]) -> Grid:
+    from bench.suite.sampler_grid import Grid
+
+    return _options(Grid, SENSITIVITY, own, {})
 
 
 def _options(
@@ -474,4 +494,30 @@ def _study(command: Command) -> int:
     return study(command.finished, command.study)
 
 
-TASKS = {"run": _run, "plan": _plan, "report": _report, "check": _check, "study": _study}
+def _sensitivity(command: Command) -> int:
+    from bench.report import sensitivity
+    from bench.report.write import write
+    from bench.run.plan import make
+    from bench.run.progress import console
+    from bench.run.run import run
+    from bench.suite.sampler_grid import gridded
+
+    if command.suite is None or command.grid is None:
+        raise UsageError("task=sensitivity: needs suite=NAME and contestant=NAME")
+    out, grid = console(), command.grid
+
+    def report(found: Summary, folder: Path) -> None:
+        write(found, folder, out)
+        sensitivity.write(found, folder, grid.contestant, out)
+
+    return run(make(gridded(command.suite, grid), command.options), out, report)
+
+
+TASKS = {
+    "run": _run,
+    "plan": _plan,
+    "report": _report,
+    "check": _check,
+    "study": _study,
+    "sensitivity": _sensitivity,
+}
