@@ -162,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _whose() -> str:
-    """Which process of several speaks."""
+    """The rank of this process, as a prefix of its errors."""
     rank = os.environ.get("RANK", "0")
     return "" if rank == "0" else f"rank {rank}: "
 

@@ -83,11 +83,11 @@ class Base:
             return self.family.decode(latents.float()).clamp(-1, 1)
 
     def vae_sha256(self) -> str:
-        """A digest of the VAE's files, the same wherever the folder lies."""
+        """A digest of the VAE's files, independent of the folder's path."""
         return self.sha256("vae")
 
     def sha256(self, *parts: str) -> str:
-        """A digest of the files of some of the base's folders, those that there are."""
+        """A digest of the files of some of the base's folders; missing folders are skipped."""
         digest = hashlib.sha256()
         for folder in (self.folder / part for part in parts):
             inside = sorted(folder.iterdir()) if folder.is_dir() else ()

@@ -24,9 +24,9 @@ class Critic(nn.Module):
 
     pair: the conditional form, which also sees x_t (both middles are stacked along channels);
     without, the critic sees x_s alone.  The trunk is a trained copy of the UNet's; with `frozen` it
-    is the UNet itself, no copy, and only the head is trained: whoever has put adapters on the UNet
-    takes them off while the critic looks.  recompute: gradient checkpointing in a trunk of its own.
-    passes: counts them.
+    is the UNet itself, no copy, and only the head is trained: the caller disables adapters of the
+    UNet while the critic runs.  recompute: gradient checkpointing in a trunk of its own. passes:
+    counts them.
     """
 
     trunk: Any

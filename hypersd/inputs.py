@@ -31,7 +31,7 @@ OR_SHIPPED = ("clip", "folder", "segmenter")
 def read(recipe: Recipe, hashes: Hashes) -> dict[str, str]:
     """Hashes of what a recipe's `data` and `options` name, by its key there ("options.init").
 
-    What is not there is left out: who loads it says so.  Raises UsageError for a file that cannot
+    Missing files are left out: their loader reports them.  Raises UsageError for a file that cannot
     be read.
     """
     data: Mapping[str, Any] = recipe.data
@@ -54,8 +54,8 @@ def of(recipe: Recipe, *, base: bool) -> dict[str, str]:
 
 
 def check(out: Path, recipe: Recipe, then: Mapping[str, str]) -> None:
-    """Raise UsageError where what a training in `out` had read, `then`, is something else by now;
-    what is gone since does not count."""
+    """Raise UsageError where a file that a training in `out` had read, `then`, has changed; missing
+    files are ignored."""
     now = of(recipe, base="base" in then)
     other = next((key for key in then if now.get(key, then[key]) != then[key]), None)
     if other is not None:
@@ -70,7 +70,7 @@ def _shared() -> Hashes:
 
 
 def _base(recipe: Recipe, hashes: Hashes) -> dict[str, str]:
-    """The hash of a base that lies here; empty for one of the hub."""
+    """The hash of a base on this machine; empty for one of the hub."""
     folder = _place(recipe.base, shipped="/" not in recipe.base)
     return {"base": hashes.folder(folder)} if folder and folder.is_dir() else {}
 

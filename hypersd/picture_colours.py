@@ -27,7 +27,7 @@ UNHEEDED = "have gAMA or cHRM chunks unlike sRGB's: not heeded"
 
 TELLING = {"transparency", "icc_profile", "gamma", "chromaticity"}  # of how colours are meant
 SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # an ICC profile's -> Pillow's mode
-STEPS = 17  # per channel, of the colours by which a profile is held against sRGB
+STEPS = 17  # per channel, of the colours by which a profile is compared with sRGB
 PERCEPTUAL = ImageCms.Intent.PERCEPTUAL
 SRGB_GAMMA = 1 / 2.2
 SRGB_CHROMATICITIES = (0.3127, 0.329, 0.64, 0.33, 0.3, 0.6, 0.15, 0.06)

@@ -127,9 +127,9 @@ def _words(error: csv.Error) -> str:
 
 
 def column(names: Sequence[str], valid: Sequence[str]) -> int:
-    """Where the first of `valid` that there is stands among names, upper or lower case.
+    """The position among names of the first of `valid` that exists, upper or lower case.
 
-    Raises ValueError where there is none, or it is there twice.
+    Raises ValueError if none exists, or it exists twice.
     """
     lower = [name.lower() for name in names]
     found = next((one for one in valid if one in lower), None)

@@ -39,7 +39,7 @@ class Reference:
 
 
 def parse(name: str) -> Reference:
-    """The reference in `hf://...`. Raises UsageError where it is none."""
+    """The reference in `hf://...`. Raises UsageError for any other text."""
     match = _NAME.fullmatch(name)
     if match is None or not name.startswith(SCHEME):
         raise UsageError(f"{name!r}; valid: {SCHEME}owner/name[@revision][/path]")

@@ -29,7 +29,7 @@ class Task(Protocol):
 
     modules: all that a checkpoint must hold (trained parameters and buffers).
     divides: whether `loss` can do a part of a batch, the rows in `share`: what several processes
-    and gradient accumulation need. It draws for the whole batch all the same, so that a step is
+    and gradient accumulation need. It draws for the whole batch in any case, so that a step is
     one function of (weights, seed, step) however it is cut up, and gives the mean over its rows.
     """
 

@@ -123,7 +123,7 @@ def _plain(value: Any) -> Any:
 
 
 def _said(fault: Any, adapter: TypeAdapter[Any], key: str) -> str:
-    """One line of ours for one fault that pydantic found."""
+    """One line for the first fault that pydantic found."""
     kind, value = fault["type"], shown(fault["input"])
     *outer, name = fault["loc"] or ("",)
     if kind == UNKNOWN:

@@ -107,7 +107,7 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def _beside(path: Path) -> Path:
-    """A name beside `path` that nobody else has."""
+    """A unique name beside `path`."""
     _clear(path.parent.absolute())
     return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{next(_NUMBERS)}{BEGUN}")
 

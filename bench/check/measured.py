@@ -1,6 +1,6 @@
 """What a check measures: every contestant that run and baseline have, on every metric, not decided.
 
-Two questions are told apart. *These weights*: are they worse than those of the baseline, over new
+There are two questions. *These weights*: are they worse than those of the baseline, over new
 prompts? *This training*: is what makes them worse, over new prompts and new training seeds? Two
 trainings that differ in their seed alone are different weights, and the first question rightly
 finds that. Asked by default is what changed: weights that a training made again are a training.
@@ -134,8 +134,8 @@ def _rows(
 
 
 def _question(sides: _Sides, chosen: Gate | None) -> Gate:
-    """What is asked of a contestant: of what came out of no training, its weights; else what is
-    chosen, or the training where its weights are others."""
+    """The question for a contestant: its weights if no training made them; else the chosen one, or
+    the training if its weights changed."""
     if sides.now.training is None or sides.then.training is None:
         return "weights"
     is_other = _weights(sides.run, sides.name) != _weights(sides.base, sides.name)

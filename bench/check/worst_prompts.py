@@ -41,7 +41,7 @@ def worst(verdicts: Sequence[Verdict], sides: Sides, out: Path) -> list[Worst]:
 
     They are those of one metric: of those that regressed (else: are undecided) the one with
     the largest loss in margins, a metric with scores before a distance.  Prompts with pictures on
-    both sides come first; without any, the worst prompts are told in words.
+    both sides come first; without any, the worst prompts are listed as text.
     """
     found = []
     shutil.rmtree(out, ignore_errors=True)  # those of an earlier check

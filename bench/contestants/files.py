@@ -87,7 +87,7 @@ def found(where: str, name: str) -> Path:
 
 
 def base_folder(where: str, settings: ContestantSettings) -> Path:
-    """The pipeline folder a contestant stands on. Raises UsageError where it is none."""
+    """The pipeline folder of a contestant's base. Raises UsageError for any other folder."""
     word = "pipeline" if settings.source == "pipeline" else "base"
     there = remote(settings.base)
     if there is not None:

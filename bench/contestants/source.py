@@ -1,6 +1,6 @@
 """A contestant -> the source of its images: a sampler, a folder of pictures, or an anchor.
 
-Anchors give the scale. `real`: renders of the very scenes whose captions are the prompts, or the
+Anchors give the scale. `real`: renders of the scenes whose captions are the prompts, or the
 photographs that the captions were written for. `vae_round_trip`: the same pictures, encoded and
 decoded: the best that a latent model could do. `shuffled_captions`: the same pictures in an order
 in which none stands beside its own prompt.

@@ -90,9 +90,8 @@ def metric(
 
     published: on the networks that papers use, fetched where they are not here yet, instead of the
     world's.  device: where its network runs.  settings: what a suite says under `metrics.<name>`:
-    `reference="coco2014_30k"`, `model="ViT-g-14"`.
-    Raises UsageError: no such metric or setting, a reference that is not there, one that holds each
-    picture against the teacher's own (only a run has both).
+    `reference="coco2014_30k"`, `model="ViT-g-14"`. Raises UsageError: no such metric or setting, a
+    missing reference, a metric that compares each picture with the teacher's (only a run has both).
     """
     row = METRICS.get(name)
     if row is not None and row.paired:

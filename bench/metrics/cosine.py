@@ -60,7 +60,7 @@ class CosineScore:
         return mean_result(self.unit * np.einsum("nd,nd->n", images, texts), clusters)
 
     def truncated(self, prompts: Sequence[str]) -> list[bool] | None:
-        """Whether the network reads only a part of each prompt; None where nobody can say."""
+        """Whether the network cuts each prompt; None if unknown."""
         if self.too_long is None:
             return None
         return self.too_long([self.prefix + prompt for prompt in prompts])

@@ -1,7 +1,7 @@
 """`faithful`: share of pictures in which everything the prompt asks for is there and nothing else.
 
-An attribute oracle reads each picture: objects with shape, colour and size, how they lie and how
-many they are. GenEval's idea (Ghosh et al. 2023). No trainer uses the oracle.
+An attribute oracle reads each picture: objects with shape, colour and size, their relation and
+their number. GenEval's idea (Ghosh et al. 2023). No trainer uses the oracle.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class ImageRewardScore:
         return mean_result(np.asarray(features, np.float64)[:, 0], clusters)
 
     def truncated(self, prompts: Sequence[str]) -> list[bool] | None:
-        """Whether the network reads only a part of each prompt; None where nobody can say."""
+        """Whether the network cuts each prompt; None if unknown."""
         return None if self.too_long is None else self.too_long(list(prompts))
 
 

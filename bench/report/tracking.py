@@ -23,7 +23,8 @@ INSTALLED_AS = {"comet_ml": "comet-ml"}
 
 
 def track(summary: Summary, files: RunFiles, out: Path, name: str) -> str:
-    """Give a run whose report lies in `out` to the tracker `name`; a sentence on what it got.
+    """Log a run, whose report is in `out`, to the tracker `name`; returns a sentence on what was
+    logged.
 
     Metrics are `clip/hyper_sd-4step` with `clip_low/...` and `clip_high/...`, the ends of the 95 %
     interval, and `ms_per_image/hyper_sd-4step`, all at step 0.
@@ -56,7 +57,7 @@ def track(summary: Summary, files: RunFiles, out: Path, name: str) -> str:
 
 
 def check(name: str) -> None:
-    """Raise UsageError for a tracker that there is not, or that is not installed."""
+    """Raise UsageError for an unknown tracker, or one that is not installed."""
     from accelerate.tracking import get_available_trackers
     from accelerate.utils import LoggerType
 

@@ -70,7 +70,11 @@ class Blocks:
             return None
         try:
             return metric.evaluate(features[metric.extractor], [""] * len(prompts), prompts)
-        except (ValueError, AttributeError, TypeError):  # of one that is held against the teacher
+        except (
+            ValueError,
+            AttributeError,
+            TypeError,
+        ):  # of a metric that compares with the teacher
             return None
 
     def cost(self, looks: Sequence[int]) -> list[str]:

@@ -125,8 +125,8 @@ def _as_planned(plan: Plan, name: str) -> Metric:
 
 
 def _scored(plan: Plan, outcome: Outcome, metrics: Sequence[Metric], folder: Path) -> Scored:
-    """A row with its metrics. Its scores lie in the run folder, and the features behind what has no
-    score of one image: distances, recall."""
+    """A row with its metrics. Its scores are written into the run folder, and the features of
+    metrics without scores of single images (distances, recall)."""
     row = scored(plan, outcome, _contestant(plan, outcome), metrics)
     write_scores(folder, row.contestant.name, to_arrays(row.results))
     seen = {m.extractor for m in metrics
@@ -289,7 +289,7 @@ def _counts(keys: Sequence[Key], outcome: Outcome) -> dict[str, int]:
     or `not_finite`; were drawn from prompts that the base cuts (`prompts_cut`); went into the run
     folder (`pictures`, so that a report can say how many files are missing).
 
-    Of a row of shipped features the images that are drawn all the same count, no others.
+    Of a row of shipped features only the images that are drawn count.
     """
     wanted = set(keys)
     broken, black, cut = (

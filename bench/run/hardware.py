@@ -86,8 +86,7 @@ def _free(path: Path) -> int:
 
 @dataclass(frozen=True)
 class Machine:
-    """gpu: asks for the GPU, None where there is none.  free: asks for the bytes that are free
-    where a path lies, or will lie."""
+    """gpu: asks for the GPU, None where there is none.  free: asks for the free bytes at a path."""
 
     gpu: Callable[[], Device | None] = _once_asked
     free: Callable[[Path], int] = _free

@@ -12,7 +12,7 @@ from bench.statistics.comparisons import pairs
 
 
 def missing_rows(drawn: Drawn, costs: Mapping[str, float]) -> list[MissingRow]:
-    """In the order of the suite. costs: seconds by stage, as far as they are known by now."""
+    """The missing rows in the suite's order. costs: seconds by stage, as far as they are known."""
     plan = replace(drawn.plan, costs=costs)
     faults = {row.name: row.fault for row in plan.rows if row.fault} | drawn.failed
     lacking = [row for row in plan.rows if row.name not in drawn.done]

@@ -1,6 +1,6 @@
 """Photographs of a prompt set, fetched into a folder: many at once, each checked, then kept.
 
-What lies there intact is not fetched again, so a run that was stopped goes on, and an archive of
+Intact files are not fetched again, so a run that was stopped goes on, and an archive of
 the publisher's that was unpacked there is used as it is. A set is complete or refused: a distance
 to fewer pictures is another number.
 """
@@ -66,7 +66,7 @@ def fetch(some: Photographs, advance: Advance) -> None:
     """Have all of them in `places.pictures()`.
 
     Raises UsageError that names those which their publisher does not give, or gives damaged, after
-    all others are here; at once where nobody answers, or nothing can be written.
+    all others are here; at once if the server does not answer, or nothing can be written.
     """
     stop, refused = Event(), list[str]()
 

@@ -111,8 +111,8 @@ class Plan:
     @property
     def sound(self) -> list[Planned]:
         """The rows that are not left out, those that cost least first and the teacher last, so that
-        few-step contestants can be compared long before it is drawn; first where each of their
-        pictures is held against its own."""
+        few-step contestants can be compared long before it is drawn; first if a metric compares
+        their pictures with it."""
 
         def cost(planned: Planned) -> tuple[int, int]:
             evaluations = planned.evaluations
@@ -272,8 +272,8 @@ def _repeats(suite: Suite, texts: Sequence[str]) -> list[Key]:
 
 
 def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:
-    """The prompts; stand-ins where a suite on published checkpoints lacks them as well as much
-    else, so that all of it is said at once."""
+    """The prompts; stand-ins if a suite on published checkpoints lacks prompts and more, so that
+    everything missing is listed at once."""
     try:
         return prompts.load(suite.prompt_set, suite.n, places.prompts()), []
     except UsageError as error:

@@ -4,9 +4,9 @@
 
 A row of `reports/precomputed` or of a baseline whose contestant is called otherwise now is drawn
 anew, its first pictures, and seen through the networks that its features are of. Where these are
-equal but for rounding the file gets the new name; a row whose pictures are others is left as it is
-and named: it has to be made again (CONTRIBUTING.md). Rows of `reports/trainings` stand for weights
-that are not here, whose identities nothing is compared with.
+equal but for rounding the file gets the new name; a row whose pictures differ is kept unchanged and
+named: it has to be made again (CONTRIBUTING.md). Rows of `reports/trainings` stand for weights that
+are not here, whose identities nothing is compared with.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Kept:
     identity: str
 
     def today(self) -> str | None:
-        """Its identity now, or None where its pictures are others."""
+        """Its present identity, or None if its pictures differ."""
         now = identity.contestant(self.row, self.prompts, HASHES)
         return now if now == self.identity or self._is_drawn_alike() else None
 

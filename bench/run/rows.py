@@ -149,7 +149,7 @@ class RowSource:
         if self._loaded is not None:
             return
         row, worker, size = self.planned.row, self.worker, self.stage.size
-        worker.loaded = None  # so that what the next one does not need is let go
+        worker.loaded = None  # drops networks that the next row does not need
         with heard() as words:
             found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.networks)
         self._say(words)
@@ -235,7 +235,7 @@ def is_made(planned: Planned, worker: Worker) -> bool:
 
 
 def _is_to_make(part: Slice, cache: Cache) -> bool:
-    """Whether a plan wants its images in the cache, and nobody has put them there."""
+    """Whether a plan needs its images in the cache, and no process has written them."""
     return part.make and part.is_kept and not cache.has("images", part.key)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bench.statistics.comparisons import Scored
 
 FAILURES = ("not_finite", "black", "not_scored")
-Report = Callable[[Summary, Path], None]  # shows what lies in a run folder
+Report = Callable[[Summary, Path], None]  # writes the report of a run folder
 
 
 def run(plan: Plan, out: Console, report: Report, early: Report | None = None) -> int:

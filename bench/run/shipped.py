@@ -26,7 +26,7 @@ FOLDER = packaged("bench", "reports") / "precomputed"
 
 
 def path(root: Path, prompts: PromptSet, row: Row) -> Path:
-    """Where a row's features lie below `root`."""
+    """The path of a row's features below `root`."""
     return root / prompts.name.replace("/", "_") / f"{row.name}.safetensors"
 
 

@@ -69,8 +69,8 @@ def _settings() -> dict[str, Any]:
 
 
 def _for_hydra(words: Sequence[str]) -> list[str]:
-    """The words with commas and interpolations for Hydra to work out. It knows none of our keys,
-    so each is added below one of its own; what is taken away (~) is for the job alone."""
+    """The words with commas and interpolations for Hydra to work out. Hydra knows none of these
+    keys, so each is added below one of its own; what is taken away (~) is for the job alone."""
     return [word if word.startswith("hydra") else f"++{PLACE}{word.lstrip('+')}"
             for word in words if not word.startswith("~")]  # fmt: skip
 

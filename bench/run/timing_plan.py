@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.run.rows_left import Planned
 
 ROUNDS = 7  # of which the smallest and the largest bound a median with 98 %
-LEAST = 3  # rounds below which there is no median to speak of
+LEAST = 3  # the smallest number of rounds for a median
 SHARE = 0.05  # of the drawing
 A_ROW = 1.0  # seconds of a row that are always spent
 DEAR, TOO_DEAR = 5.0, 20.0  # seconds of an image: from here on 3 rounds, none

@@ -84,7 +84,7 @@ def _means(entry: Entry, prompts: str) -> Means:
 
 
 def _distance(entry: Entry, name: str, identity: str, prompts: str) -> float | None:
-    """A metric's value on kept features; None where it is another one by now."""
+    """A metric's value on kept features; None if the metric has changed."""
     try:
         metric = metric_of(name, {"split": SETS[prompts]} if prompts in SETS else {})
     except UsageError:

@@ -49,8 +49,8 @@ class Drawn:
 class ToMake:
     """A reference that is to be made before anything is scored.
 
-    name: of its pictures.  images: how many.  drawn: None for photographs.  metrics: held against
-    it.  path: where it will lie, None until its network and what draws it are on this machine.
+    name: of its pictures.  images: how many.  drawn: None for photographs.  metrics: that use it.
+    path: of the file, None until its network and the drawn contestant's files are on this machine.
     """
 
     name: str
@@ -219,7 +219,7 @@ class _Search:
 
 
 def _path(one: ToMake, known: Sequence[object]) -> Path | None:
-    """Where a reference of known pictures lies, None where its network is not here yet."""
+    """The path of a reference of known pictures; None until its network is fetched."""
     try:
         key = digest([*known, one.network.identity])[:12]
     except UsageError:

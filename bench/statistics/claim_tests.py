@@ -32,7 +32,7 @@ class Tested:
     higher: bool = True
 
     def p_values(self) -> dict[str, float]:
-        """p of the "claim", of its "opposite", and of "equivalent" where that is another one."""
+        """p of the "claim", of its "opposite", and of "equivalent" if that is a different test."""
         m, relation = self.margin, self.claim.relation
         within = max(self._above(-m), self._below(m))
         if relation == "better":

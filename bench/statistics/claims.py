@@ -63,8 +63,8 @@ def claim_verdicts(
 ) -> list[Claim]:
     """Every claim with its verdict and figures.
 
-    Holm over the claims that can be decided; those with too few trainings, whose figures speak of
-    these weights alone, by themselves over all that could be tested.
+    Holm over the claims that can be decided; claims with too few trainings, whose figures are about
+    these weights alone, are adjusted apart, over all that could be tested.
     """
     tested = [
         _tested(claim, steps, scored, sizes)

@@ -30,7 +30,7 @@ class Scored:
 def pairs(contestants: Iterable[Contestant]) -> list[tuple[str, str]]:
     """Who is compared: all of one step count with each other, then each with the teacher.
 
-    Anchors give the scale and are compared with nobody.
+    Anchors give the scale and are not compared.
     """
     rivals = [c for c in contestants if not c.is_anchor]
     students = [c for c in rivals if c.method != "teacher"]

@@ -16,10 +16,10 @@ more, which is taken off again by the residual:
 The variances are the two-way random-effects estimates (Searle, Casella and McCulloch 1992, chapter
 4); the two reaches are added in squares (Howe 1974; Zou and Donner 2008), since one t with
 Satterthwaite's degrees of freedom for the whole is too narrow where few trainings carry most of the
-variance (92.4 % with three trainings against a fixed side). A side with one training is taken as it
-stands ("this teacher"): its part of V_t is 0.
+variance (92.4 % with three trainings against a fixed side). A side with one training is fixed
+("this teacher"): its part of V_t is 0.
 
-Beside it stands the hierarchical bootstrap (`hierarchical_bootstrap`), which draws trainings and
+The result also has the hierarchical bootstrap (`hierarchical_bootstrap`), which draws trainings and
 prompts anew with replacement. Of three trainings it is too narrow, since they resample to too
 little spread (docs/metrics.md has its coverage), so verdicts rest on the interval above.
 """

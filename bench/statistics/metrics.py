@@ -1,7 +1,7 @@
 """The metrics, one row each: what it is called and asks, its margin, and what makes it.
 
-Suites, comparisons and pages read the rows, so they lie below all of these and name what is in
-`bench.metrics` by words: nothing is imported until `bench.metrics.metric` makes one. Where a page
+Suites, comparisons and pages read the rows, so they are below all of these and name modules of
+`bench.metrics` as text: nothing is imported until `bench.metrics.metric` makes one. Where a page
 must choose between metrics, it takes the first of these.
 """
 
@@ -32,10 +32,10 @@ class MetricSpec:
 
     title, asks: for people.  margin: the smallest difference that matters, in the metric's unit or
     as a percentage, where a suite says nothing.  world, published: how it is made for the shapes
-    world and for SD1.5 and SDXL; None: not for these.  paired: holds each image against the
-    teacher's own.  of_repeats: compares the images of a prompt, which a suite's `repeats` draw.
-    of_teacher: a share of the teacher's own value.  enough: from where on more is not better, as
-    no table and no sentence then says it is.  least_seeds: of a prompt, below which a suite is
+    world and for SD1.5 and SDXL; None: not for these.  paired: compares each image with the
+    teacher's.  of_repeats: compares the images of a prompt, which a suite's `repeats` draw.
+    of_teacher: a share of the teacher's own value.  enough: from where on more is not better, as no
+    table and no sentence then says it is.  least_seeds: of a prompt, below which a suite is
     refused.  against_time: plotted against seconds per image.
     """
 

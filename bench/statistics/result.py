@@ -27,14 +27,14 @@ Ids = NDArray[np.int64]
 class Result:
     """A metric's value on one contestant.
 
-    value: over all prompts.  low, high: 95 % interval of the quantity that `covers` names.
-    n: images.  prompts: ids, ascending [G].  per_prompt: [G] scores whose mean is `value`, or
-    None where there is no score of one image.  influence: [G], for metrics without per-prompt
-    scores: what each prompt adds to the deviation of `value`, centred at 0 and scaled so that
-    their mean's standard error is that of `value`.  parts: a breakdown, if the metric has one.
-    kind: "mean" of scores, "share" of right and wrong, "distance", or "ratio" to the teacher's
-    value.  at_infinity: where a distance would tend to with ever more images.  doubt: why the
-    interval may not hold, for the ledger; empty where nothing speaks against it.
+    value: over all prompts.  low, high: 95 % interval of the quantity that `covers` names. n:
+    images.  prompts: ids, ascending [G].  per_prompt: [G] scores whose mean is `value`, or None
+    where there is no score of one image.  influence: [G], for metrics without per-prompt scores:
+    what each prompt adds to the deviation of `value`, centred at 0 and scaled so that their mean's
+    standard error is that of `value`.  parts: a breakdown, if the metric has one. kind: "mean" of
+    scores, "share" of right and wrong, "distance", or "ratio" to the teacher's value.  at_infinity:
+    where a distance would tend to with ever more images.  doubt: why the interval may not hold, for
+    the ledger; empty without a doubt.
     """
 
     value: float

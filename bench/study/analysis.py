@@ -96,8 +96,8 @@ class Agreement:
 class PanelFigures:
     """All figures of people's votes, or of simulated ones.
 
-    votes: that count (no checks, nobody left out).  left: share of left among left and right.
-    example: votes per pair that show a preference of 60 % with a chance of 80 %.
+    votes: those that count (no checks, no excluded raters).  left: share of left among left and
+    right. example: votes per pair that show a preference of 60 % with a chance of 80 %.
     """
 
     simulated: bool
@@ -204,7 +204,7 @@ def krippendorff(counts: NDArray[np.int64]) -> float:
     """Krippendorff's alpha for nominal data (2011, "Computing Krippendorff's Alpha-Reliability").
 
     counts: [units, values], how many raters gave each value; units with one rater count for
-    nothing.  1 where nobody ever disagreed; nan where only one value was ever given.
+    nothing.  1 without any disagreement; nan if only one value was given.
     """
     paired = counts[counts.sum(axis=1) > 1].astype(np.float64)
     sizes = paired.sum(axis=1)

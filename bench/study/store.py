@@ -234,7 +234,7 @@ class VoteStore:
         self, rater: Rater, trial: str, choice: str, seconds: float,
         *, at: float | None = None, imported: bool = False,
     ) -> bool:  # fmt: skip
-        """Enter a vote; False where the very same stands already.
+        """Enter a vote; False if the same vote is there already.
 
         Raises Refused: unknown choice or pair, another rater's pair, or another vote stands.
         """

@@ -20,11 +20,11 @@ def read(path: Path, *, quoted: bool = True) -> list[str]:
     """The prompts of a file in its order, with the white space around them.
 
     A .txt file has one a line; a .json file is a list of texts or objects, or COCO's annotations
-    (the first caption of each picture, white space in it made single blanks); objects and the
-    lines of .csv and .tsv files have a column `prompt`, `caption` or `text`, the first of these
-    that there is.  quoted: whether quotation marks around a cell of a .tsv are none of its text.
-    Raises UsageError for a file that cannot be read, is above 256 MiB, is not UTF-8 or UTF-16, does
-    not have this form, or holds no prompt or an empty one.
+    (the first caption of each picture, white space in it made single blanks); objects and the lines
+    of .csv and .tsv files have a column `prompt`, `caption` or `text`, the first of these that
+    exists.  quoted: whether quotation marks around a cell of a .tsv are none of its text. Raises
+    UsageError for a file that cannot be read, is above 256 MiB, is not UTF-8 or UTF-16, does not
+    have this form, or holds no prompt or an empty one.
     """
     try:
         placed = _placed(path, records.decoded(_content(path)), quoted)

@@ -47,7 +47,7 @@ def endpoint() -> str:
 def of(prompt_set: str, folder: Path) -> tuple[Photograph, ...]:
     """The photographs of a set in `NAMES`, each once, in the order of its captions.
 
-    folder: where prompt sets lie; the set's file is fetched into it where it is not there.
+    folder: of prompt sets; the set's file is fetched into it where it is not there.
     Raises UsageError where it cannot be had, or does not say which pictures they are.
     """
     found: dict[Photograph, None] = {}

@@ -33,8 +33,8 @@ def merged(weight: Tensor, layer: Layer, scale: float = 1.0) -> Tensor:
 def merge(
     layers: Iterable[Layer], networks: Mapping[str, nn.Module | None], scale: float = 1.0
 ) -> bool:
-    """Add a LoRA, times `scale`, to the weights of networks ("unet", ...) where they are; whether
-    any weight is another one now. Nothing is changed where it does not fit.
+    """Add a LoRA, times `scale`, to the weights of networks ("unet", ...) in place; returns whether
+    any weight changed. A LoRA that does not fit changes nothing.
 
     Raises FileError where it names what a network has not, has another shape, or gives a weight
     that is not finite.

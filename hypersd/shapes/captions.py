@@ -1,4 +1,4 @@
-"""Captions: how a scene is said, what else could be said of it wrongly, and reading one back.
+"""Captions of scenes, wrong captions that differ in one value, and a parser.
 
 The grammar can be read back exactly: `parse(caption)` gives the spec, so that the oracle needs a
 prompt's text alone.

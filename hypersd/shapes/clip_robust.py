@@ -27,9 +27,9 @@ class RobustClipTask(Task):
     """CLIP's contrast of clean pictures and of corrupted ones, whose cosines with captions are held
     where the clean ones have them. See `loop.Task`.
 
-    Only the picture tower is trained. Captions that name a style ("grainy", "sharp") are not held
-    against corrupted pictures, of which they are not true; and clean pictures keep the embeddings
-    that they had, so that heads on them still see the style.
+    Only the picture tower is trained. Captions that name a style ("grainy", "sharp") are not
+    compared with corrupted pictures, for which they are false; and clean pictures keep the
+    embeddings that they had, so that heads on them still see the style.
 
     data: start, n.  options: init (an exported folder); weights beside the contrast of clean
     pictures: corrupted (the contrast of corrupted ones), scores, kept.

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from hypersd.shapes.scenes import COLOURS, MAX_THINGS, RELATIONS, SHAPES, SIZES, Spec
 
-ROLES = (*RELATIONS, "around", "behind")  # how a thing may lie to the other one
+ROLES = (*RELATIONS, "around", "behind")  # relations of a thing to the other one
 OTHER_ROLE = {
     "left of": "right of", "right of": "left of", "above": "below", "below": "above",
     "inside": "around", "in front of": "behind",

@@ -96,7 +96,7 @@ def verdict(found: Sequence[FoundThing], spec: Spec | None) -> list[float]:
 
 
 def _related(found: Sequence[FoundThing], spec: Spec) -> bool:
-    """Whether two found things, matched to the spec by shape and colour, lie as it says."""
+    """Whether two found things, matched to the spec by shape and colour, have its relation."""
     pair = []
     for thing in spec.things:
         same = [f for f in found if (f.thing.shape, f.thing.colour) == (thing.shape, thing.colour)]
@@ -107,7 +107,7 @@ def _related(found: Sequence[FoundThing], spec: Spec) -> bool:
 
 
 def relation_between(a: FoundThing, b: FoundThing) -> str:
-    """How a lies to b; thresholds lie midway between what `scenes` draws.
+    """The relation of a to b; thresholds are midway between the distances that `scenes` draws.
 
     Of two things that touch, a is behind where it is seen to be covered. Where nothing is (of the
     scenes "in front of" one in twelve hides no pixel) the picture does not contradict the prompt.

@@ -81,7 +81,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a thing lies: centre and circumradius in pixels, angle in radians."""
+    """The place of a thing: centre and circumradius in pixels, angle in radians."""
 
     x: float
     y: float
@@ -199,7 +199,7 @@ def _related(rng: np.random.Generator) -> Spec:
 
 
 def possible(a: Thing, b: Thing, relation: str) -> bool:
-    """Whether `a relation b` can be drawn so that nobody would say another relation.
+    """Whether `a relation b` can be drawn without ambiguity.
 
     Inside: a small thing in a large one that encloses it, of another colour. In front of: the
     thing behind is at least as large, not small, and of another colour, so enough of it shows.

@@ -25,7 +25,7 @@ USAGE = "usage: python -m hypersd.shapes.seeds SEED DIR NAME [NAME ...]"
 
 
 def trainings(seed: int) -> Path:
-    """Where a seed's trainings lie."""
+    """The folder of a seed's trainings."""
     return TRAININGS.parent / f"seed{seed}"
 
 

@@ -134,12 +134,12 @@ class OpenClip(CastNetwork, TextNetwork):
 
 
 def vit_l(model: str = "ViT-L-14", weights: str = "openai", precision: str = "fp32") -> OpenClip:
-    """Under LAION's aesthetic predictors."""
+    """The CLIP of LAION's aesthetic predictors."""
     return OpenClip(model, weights, precision=precision)
 
 
 def vit_l_336(model: str = "ViT-L-14-336", weights: str = "openai", resize: str = "") -> OpenClip:
-    """Under CMMD, in fp32 as the reference that it is held against."""
+    """CMMD's CLIP, in fp32 like its reference."""
     return OpenClip(model, weights, resize)
 
 

@@ -34,7 +34,7 @@ BACKBONES = {
 @dataclass(frozen=True)
 class Lpips(Network):
     """net: "alex" or "vgg".  weights: of the backbone, a source; empty: torchvision's.  against:
-    identity of the contestant whose pictures others are held against.
+    identity of the contestant that others are compared with.
     """
 
     kind: ClassVar[str] = "lpips"

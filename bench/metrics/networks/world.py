@@ -121,7 +121,7 @@ class ShapesOracle(ShapesNetwork):
 
 @dataclass(frozen=True)
 class ShapesPerceptual(ShapesNetwork):
-    """against: identity of the contestant whose pictures others are held against."""
+    """against: identity of the contestant that others are compared with."""
 
     kind: ClassVar[str] = "shapes_perceptual"
     shipped: ClassVar[str] = "features"
