@@ -37,18 +37,26 @@ def of(pipe: Any, size: int | None = None) -> Family:
 
 
 def kind(folder: Path, part: str | None = None) -> type[Family]:
-    """The kind of a pipeline's folder, as its model_index.json says.
+    """The kind of a pipeline's folder, by its model_index.json.  part: only kinds whose network is
+    called so.
 
     Raises UsageError where that is damaged, or names another class.
     """
     try:
-        name = str(json.loads((folder / "model_index.json").read_bytes())["_class_name"])
-    except (OSError, ValueError, KeyError, TypeError):
+        name = str(_index(folder)["_class_name"])
+    except KeyError:
         raise UsageError(f"{folder}: its model_index.json is damaged") from None
     valid = {one: family for one, family in _BY_PIPELINE.items() if part in (None, family.part)}
     if name not in valid:
         raise UsageError(f"{folder}: is a {name}; valid: {', '.join(valid)}")
     return valid[name]
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "model_index.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise UsageError(f"{folder}: its model_index.json is damaged") from None
 
 
 def variant(folder: Path, wanted: str | None, part: str = "unet") -> str | None:
@@ -73,12 +81,13 @@ def load(
     refuse_code(folder)
     family = kind(folder, part)
     loader: Any = getattr(diffusers, family.pipeline)
+    absent = {name: None for name, entry in _index(folder).items() if entry == [None, None]}
     words: list[str] = []
     try:
         with heard() as words:
             pipe = loader.from_pretrained(
                 folder, dtype=dtype, variant=variant(folder, wanted, family.part),
-                use_safetensors=True, local_files_only=True, **family.loaded_with,
+                use_safetensors=True, local_files_only=True, **absent | family.loaded_with,
             )  # fmt: skip
     except torch.OutOfMemoryError:
         raise

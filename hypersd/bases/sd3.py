@@ -15,6 +15,7 @@ from hypersd.bases.family import Family
 from hypersd.conditions import PooledText, Text
 
 TIMESTEPS = 1000  # the network's input for t = 1
+T5_TOKENS = 256  # the pipeline's default
 SEEN = 4  # blocks whose outputs critics see, evenly spread over the first half
 
 
@@ -34,11 +35,15 @@ class Sd3(Family):
 
     def encode(self, prompts: Sequence[str], time_ids: Tensor | None = None) -> PooledText:
         """The pipeline's encoding: the last but one states of both CLIPs side by side, padded to
-        T5's width, then T5's (zeros without it), [B, 77 + 256, D]; both CLIPs' pooled text, [B,
-        P]."""
+        T5's width, then T5's, [B, 77 + 256, D]; both CLIPs' pooled text, [B, P].
+
+        Without T5 one token of zeros takes its place. The pipeline's default has 256 of them: draw
+        such a base with max_sequence_length=1.
+        """
+        length = 1 if self.pipe.text_encoder_3 is None else T5_TOKENS
         states, _, pooled, _ = self.pipe.encode_prompt(
             list(prompts), None, None, device=self.pipe.text_encoder.device,
-            do_classifier_free_guidance=False,
+            do_classifier_free_guidance=False, max_sequence_length=length,
         )  # fmt: skip
         return PooledText(states, pooled)
 

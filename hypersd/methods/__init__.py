@@ -32,6 +32,7 @@ METHODS = {
     "shapes_vae": MethodRow("hypersd.shapes.vae:VaeTask", None),
     "shapes_text": MethodRow("hypersd.shapes.reader:ReaderTask", None),
     "shapes_teacher": MethodRow("hypersd.shapes.teacher:TeacherTask", None),
+    "shapes_flow": MethodRow("hypersd.shapes.flow:FlowTask", None),
     "shapes_clip": MethodRow("hypersd.shapes.clip:ClipTask", None),
     "shapes_clip_robust": MethodRow("hypersd.shapes.clip_robust:RobustClipTask", None),
     "shapes_hps": MethodRow("hypersd.shapes.preference:PreferenceTask", None),

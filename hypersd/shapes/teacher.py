@@ -242,18 +242,16 @@ class TeacherTask(Task):
         }
         self.pipeline().to(torch.float16).save_pretrained(out, safe_serialization=True)
         self.pipeline().to(torch.float32)
-        _say_float32(out)
+        say_float32(out / "text_encoder" / "config.json")
         build_tokenizer(out / "tokenizer").save_pretrained(out / "tokenizer")
         shutil.copy(self.vae_folder / "config.json", out / "vae" / "config.json")
         return counts
 
 
-def _say_float32(folder: Path) -> None:
+def say_float32(config: Path) -> None:
     """Let the fp16 files load as fp32 with no argument: transformers goes by the config's dtype."""
-    path = folder / "text_encoder" / "config.json"
-    path.write_text(
-        path.read_text(encoding="utf-8").replace('"float16"', '"float32"'), encoding="utf-8"
-    )
+    words = config.read_text(encoding="utf-8").replace('"float16"', '"float32"')
+    config.write_text(words, encoding="utf-8")
 
 
 @torch.no_grad()

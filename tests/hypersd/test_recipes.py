@@ -12,6 +12,8 @@ from diffusers import UNet2DConditionModel
 
 from hypersd import loop
 from hypersd import recipe as recipes
+from hypersd.base import load_base
+from hypersd.bases.sd3 import Sd3
 from hypersd.errors import UsageError
 from hypersd.lora.reader import WEIGHT_NAME
 from hypersd.recipe import Recipe
@@ -27,7 +29,8 @@ REAL = [name for name in recipes.names() if name.startswith(("sdxl_", "sd15_", "
 METHODS = ("lcm_lora", "tcd_lora", "tscd_lora", "lightning_lora", "lightning_unet", "dmd_lora",
            "feedback_lora", "pcm_lora", "dmd2_lora", "hyper_sd_8step_lora", "hyper_sd_4step_lora",
            "hyper_sd_2step_lora", "hyper_sd_1step_unet", "hyper_sd_unified_lora")  # fmt: skip
-ON_SD3 = ("lcm_lora", "tcd_lora", "tscd_lora", "dmd2_lora", "feedback_lora")
+ON_SD3 = ("lcm_lora", "tcd_lora", "tscd_lora", "dmd2_lora", "feedback_lora",
+          "hyper_sd_unified_lora")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         student = Student(unet, Schedule.from_config(SCALED_LINEAR), rank=4)
         for left in ("8segments", "4segments", "2segments", "final"):
             student.export(folder / "runs" / "train" / f"{kind}_tscd_lora" / left)
-    make_sd3(folder / "sd3")
+    base = load_base(str(make_sd3(folder / "sd3")), torch.device("cpu"))
+    student = Student(base.network, base.schedule, Sd3, rank=4)
+    student.export(folder / "runs" / "train" / "sd3_tscd_lora" / "final")
     make_clip(folder / "clip")
     make_laion(folder / "head.pth")
     make_image_reward(folder / "image_reward")
