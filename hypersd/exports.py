@@ -30,11 +30,11 @@ def instead_of_training(folder: Path) -> str | None:
     its folders was meant. None for any other folder."""
     if not is_training(folder):
         return None
-    said, (*found,) = "is the folder of a training", weights_of_training(folder)
+    found = weights_of_training(folder)
     if not found:
-        return f"{said} that has no weights yet; they will be in {folder / FINAL}"
-    others = ", ".join(map(str, found[1:]))
-    return f"{said}; did you mean {found[0]}?" + (f" There are also {others}" if others else "")
+        return f"is the folder of a training without weights yet; they will be in {folder / FINAL}"
+    others = f" There are also {', '.join(map(str, found[1:]))}" if found[1:] else ""
+    return f"is the folder of a training; did you mean {found[0]}?{others}"
 
 
 def sums(folder: Path) -> dict[str, str]:

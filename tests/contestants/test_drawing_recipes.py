@@ -214,7 +214,7 @@ def test_the_folder_of_a_training_is_not_its_weights(
     (world / "mine/train.jsonl").write_text("{}\n")
     mine = "+contestants.mine={lora: mine, like: tcd}"
     refused = {
-        (mine,): "lora=mine: is the folder of a training that has no weights yet; they will be in",
+        (mine,): "lora=mine: is the folder of a training without weights yet; they will be in",
         ("out=mine",): "out=mine: holds a training; choose another folder",
     }
     for words, why in refused.items():
