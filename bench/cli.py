@@ -471,7 +471,7 @@ def _decide(command: Command, bounds: Mapping[str, Any] | None) -> int:
     for line in blocks.cost(chosen.prompts):
         print(f"decide: {line}")
     out = blocks.folder / "check"
-    page = decide(blocks.draw, base, check, bounds, chosen, blocks.distance, out)
+    page = decide(blocks.draw, base, check, bounds, chosen, blocks.measure, out)
     return finished(page, out, check.pictures)
 
 

@@ -19,6 +19,8 @@ from benchmarks.measure import Row, publish
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH = ["-c", "import torch"]
+PACKAGE = ["-c", "import bench"]
+MOST_PACKAGE = 0.3  # CPU seconds
 COMMANDS = (["--help"], ["task=plan", "suite=shapes_1step"], ["task=plan", "suite=shapes_1to8"])
 
 
@@ -32,6 +34,10 @@ def main(arguments: list[str]) -> None:
         cpu, wall = medians([str(ROOT / "bench.py"), *words], repeats)
         note = f"CPU seconds; {wall:.2f} s of wall time"
         rows.append(Row(" ".join(words), cpu, "import torch", peer, note))
+    cpu, wall = medians(PACKAGE, repeats)
+    bare, _ = medians(["-c", "pass"], repeats)
+    note = f"CPU seconds; {bare:.2f} of them Python's own start; {wall:.2f} s of wall time"
+    rows.append(Row("import bench", cpu, "asked: at most", MOST_PACKAGE, note))
     publish("start", rows)
 
 

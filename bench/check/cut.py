@@ -1,6 +1,6 @@
 """A baseline cut to the prompts that a run has drawn so far.
 
-Scores belong to single prompts, so they are cut; a distance belongs to all pictures, so it is
+Scores belong to single prompts, so they are cut; what belongs to all pictures (distances, recall) is
 measured again from the baseline's features.
 """
 
@@ -18,7 +18,7 @@ from bench.results.run_folder import RunFolder
 from bench.results.summary import Contestant, MetricValue, Summary
 from bench.statistics.result import Result, results_of, to_arrays
 
-Distance = Callable[[str, Arrays, Sequence[int]], Result | None]
+Measure = Callable[[str, Arrays, Sequence[int]], Result | None]
 """(metric, features by extractor [N, D], prompt of each [N]) -> its value; None of one that needs
 more than the pictures' features."""
 
@@ -26,12 +26,12 @@ more than the pictures' features."""
 @dataclass(frozen=True, kw_only=True)
 class CutBaseline(RunFolder):
     """whole: the baseline.  keep: indices of the prompts that are left.  names: contestants.
-    distance: measures one."""
+    measure: what belongs to all pictures."""
 
     whole: RunFolder
     keep: frozenset[int]
     names: frozenset[str]
-    distance: Distance
+    measure: Measure
 
     @cached_property
     def summary(self) -> Summary:
@@ -71,8 +71,8 @@ class CutBaseline(RunFolder):
                 scores = result.per_prompt[at]
                 mean = float(scores.mean())
                 anew = replace(result, value=mean, low=mean, high=mean, per_prompt=scores)
-            elif features and result.kind == "distance":
-                anew = self.distance(metric, features, [int(i) for i in features["index"]])
+            elif features:
+                anew = self.measure(metric, features, [int(i) for i in features["index"]])
             found[metric] = replace(anew or replace(result, influence=None), prompts=ids)
         return found
 
@@ -90,9 +90,9 @@ def _value(value: MetricValue, result: Result) -> MetricValue:
                    at_infinity=result.at_infinity)  # fmt: skip
 
 
-def cut(base: RunFolder, run: RunFolder, distance: Distance) -> CutBaseline:
+def cut(base: RunFolder, run: RunFolder, measure: Measure) -> CutBaseline:
     """The baseline on the prompts of a run, of the contestants that both have."""
     names = {c.name for c in run.summary.contestants} & {c.name for c in base.summary.contestants}
     keep = frozenset(aligned(run, base).values())
     return CutBaseline(path=base.path, kind=base.kind, whole=base, keep=keep,
-                       names=frozenset(names), distance=distance)  # fmt: skip
+                       names=frozenset(names), measure=measure)  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.check import protocol
-from bench.check.cut import CutBaseline, Distance, cut
+from bench.check.cut import CutBaseline, Measure, cut
 from bench.check.limits import limit_verdicts
 from bench.check.looks import Looks, look_at, too_weak
 from bench.check.markdown import Page
@@ -47,17 +47,17 @@ class Deciding:
 
 def decide(
     draw: Draw, base: RunFolder, options: CheckOptions, bounds: Bounds, looks: Looks,
-    distance: Distance, out: Path, say: Say = print,
+    measure: Measure, out: Path, say: Say = print,
 ) -> Page:  # fmt: skip
     """All verdicts, after as many looks as needed.
 
-    distance: measures one of the baseline's pictures anew.  out: folder of the check's files.
+    measure: what is of all of the baseline's pictures together.  out: folder of the check's files.
     Raises UsageError where the run is of another protocol than the baseline.
     """
     state = Deciding()
     for number, prompts in enumerate(looks.prompts):
         run = RunFolder(draw(prompts, state.open if number else None), "run").checked()
-        before = cut(base, run, distance)
+        before = cut(base, run, measure)
         _check(run, before, options.baseline)
         _look(state, run, before, number, looks, bounds)
         _said(state, number, looks, say)

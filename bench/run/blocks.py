@@ -63,7 +63,7 @@ class Blocks:
         run(found, self.out, _unreported)
         return found.out
 
-    def distance(self, name: str, features: Arrays, prompts: Sequence[int]) -> Result | None:
+    def measure(self, name: str, features: Arrays, prompts: Sequence[int]) -> Result | None:
         """A distance of pictures by their features; None if it needs more than these."""
         metric = metric_of(self.suite, name)
         if metric.extractor not in features:

@@ -35,6 +35,16 @@ def test_plan_and_help_start_without_torch(tmp_path: Path, suite: str, words: li
     assert suite in done.stdout or "images to make" in done.stdout
 
 
+def test_the_package_is_imported_without_anything_heavy(tmp_path: Path) -> None:
+    """`import bench` is for programs that may never run a suite (`python -m benchmarks.start`)."""
+    code = f"import sys, bench; print([m for m in {HEAVY} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_mistake_is_found_without_torch(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROBE.format(heavy=HEAVY), "suite=shapes_1step", "stesp=1"]
     done = subprocess.run(
