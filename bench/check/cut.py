@@ -1,7 +1,7 @@
 """A baseline cut to the prompts that a run has drawn so far.
 
-Scores belong to single prompts, so they are cut; what belongs to all pictures (distances, recall) is
-measured again from the baseline's features.
+Scores belong to single prompts, so they are cut; what belongs to all pictures (distances, recall)
+is measured again from the baseline's features.
 """
 
 from __future__ import annotations

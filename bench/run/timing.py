@@ -146,7 +146,7 @@ def _kept_or_made(plan: Plan, worker: Worker, wanted: Turns, reporter: Reporter)
 def _made(plan: Plan, worker: Worker, wanted: Turns, reporter: Reporter) -> Times:
     """All planned rounds, and more if they disagree and time is left."""
     sources = {p.name: RowSource(plan, p, worker, search=False)
-               for p in plan.sound if p.name in wanted.rounds}  # fmt: skip
+               for p in plan.rows if p.name in wanted.rounds}  # fmt: skip
     batch = min(wanted.batch, len(plan.keys), *(worker.batches.of(s.stage)
                                                 for s in sources.values()))  # fmt: skip
     keys, times = plan.keys[:batch], Times(batch, {name: [] for name in sources})

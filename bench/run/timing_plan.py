@@ -27,6 +27,8 @@ ROUNDS = 7  # of which the smallest and the largest bound a median with 98 %
 LEAST = 3  # the smallest number of rounds for a median
 SHARE = 0.05  # of the drawing
 A_ROW = 1.0  # seconds of a row that are always spent
+LOAD = {"world": 0.1, "cuda": 3.0, "mps": 10.0, "cpu": 30.0}  # seconds to put in other weights; of
+# SDXL's size guesses
 DEAR, TOO_DEAR = 5.0, 20.0  # seconds of an image: from here on 3 rounds, none
 
 
@@ -45,7 +47,10 @@ def turns(plan: Plan) -> Turns:
     """The rows that a plan times: every sound row that a sampler draws."""
     given, kind = plan.options.rounds, plan.device_kind
     guessed = costs.guessed(plan.suite, kind)
-    rows = {one.name: one for one in plan.sound if one.nfe is not None}
+    sound = {one.name for one in plan.sound if one.nfe is not None}
+    rows = {
+        one.name: one for one in plan.rows if one.name in sound
+    }  # a contestant's steps together
     cost = {name: seconds_of_an_image(plan, one, plan.costs) for name, one in rows.items()}
     if given is None:
         rounds = {name: _rounds(seconds, len(plan.keys)) for name, seconds in cost.items()}
@@ -59,6 +64,8 @@ def turns(plan: Plan) -> Turns:
         budget = max(A_ROW * len(rounds), SHARE * sum(drawn) * len(plan.keys))
         batch = _batch(batch, budget, ROUNDS * sum(guesses.values()))
     seconds = batch * sum((count + warm_up(count)) * cost[name] for name, count in rounds.items())
+    loads = {rows[name].row.settings.key: count + warm_up(count) for name, count in rounds.items()}
+    seconds += sum(loads.values()) * LOAD[kind if plan.suite.published else "world"]
     return Turns(rounds, batch, seconds, given is not None)
 
 
