@@ -17,7 +17,7 @@ from bench.metrics.extractor import changed
 from bench.results.keys import Key
 from bench.results.pictures import image_files
 from bench.results.summary import Contestant, SecondsPerImage, Summary, TriedBatch
-from bench.run import counted, environment, extra_trainings, processes
+from bench.run import counted, environment, extra_trainings, known_answers, processes
 from bench.run.drawing import Drawn
 from bench.run.folder import write_features, write_scores
 from bench.run.metric_identities import metric_of
@@ -95,6 +95,7 @@ def _ledger(
         "damaged_and_made_again": worker.cache.damaged,
         "left_out": plan.notes,
         "drawn_unlike_its_card": plan.unlike_cards,
+        "known_answers": known_answers.said(plan.metrics) if plan.suite.published else [],
         "warnings": _heard(outcomes),
         "prompts": plan.prompts.notes,
         "not_as_planned": counted.not_as_planned(plan, outcomes, seconds) if is_whole else [],
