@@ -49,7 +49,8 @@ def ordered(summary: Summary) -> list[Pair]:
     for row in summary.comparisons:
         families.setdefault((row.a, row.b), set()).add(row.family)
     steps_of = {c.name: c.steps or 0 for c in summary.contestants}
-    strength = {c.name: _strength(c, headline(summary)) for c in summary.contestants}
+    metric = headline(summary)
+    strength = {c.name: _strength(c, metric) for c in summary.contestants}
     kinds: dict[tuple[int, int], list[Pair]] = {}
     for pair, found in families.items():
         a, b = _turned(pair, mine, asked, teachers)
