@@ -47,10 +47,8 @@ def turns(plan: Plan) -> Turns:
     """The rows that a plan times: every sound row that a sampler draws."""
     given, kind = plan.options.rounds, plan.device_kind
     guessed = costs.guessed(plan.suite, kind)
-    sound = {one.name for one in plan.sound if one.nfe is not None}
-    rows = {
-        one.name: one for one in plan.rows if one.name in sound
-    }  # a contestant's steps together
+    drawn = [one for one in plan.rows if one.nfe is not None and not one.fault]
+    rows = {one.name: one for one in drawn}  # in the suite's order: a contestant's steps together
     cost = {name: seconds_of_an_image(plan, one, plan.costs) for name, one in rows.items()}
     if given is None:
         rounds = {name: _rounds(seconds, len(plan.keys)) for name, seconds in cost.items()}
@@ -60,8 +58,8 @@ def turns(plan: Plan) -> Turns:
     batch = plan.options.batch or pictures_at_once(kind, plan.suite.size)
     if given is None and rounds:
         guesses = {name: seconds_of_an_image(plan, rows[name], guessed) for name in rounds}
-        drawn = [guesses[n] for n in rounds if rows[n].shipped is None]
-        budget = max(A_ROW * len(rounds), SHARE * sum(drawn) * len(plan.keys))
+        made = sum(guesses[name] for name in rounds if rows[name].shipped is None)
+        budget = max(A_ROW * len(rounds), SHARE * made * len(plan.keys))
         batch = _batch(batch, budget, ROUNDS * sum(guesses.values()))
     seconds = batch * sum((count + warm_up(count)) * cost[name] for name, count in rounds.items())
     loads = {rows[name].row.settings.key: count + warm_up(count) for name, count in rounds.items()}
