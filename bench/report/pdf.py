@@ -22,6 +22,7 @@ from bench.report import (
     pairs,
     plates,
     published,
+    speed,
     study_charts,
     view,
 )
@@ -100,6 +101,7 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "groups": _groups(summary),
         "marks": sorted(view.marks(summary)),
         "enough": enough_words(summary),
+        "seconds": speed.notes(summary),
         "first": _first(summary, drawn, scratch),
         "figures": _figures(summary, drawn, scratch),
         "legend": [[m, palette()[style]] for m, style in figures.colours(summary)],
