@@ -14,7 +14,7 @@ from bench.errors import UNEXPECTED, UsageError, in_a_line, nearest, unexpected
 from bench.results.command import CONSOLE, command_name
 from bench.run import processes
 from hypersd import validation
-from hypersd.command_line import version_words
+from hypersd.command_line import print_anything, version_words
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -139,6 +139,7 @@ exit codes: 0 done; 1 check: regressed; 2 usage, or something is missing; 3 chec
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; the exit code is one of those that HELP names."""
     words = sys.argv[1:] if arguments is None else arguments
+    print_anything()
     if any(word in ("-h", "--help") for word in words):
         from bench.suite.suite import names
 

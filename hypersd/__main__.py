@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from hypersd.command_line import CONSOLE, started_as, version_words
+from hypersd.command_line import CONSOLE, print_anything, started_as, version_words
 from hypersd.errors import UsageError, exit_code
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train; 0 when done, 2 for what the user must change."""
     words = sys.argv[1:] if arguments is None else arguments
+    print_anything()
     if "--version" in words:
         print(version_words(CONSOLE))
         return 0

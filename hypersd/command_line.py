@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -17,6 +18,14 @@ def started_as(package: str, console: str) -> str | None:
     if started.name == "__main__.py" and started.parent.name == package:
         return f"python -m {package}"
     return None
+
+
+def print_anything() -> None:
+    """Let standard output and error show `?` for signs that their encoding lacks (Windows' code
+    pages where output is no terminal, LANG=C), instead of stopping at the first arrow."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def version_words(console: str) -> str:

@@ -97,7 +97,7 @@ def _merge(arguments: list[str]) -> None:
 
 def _part(argument: str) -> tuple[Path, float]:
     folder, colon, weight = argument.rpartition(":")
-    if not colon:
+    if not colon or "/" in weight or "\\" in weight:  # the colon is a drive's, or a folder's
         return Path(argument), 1.0
     try:
         number = float(weight)

@@ -138,10 +138,6 @@ def _clear(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is another user's
-        return True
-    return True
+    import psutil  # not os.kill(process, 0), which interrupts the process on Windows
+
+    return bool(psutil.pid_exists(process))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -14,7 +15,7 @@ from bench.errors import UsageError
 from bench.results import command
 from bench.run import extra_trainings, shipped, training_spread
 from bench.suite import suite
-from hypersd import command_line, package_data
+from hypersd import command_line, merge, package_data
 
 ROOT = Path(__file__).resolve().parents[1]
 USED = ["suites", "reports/baselines", "reports/precomputed", "reports/trainings"]
@@ -78,3 +79,16 @@ def test_the_version(module: str) -> None:
 def test_a_spread_of_nothing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no training is kept there"):
         training_spread.write(tmp_path)
+
+
+def test_signs_that_an_encoding_lacks_stop_nothing() -> None:
+    words = [sys.executable, "-c", "from hypersd.command_line import print_anything\n"
+             "print_anything(); print('FID \N{DOWNWARDS ARROW}')"]  # fmt: skip
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, capture_output=True, check=True, env=environment)
+    assert done.stdout.split() == [b"FID", b"?"]
+
+
+def test_a_drives_colon_is_no_weight() -> None:
+    assert merge._part(r"C:\loras\mine") == (Path(r"C:\loras\mine"), 1.0)
+    assert merge._part(r"C:\loras\mine:0.5") == (Path(r"C:\loras\mine"), 0.5)

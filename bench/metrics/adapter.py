@@ -80,7 +80,8 @@ class ImageMetric(TorchMetric):  # type: ignore[misc]
 
     def compute(self) -> Tensor:
         """The value as a float64 scalar."""
-        return torch.tensor(self.result().value, dtype=torch.float64, device=self.device)
+        precise = torch.float32 if self.device.type == "mps" else torch.float64  # MPS has no more
+        return torch.tensor(self.result().value, dtype=precise, device=self.device)
 
 
 def metric(

@@ -39,7 +39,7 @@ AHEAD = 16  # prompts whose thumbnails are encoded at once
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """cells[prompt][contestant]: a picture as base64 of WebP.  size: characters of all of them.
+    """`cells[prompt][contestant]`: a picture as base64 of WebP.  size: characters of all of them.
     damaged: files that were left out, and why."""
 
     cells: Mapping[int, Mapping[str, str]] = field(default_factory=dict)

@@ -21,7 +21,7 @@ NOT_SAID = "not said"
 
 @dataclass(frozen=True)
 class Table:
-    """One published table: values[contestant name][metric], all made by one protocol.
+    """One published table: `values[contestant name][metric]`, all made by one protocol.
 
     values: in this project's units; units: factors of the printed numbers. conditions: base,
     prompts, n, size as the paper states them (None: it does not). networks: by metric, a part of

@@ -97,7 +97,7 @@ def _columns(arrays: Arrays) -> dict[str, tuple[Ids, Array]]:
 def table(
     names: Sequence[str], columns: Mapping[str, Mapping[str, tuple[Ids, Array]]]
 ) -> tuple[Ids, dict[str, Array]]:
-    """(all prompts [P], scores [C, P] by metric) of columns[contestant][metric] = (ids, scores)."""
+    """All prompts [P], and scores [C, P] by metric, of (ids, scores) by contestant and metric."""
     parts = [ids for found in columns.values() for ids, _ in found.values()]
     ids = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
     metrics = dict.fromkeys(m for found in columns.values() for m in found)
