@@ -16,8 +16,10 @@ from bench.results import command
 from bench.run import extra_trainings, shipped, training_spread
 from bench.suite import suite
 from hypersd import command_line, merge, package_data
+from tests.test_project import tracked
 
 ROOT = Path(__file__).resolve().parents[1]
+REPOSITORYS_ALONE = ("reports/candidates/", "reports/results/")
 USED = ["suites", "reports/baselines", "reports/precomputed", "reports/trainings"]
 
 
@@ -92,3 +94,22 @@ def test_signs_that_an_encoding_lacks_stop_nothing() -> None:
 def test_a_drives_colon_is_no_weight() -> None:
     assert merge._part(r"C:\loras\mine") == (Path(r"C:\loras\mine"), 1.0)
     assert merge._part(r"C:\loras\mine:0.5") == (Path(r"C:\loras\mine"), 0.5)
+
+
+def test_a_wheel_leaves_no_data_behind() -> None:
+    """What pyproject.toml names as data is all that git knows beside the code."""
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]
+    shipped: set[Path] = set()
+    for package, patterns in told["package-data"].items():
+        mapped = package in ("bench.suites", "bench.reports")
+        folder = ROOT / (package.split(".")[1] if mapped else package.replace(".", "/"))
+        shipped |= {path for pattern in patterns for path in folder.glob(pattern)}
+    left = [
+        path.relative_to(ROOT).as_posix()
+        for path in tracked()
+        if path.relative_to(ROOT).parts[0] in ("bench", "hypersd", "suites", "reports")
+        and path.suffix != ".py" and not path.name.startswith(".") and path not in shipped
+    ]  # fmt: skip
+    assert [one for one in left if not one.startswith(REPOSITORYS_ALONE)] == []

@@ -127,7 +127,9 @@ def _keep(identity: str, line: str) -> None:
     path = places.folder() / "known_answers.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as beside:
-        beside.write_text(json.dumps({**_kept(), identity: line}, indent=1) + "\n")
+        beside.write_text(
+            json.dumps({**_kept(), identity: line}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def _check(arguments: Sequence[str]) -> None:
