@@ -32,7 +32,7 @@ from bench.report.findings import findings
 from bench.report.pairs import Sentences
 from bench.report.runfiles import RunFiles, read
 from bench.report.words import decimals, enough_words, metric_words
-from bench.results.summary import Comparison, Summary
+from bench.results.summary import Claim, Comparison, Summary
 from bench.statistics.printed import number, p_words
 from bench.study import sections
 from hypersd.whole_files import written_whole
@@ -93,10 +93,9 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "adjusted": view.family_words(summary),
         "equivalent": _by_family(pairs.equivalent(summary)),
         "sensitivities": view.sensitivities(summary),
-        "claims": [
-            {**asdict(c), "words": c.words, "numbers": view.claim_numbers(summary, c)}
-            for c in summary.claims
-        ],
+        "claims": _claims(summary, view.claims(summary)[0]),
+        "open_claims": _claims(summary, view.claims(summary)[1]),
+        "claim_counts": view.claim_counts(summary),
         "metrics": [_metric(summary, m) for m in metrics],
         "groups": _groups(summary),
         "marks": sorted(view.marks(summary)),
@@ -121,6 +120,12 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "counts": [[name, *cells] for name, cells in view.ledger_counts(summary, files)],
         "counted": list(view.COUNTED.values()),
     }  # fmt: skip
+
+
+def _claims(summary: Summary, claims: Sequence[Claim]) -> list[dict[str, Any]]:
+    return [
+        {**asdict(c), "words": c.words, "numbers": view.claim_numbers(summary, c)} for c in claims
+    ]
 
 
 def _study(files: RunFiles, scratch: Path) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,10 @@ from bench.statistics.printed import number
 
 ATTRIBUTES = "faithful"
 MARKS = {"network": "\u2021", "labels": "\u2020", "no": ""}
+OPEN = ("not shown", "undecided")  # verdicts on claims that are not decided
+VERDICTS = {"holds": "hold", "the opposite is shown": "with the opposite shown",
+            "equivalent": "with an equivalence shown", "not shown": "not shown",
+            "undecided": "undecided", "does not hold": "do not hold"}  # fmt: skip
 SECTIONS_WITHOUT_BEST = ("Teacher", "Anchors")
 COUNTS = "by_contestant"  # of `bench.run.finish`
 COUNTED = {
@@ -152,6 +157,20 @@ def _could_find(known: Sensitivity, places: int) -> str:
         if needed is not None:
             text += f", which would take {needed:,} prompts"
     return text
+
+
+def claims(summary: Summary) -> tuple[list[Claim], list[Claim]]:
+    """(the claims that are decided either way, the others)."""
+    decided = [c for c in summary.claims if c.verdict not in OPEN]
+    return decided, [c for c in summary.claims if c.verdict in OPEN]
+
+
+def claim_counts(summary: Summary) -> str:
+    """ "Of 12 claims: 5 hold, 7 undecided."; "" without claims."""
+    found = Counter(claim.verdict for claim in summary.claims)
+    said = [f"{count} {VERDICTS[verdict]}" for verdict, count in found.items()]
+    all_of = f"{len(summary.claims)} claim{'s' * (len(summary.claims) > 1)}"
+    return f"Of {all_of}: {', '.join(said)}." if said else ""
 
 
 def claim_numbers(summary: Summary, claim: Claim) -> str:

@@ -237,6 +237,12 @@ def test_claims_stand_with_verdict_and_numbers(summary: Summary, tmp_path: Path)
     page = html.page(replace(summary, claims=[claim]), tmp_path)
     assert '<span class="verdict the-opposite-is-shown">the opposite is shown</span>' in page
     assert "difference 0.250 [\u22120.500, 1.000], adjusted p 0.31" in page
+    assert "Of 1 claims" not in page and "Of 1 claim: 1 with the opposite shown." in page
+    left = replace(claim, verdict="undecided", text="PCM beats LCM")
+    both = html.page(replace(summary, claims=[claim, left, left]), tmp_path)
+    shown, _, folded = both.partition("<summary>Not shown or undecided</summary>")
+    assert "TSCD beats TCD" in shown and "PCM beats LCM" not in shown and "PCM beats LCM" in folded
+    assert "Of 3 claims: 1 with the opposite shown, 2 undecided." in shown
     assert "Claims</h2>" not in html.page(summary, tmp_path)
 
 
