@@ -59,7 +59,7 @@ class Blocks:
 
         names: rows that are drawn; None: all.  Raises UsageError where something is missing.
         """
-        found = self._plan(prompts, names)
+        found = self._plan(prompts, names, self.folder / f"prompts-{prompts}")
         run(found, self.out, _unreported)
         return found.out
 
@@ -89,11 +89,12 @@ class Blocks:
         at = ", ".join(f"{count:,}" for count in looks)
         return [f"looks at {at} prompts", *words]
 
-    def _plan(self, prompts: int | None, names: Container[str] | None) -> Plan:
+    def _plan(
+        self, prompts: int | None, names: Container[str] | None, out: Path | None = None
+    ) -> Plan:
+        """Of the first so many prompts; nothing is timed, as a check of quality needs no seconds."""
         suite = self.suite if names is None else _only(self.suite, names)
-        options = replace(self.options, limit=prompts, rounds=0)
-        if prompts is not None and "whole" in self.__dict__:
-            options = replace(options, out=self.folder / f"prompts-{prompts}")
+        options = replace(self.options, limit=prompts, rounds=0, out=out)
         return plan.make(suite, options)
 
 
