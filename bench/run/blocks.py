@@ -92,7 +92,7 @@ class Blocks:
     def _plan(
         self, prompts: int | None, names: Container[str] | None, out: Path | None = None
     ) -> Plan:
-        """Of the first so many prompts; nothing is timed, as a check of quality needs no seconds."""
+        """Of the first so many prompts; nothing is timed in turns, which no verdict needs."""
         suite = self.suite if names is None else _only(self.suite, names)
         options = replace(self.options, limit=prompts, rounds=0, out=out)
         return plan.make(suite, options)
