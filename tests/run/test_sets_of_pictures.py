@@ -23,7 +23,7 @@ title: Tiny
 version: 1
 steps: [1]
 prompts: {set: shapes/test, n: 30}
-metrics: [precision, recall, kid, fid_patch]
+metrics: [precision, recall, kid, fid_inf]
 contestants:
   lcm: {lora: shapes/lcm, lora_scale: 10}
   half: {lora: shapes/lcm, lora_scale: 5, like: lcm}
@@ -31,7 +31,7 @@ claims:
   - {a: lcm, is: better, than: half, metric: precision}
   - {a: lcm, is: better, than: half, metric: recall}
   - {a: lcm, is: not_worse, than: half, metric: kid}
-  - {a: lcm, is: equivalent, than: half, metric: fid_patch}
+  - {a: lcm, is: equivalent, than: half, metric: fid_inf}
 """
 
 
@@ -58,7 +58,7 @@ def everything(world: Path, judges: Judges, bench: Callable[..., int]) -> Callab
         "precision": Precision(reference, "patches"),
         "recall": Recall(reference, "patches"),
         "kid": Discrepancy("kid", reference, "patches", "polynomial"),
-        "fid_patch": Opaque("fid_patch"),
+        "fid_inf": Opaque("fid_inf"),
     }
     (world / "tiny.yaml").write_text(SUITE)
 
@@ -77,14 +77,14 @@ def test_each_is_compared_or_named(everything: Callable[..., Path]) -> None:
     found = held(everything("run"))
     assert {row["metric"] for row in found["comparisons"]} == {"precision", "recall", "kid"}
     assert [line.split(": ")[0] for line in found["ledger"]["not_compared"]] == [
-        "lcm-1step and half-1step on fid_patch"
+        "lcm-1step and half-1step on fid_inf"
     ]
     claims = {claim["metric"]: claim for claim in found["claims"]}
     assert all(claims[metric]["delta"] is not None for metric in ("precision", "recall", "kid"))
-    assert claims["fid_patch"]["delta"] is None
-    assert "cannot be tested" in claims["fid_patch"]["why"]
+    assert claims["fid_inf"]["delta"] is None
+    assert "cannot be tested" in claims["fid_inf"]["why"]
     page = (Path("run") / "report.html").read_text()
-    assert "not tested by prompt: Patch FID" in page
+    assert "not tested by prompt: FID at infinity" in page
 
 
 def test_each_is_checked_or_named(
@@ -101,8 +101,8 @@ def test_each_is_checked_or_named(
     rows = held(Path("other/check"), "check.json")["verdicts"]
     lcm = {row["subject"]: row for row in rows if row["contestant"] == "lcm-1step"}
     assert all(lcm[metric]["p"] is not None for metric in ("precision", "recall", "kid"))
-    assert lcm["fid_patch"]["outcome"] == "skipped"
-    assert "neither scores nor influences" in lcm["fid_patch"]["why"]
+    assert lcm["fid_inf"]["outcome"] == "skipped"
+    assert "neither scores nor influences" in lcm["fid_inf"]["why"]
     assert "finish it with" not in capsys.readouterr().err
 
 
