@@ -115,7 +115,7 @@ def _closed(state: Deciding) -> list[Verdict]:
     found = []
     for (name, _), verdict in state.verdicts.items():
         if verdict.outcome == "inconclusive" and name not in state.open:
-            why = f"not looked at further, since {name} regressed; {verdict.why}"
+            why = f"not tested further, since {name} regressed; {verdict.why}"
             verdict = replace(verdict, outcome="skipped", why=why)
         found.append(verdict)
     return found

@@ -30,7 +30,7 @@ def limit_verdicts(
     for before in base.summary.contestants:
         after = there.get(before.name)
         if after is None:
-            why = "in the baseline, but not in this run; write the baseline anew if that is meant"
+            why = "missing in this run; if that is intended, write the baseline again"
             found.append(Verdict(before.name, "contestant", "inconclusive", why))
             continue
         skipped = _other_machine(run, base)

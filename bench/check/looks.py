@@ -82,7 +82,7 @@ def look_at(row: Measured, number: int, looks: Looks, tests: int) -> Verdict:
                    p_adjusted=adjusted(p, level), p_pass=p_pass, prompts=d.prompts)  # fmt: skip
     after = f"after {d.prompts:,} of at most {looks.prompts[-1]:,} prompts"
     if loss > margin and p < level:
-        why = f"worse by {loss:.3g}, which is more than {margin:.3g} and no chance, {after}"
+        why = f"worse by {loss:.3g}, significant and above the margin of {margin:.3g}, {after}"
         return replace(made, outcome="regress", why=why)
     if loss < margin and p_pass < pass_level:
         return replace(

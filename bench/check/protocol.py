@@ -67,7 +67,7 @@ def _metrics(run: RunFolder, base: RunFolder) -> Iterator[str]:
         elif name not in theirs:
             yield f"metric {name} is new"
         elif mine[name] != theirs[name]:
-            yield f"metric {name} is another one (network, preprocessing or reference)"
+            yield f"metric {name} has changed (network, preprocessing or reference)"
 
 
 def _identities(folder: RunFolder) -> dict[str, str]:

@@ -230,7 +230,9 @@ def _say(page: Page, out: Path | None) -> None:
     for name, clauses in page.changed.items():
         print(f"changed  {name}: {'; '.join(clauses)}")
     for name in dict.fromkeys(row.contestant for row in page.verdicts if row.gate == "training"):
-        print(f"training {name}: judged over new training seeds (check=weights: as it is)")
+        print(
+            f"training {name}: judged over new training seeds (check=weights judges these weights)"
+        )
     for name in page.added:
         print(f"new      {name}: not in the baseline, not judged")
     for row in page.verdicts:

@@ -93,7 +93,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read ({error})") from None
     if not isinstance(found, dict):
-        raise UsageError(f"{path}: holds no settings")
+        raise UsageError(f"{path}: has no settings of a VAE")
     return found
 
 

@@ -50,7 +50,7 @@ def show_plan(plan: Plan, out: Console) -> None:
     )
     for line in [*_timing(plan), *_checklist(plan)]:
         out.print(line, highlight=False, soft_wrap=True, markup=False)
-    folder = plan.out if plan.is_known else "named once all of it is here"
+    folder = plan.out if plan.is_known else "known after the downloads"
     out.print(f"run folder: {folder}", highlight=False, soft_wrap=True)
     for note in [*plan.notes, *plan.prompts.notes]:
         out.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False)
@@ -119,11 +119,11 @@ def _checklist(plan: Plan) -> Iterator[str]:
     for one in plan.references:
         yield _reference(one)
     licences = sorted({m.licence for m in found.models} | {e.licence for e in found.evaluators})
-    yield f"licences: {', '.join(licences) or 'none are asked for'}"
+    yield f"licences: {', '.join(licences) or 'none'}"
     yield f"disk: {fit.disk / GB:.1f} GB"
     yield _memory(fit)
     if _is_too_long(plan):
-        yield f"hint: {TRY} is a try"
+        yield f"hint: for a first try {TRY}"
 
 
 def _models(downloads: Downloads) -> Iterator[str]:

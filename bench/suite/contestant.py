@@ -241,7 +241,7 @@ def _fits(where: str, settings: ContestantSettings) -> None:
             valid = nearest("", (s for s in get_args(Scheduler) if s not in OWN_STEPS))
             raise UsageError(f"{where}.timesteps: needs a scheduler that takes them; {valid}")
         if list(how.timesteps) != sorted(how.timesteps, reverse=True):
-            raise UsageError(f"{where}.timesteps={list(how.timesteps)}: must fall")
+            raise UsageError(f"{where}.timesteps={list(how.timesteps)}: must descend")
         count = len(how.timesteps)
         if settings.steps != (count,):
             drawn = " and ".join(map(str, settings.steps))

@@ -87,8 +87,8 @@ def structure(folder: Path, data: Mapping[str, Any], device: torch.device) -> Sh
     Raises UsageError where it cannot be read, or the data are no scenes.
     """
     if any(kind in data for kind in SOURCES):
-        raise UsageError(f"segmenter {folder}: the world's, which knows no real pictures; valid: "
-                         "the folder of a Mask2FormerForUniversalSegmentation")  # fmt: skip
+        raise UsageError(f"segmenter {folder}: the world's, not trained on real pictures; "
+                         "valid: the folder of a Mask2FormerForUniversalSegmentation")  # fmt: skip
     return ShapesStructure(
         segmenter(located(str(folder))), instances("train", 0, data["n"]), device
     )

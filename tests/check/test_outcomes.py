@@ -197,7 +197,7 @@ def test_a_contestant_that_is_gone_is_inconclusive_and_a_new_one_is_named(
     pictures = {"lcm-1step": made.pictures["lcm-1step"], "mine-1step": drawn(made.prompts, seed=4)}
     code, said, _ = check(write_run("run", made, pictures=pictures), base)
     assert code == 3
-    assert "tcd-1step contestant: in the baseline, but not in this run" in said
+    assert "tcd-1step contestant: missing in this run" in said
     assert "new      mine-1step" in said
 
 

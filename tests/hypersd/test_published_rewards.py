@@ -140,5 +140,5 @@ def test_a_damaged_segmenter_and_the_worlds_on_real_pictures_are_one_line(tmp_pa
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UsageError, match="segmenter"):
         load_structure(str(tmp_path), {"folder": "x"}, CPU)
-    with pytest.raises(UsageError, match="knows no real pictures"):
+    with pytest.raises(UsageError, match="not trained on real pictures"):
         load_structure(str(tmp_path / "none"), {"folder": "x"}, CPU)
