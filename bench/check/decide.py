@@ -64,9 +64,9 @@ def decide(
         if not state.open:
             break
     assert state.first is not None
-    run, before = state.first
+    first = run, before = state.first
     rows = [*_closed(state), *limit_verdicts(run, base, bounds.get("limits") or {})]
-    return page_of(rows, run, before, options.baseline, state.sides.__getitem__,
+    return page_of(rows, run, before, options.baseline, lambda name: state.sides.get(name, first),
                    out / "pictures", state.notes)  # fmt: skip
 
 

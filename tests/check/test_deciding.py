@@ -78,6 +78,14 @@ def test_the_same_pictures_pass_at_the_first_look(decided: Any) -> None:
     assert all("the same pictures" in row.why for row in page.verdicts if row.subject == "fid")
 
 
+def test_a_contestant_that_the_run_lacks_is_named_and_not_waited_for(decided: Any) -> None:
+    pictures = {"lcm-1step": drawn(texts(MOST)), "tcd-1step": drawn(texts(MOST), seed=1)}
+    page, asked = decided(pictures, {"lcm-1step": pictures["lcm-1step"]}, planned(MOST))
+    assert asked == [(100, None)] and page.outcome == "inconclusive"
+    (row,) = [v for v in page.verdicts if v.contestant == "tcd-1step"]
+    assert row.subject == "contestant" and "not in this run" in row.why
+
+
 def test_only_what_is_open_is_drawn_on_until_it_is_decided(decided: Any) -> None:
     """One contestant is the same, one is drawn with other noise, one is far worse."""
     prompts = texts(MOST)
