@@ -39,9 +39,8 @@ class Critic(nn.Module):
         self.passes = passes or Passes()
         self.family, self.pair, self.frozen = family, pair, frozen
         if frozen:
-            self.__dict__["trunk"] = (
-                network  # no part of this module: it is not the critic's to save
-            )
+            # no part of this module: it is not the critic's to save
+            self.__dict__["trunk"] = network
         else:
             self.trunk = encoder_of(network, family).float().requires_grad_(True)
             if recompute:
