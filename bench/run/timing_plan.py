@@ -5,7 +5,8 @@ minute, the next beside a compilation. So after all is drawn the contestants dra
 in turns, and seconds per image are medians over these rounds.
 
     rounds    7; where an image takes more than 5 seconds 3, more than 20 none, unless the run
-              draws at least 140 images of each, of which 7 are 5 %
+              draws at least 140 images of each, of which 7 are 5 %; none with `compile=true`, as a
+              network is compiled anew each time that it is put in
     batch     the run's, halved until the rounds take a second a row or 5 % of the drawing; by
               guesses and not by what was measured, so that two runs of a suite have the same
 """
@@ -54,6 +55,8 @@ def turns(plan: Plan) -> Turns:
         rounds = {name: _rounds(seconds, len(plan.keys)) for name, seconds in cost.items()}
     else:
         rounds = dict.fromkeys(rows, given)
+    if plan.options.compiled and given is None:
+        rounds = {}
     rounds = {name: count for name, count in rounds.items() if count}
     batch = plan.options.batch or pictures_at_once(kind, plan.suite.size)
     if given is None and rounds:

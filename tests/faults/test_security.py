@@ -226,8 +226,8 @@ def test_names_looked_up_in_libraries_are_our_own_lists() -> None:
         if name.endswith(("import_module", "resolve_name", "__import__"))
     }
     assert found == {
-        "bench/metrics/__init__.py", "hypersd/base.py", "hypersd/data.py", "hypersd/inputs.py",
-        "hypersd/loop.py",
+        "bench/__init__.py", "bench/metrics/__init__.py", "hypersd/__init__.py", "hypersd/base.py",
+        "hypersd/data.py", "hypersd/inputs.py", "hypersd/loop.py",
         "hypersd/rewards/__init__.py", "hypersd/rewards/structure.py",
     }  # fmt: skip
     looked_up = [ast.unparse(call.args[0]) for _, call, name in calls() if name == "resolve_name"]

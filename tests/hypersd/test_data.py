@@ -35,7 +35,7 @@ def test_a_batch_may_be_larger_than_the_data() -> None:
 
 
 def test_a_base_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no StableDiffusionPipeline folder"):
+    with pytest.raises(UsageError, match="is no pipeline's folder"):
         load_base(str(tmp_path / "missing"), torch.device("cpu"))
 
 

@@ -134,7 +134,7 @@ def test_a_shard_and_a_lock_say_it_too(tmp_path: Path, said: str, content: bytes
     assert next(shards.samples(tmp_path / "x.tar")).fault.startswith(said)
     lock = Lock(tmp_path / "lock.json")
     assert said in refused(lock.path, lambda _: lock.commit(Reference("a/b")), content)
-    assert "valid: as it was written" in refused(lock.path, lambda _: lock.read(), b'{"a/b": []}')
+    assert "restore it, or delete it" in refused(lock.path, lambda _: lock.read(), b'{"a/b": []}')
 
 
 def test_a_folder_that_is_not_loaded_names_its_file(tmp_path: Path) -> None:

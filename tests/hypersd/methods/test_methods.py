@@ -352,5 +352,5 @@ def test_shipped_recipes_differ_only_in_what_makes_the_method() -> None:
     assert lcm.options["points"] == 40
     assert recipes.load("shapes_lcm_quick").options["guidance"] == lcm.options["guidance"]
     for shipped in (lcm, tcd, tscd):
-        with pytest.raises(UsageError, match="no StableDiffusionPipeline folder"):
+        with pytest.raises(UsageError, match="is no pipeline's folder"):
             loop.build(replace(shipped, base="no/where"), torch.device("cpu"))
