@@ -64,7 +64,9 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> Me
 
 def test_start(measured: Measured) -> None:
     rows = measured("start", "repeats=1")
-    assert [row["what"].split()[0] for row in rows] == ["--help", "task=plan", "task=plan"]
+    assert [row["what"].split()[0] for row in rows] == [
+        "--help", "task=plan", "task=plan", "import",
+    ]  # fmt: skip
     assert 0 < rows[0]["ours"] < rows[1]["ours"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,11 +131,12 @@ def test_a_report_has_the_mixed_model_where_it_is_asked_for(
 
 
 def test_the_mixed_model_goes_with_the_report_of_one_run(
-    run: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
     for words, said in (
         (["task=study", f"run={run}", "mixed_model=true"], "mixed_model: goes with task=report"),
-        (["task=report", f"runs=[{run},{run}]", "mixed_model=true"], "goes with run=DIR"),
+        (["task=report", f"runs=[{run},{other}]", "mixed_model=true"], "goes with run=DIR"),
         (["task=report", f"run={run}", "mixed_model=maybe"], "mixed_model"),
     ):
         assert cli.main(words) == 2
