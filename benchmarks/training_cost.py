@@ -94,6 +94,8 @@ def recipe_of(name: str, given: dict[str, Any]) -> Recipe:
     """The recipe of a row, with the settings that all rows share."""
     method, options, stages = METHODS[name]
     options = {"guidance": 3.0, "points": 40, "rank": given["rank"]} | options
+    if method == "dmd":
+        options["pairs"] = min(4, given["batch"])  # a recipe's default, or what a batch holds
     if method == "feedback":
         from hypersd.shapes.weights import weights_path
 
