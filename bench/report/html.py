@@ -80,14 +80,19 @@ def page(
         thumbs = thumbs.within(max(0, thumbs.size - over - 10_000))
 
 
-def _engine() -> Environment:
-    engine = Environment(
+def engine_of_templates() -> Environment:
+    """The pages' template engine: text is escaped, an unknown name is an error."""
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _engine() -> Environment:
+    engine = engine_of_templates()
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     engine.globals.update(

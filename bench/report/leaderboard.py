@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.errors import UsageError
-from bench.report.html import TEMPLATES
+from bench.report.html import TEMPLATES, engine_of_templates
 from bench.report.words import groups, metric_words
 from bench.results.run_folder import RunFolder
 from bench.results.summary import Contestant, Summary
@@ -104,17 +103,12 @@ def write(runs: Sequence[Path], out: Path | None) -> Path:
 
 def page(runs: Sequence[tuple[Path, Summary]]) -> str:
     """The page's HTML: styles and figures inside, no script, nothing from elsewhere."""
-    engine = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))
     made = boards(runs)
-    return engine.get_template("leaderboard.html.j2").render(
-        boards=made, style=style, metric_words=metric_words, number=number, count=len(runs)
+    return (
+        engine_of_templates()
+        .get_template("leaderboard.html.j2")
+        .render(boards=made, style=style, metric_words=metric_words, number=number, count=len(runs))
     )
 
 
