@@ -136,7 +136,7 @@ def _said(fault: Any, adapter: TypeAdapter[Any], key: str) -> str:
         return f"{above}: " * bool(above) + f"key {name!r} is missing; it must be {_words(schema)}"
     said = str(fault["ctx"]["error"]) if kind == "value_error" else f"must be {_words(schema)}"
     if kind == "literal_error":
-        said = nearest(value, map(str, schema["enum"]))
+        said = nearest(value, map(str, schema.get("enum") or [schema["const"]]))
     if "properties" in schema and kind == "value_error":  # of several fields together
         return f"{place}: " * bool(place) + said
     return f"{place}={value}: {said}" if place else f"{said}, not {value}"

@@ -76,8 +76,15 @@ class Card:
 
     @property
     def licence(self) -> str:
-        """The licence that the model card names ("license: x"), or "unknown"; and that of the base,
-        where it is the hub's and has another one."""
+        """The licence that the model card names ("license: x"), or "unknown"; and those of the
+        base, where it is the hub's, and of LoRAs on top, where they are others."""
+        own = self._without_stack
+        others = [_stacked_licence(one.lora) for one in self.settings.stack]
+        others = [one for one in dict.fromkeys(others) if one != own]
+        return ", with a LoRA of ".join([own, *others])
+
+    @property
+    def _without_stack(self) -> str:
         settings = self.settings
         if settings.source in ("real", "shuffled_captions", "random"):
             return "unknown" if settings.weights else OWN_LICENCE
@@ -98,12 +105,26 @@ class Card:
 
     @property
     def _licence_here(self) -> str:
-        try:
-            text = (self.folder / "README.md").read_text(encoding="utf-8") if self.folder else ""
-        except (OSError, UnicodeDecodeError):
-            return "unknown"
-        found = re.search(r"^licen[cs]e:[ ]*([\w.+-]*\w)", text, re.IGNORECASE | re.MULTILINE)
-        return _spelt(found[1]) if found else "unknown"
+        return _licence_in(self.folder)
+
+
+def _stacked_licence(name: str) -> str:
+    """The licence of a LoRA, on the hub or by the card beside it."""
+    there = files.remote(name)
+    if there is not None:
+        return published_licence(there)
+    path = files.weights_path(name)
+    return _licence_in(path if path.is_dir() else path.parent)
+
+
+def _licence_in(folder: Path | None) -> str:
+    """The licence that a folder's README.md names."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8") if folder else ""
+    except (OSError, UnicodeDecodeError):
+        return "unknown"
+    found = re.search(r"^licen[cs]e:[ ]*([\w.+-]*\w)", text, re.IGNORECASE | re.MULTILINE)
+    return _spelt(found[1]) if found else "unknown"
 
 
 def _is_count(held: object) -> bool:

@@ -6,6 +6,7 @@ It needs no torch and fetches nothing: a file that is missing raises `NotFetched
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from bench.errors import UsageError
@@ -54,7 +55,18 @@ def references(settings: ContestantSettings) -> list[Reference]:
     own = remote(settings.weights) if settings.source in WEIGHT_FILES else None
     own = own and in_repository(own, settings.source)
     config = own and _config_of(own, settings.source)
-    return [*(ref for ref in (base, own, config) if ref is not None), *vae_files(settings)]
+    known = [ref for ref in (base, own, config) if ref is not None]
+    return [*known, *_stacked_references(settings), *vae_files(settings)]
+
+
+def _stacked_references(settings: ContestantSettings) -> Iterator[Reference]:
+    """The hub's files of the LoRAs on top of a contestant."""
+    for one in settings.stack:
+        there = remote(one.lora)
+        if there is not None:
+            own = in_repository(there, "lora")
+            config = _config_of(own, "lora")
+            yield from (own,) if config is None else (own, config)
 
 
 def vae_files(settings: ContestantSettings) -> list[Reference]:
@@ -106,29 +118,41 @@ def base_folder(where: str, settings: ContestantSettings) -> Path:
 
 def weight_file(where: str, settings: ContestantSettings) -> Path:
     """The one file of a LoRA's or a UNet's weights. Raises UsageError where there is none."""
-    there = remote(settings.weights)
+    return _weight_file(where, settings.source, settings.weights)
+
+
+def stacked_files(where: str, settings: ContestantSettings) -> list[Path]:
+    """The file of each LoRA on top of a contestant. Raises UsageError where there is none."""
+    return [
+        _weight_file(f"{where}.stack[{place}]", "lora", one.lora)
+        for place, one in enumerate(settings.stack)
+    ]
+
+
+def _weight_file(where: str, source: str, name: str) -> Path:
+    there = remote(name)
     if there is not None:
-        one = in_repository(there, settings.source)
+        one = in_repository(there, source)
         cached = HUB.cached(one)
         if cached is None:
-            raise NotFetched(f"{where}.{settings.source}={settings.weights}: is not fetched yet")
+            raise NotFetched(f"{where}.{source}={name}: is not fetched yet")
         return cached
-    path = found(f"{where}.{settings.source}", settings.weights)
+    path = found(f"{where}.{source}", name)
     if said := exports.instead_of_training(path):
-        raise UsageError(f"{where}.{settings.source}={settings.weights}: {said}")
-    if settings.source == "lora":
-        with refused_as(f"{where}.lora={settings.weights}"):
+        raise UsageError(f"{where}.{source}={name}: {said}")
+    if source == "lora":
+        with refused_as(f"{where}.lora={name}"):
             return reader.find(path)
     names = [path.name] if path.is_file() else [one.name for one in path.iterdir()]
     folder = path.parent if path.is_file() else path
-    own = next((name for name in UNET_NAMES if name in names), None)
+    own = next((usual for usual in UNET_NAMES if usual in names), None)
     chosen = path.name if path.is_file() else own
-    shards = [name for name in names if SHARD.search(name)]
+    shards = [one for one in names if SHARD.search(one)]
     if shards and own is None:
-        raise UsageError(f"{where}.unet={settings.weights}: {min(shards)} is a part of a UNet in "
+        raise UsageError(f"{where}.unet={name}: {min(shards)} is a part of a UNet in "
                          "shards, which is not read; valid: one file")  # fmt: skip
     if chosen is None:
-        raise UsageError(f"{where}.unet={settings.weights}: holds no {UNET_NAMES[0]}")
+        raise UsageError(f"{where}.unet={name}: holds no {UNET_NAMES[0]}")
     return folder / chosen
 
 
@@ -147,8 +171,14 @@ def unet_config(settings: ContestantSettings, weights: Path) -> Path | None:
 def read_beside(settings: ContestantSettings, weights: Path) -> list[Path]:
     """The files beside a contestant's weights that are loaded too: a UNet's config.json, a PEFT
     adapter's adapter_config.json."""
-    found = [unet_config(settings, weights), weights.parent / CONFIG_NAME]
-    return [path for path in found if path is not None and path.is_file()]
+    config = unet_config(settings, weights)
+    return [*([config] if config else []), *beside_lora(weights)]
+
+
+def beside_lora(weights: Path) -> list[Path]:
+    """A PEFT adapter's adapter_config.json."""
+    path = weights.parent / CONFIG_NAME
+    return [path] if path.is_file() else []
 
 
 def whole(path: Path) -> None:

@@ -7,6 +7,7 @@ no torch, so that a plan can say what is cached. A recipe stands for the weights
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.contestants import files, unets, vaes
@@ -20,6 +21,8 @@ from hypersd.hashes import Hashes, digest, model_files
 from hypersd.hub import pipeline_files, wanted_variant
 from hypersd.hub_client import NotFetched
 from hypersd.picture_files import VERSION
+
+STORED = {"fp8": "float8_e4m3fn, LoRAs beside it"}  # what weights are kept as, in their networks
 
 
 def contestant(row: Row, prompts: PromptSet, hashes: Hashes) -> str:
@@ -53,6 +56,8 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
         return ["vae_round_trip", *_real(where, settings, prompts, hashes), vae, settings.precision,
                 *([other] if other else [])]  # fmt: skip
     own: dict[str, object] = {} if settings.size is None else {"size": settings.size}
+    if settings.storage:
+        own["storage"] = STORED[settings.storage]
     if settings.compiled:
         own["compiled"] = True
     if settings.source == "random":
@@ -68,6 +73,8 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
     if unets.takes_guidance(settings):
         own["guidance"] = "an input of the network"
     own |= vaes.parts(where, settings, hashes)
+    if settings.stack:
+        own["stack"] = _stack(where, settings, hashes)
     return {
         **own,
         "base": _base(where, settings, hashes),
@@ -104,16 +111,31 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
         return ["recipe", training(settings, hashes)]
     if settings.source in ("lora", "unet"):
         path = files.weight_file(where, settings)
-        files.whole(path)
-        files.of_source(path, settings.source)
-        sha256, there = hashes.file(path), files.remote(settings.weights)
-        if there is not None:
-            one = files.in_repository(there, settings.source)
-            HUB.lock.check(one, path.stat().st_size, sha256)
         beside = files.read_beside(settings, path)
-        own = [hashes.files(beside, path.parent)] if beside else []
-        return [settings.source, sha256, *own]
+        return _file(settings.source, settings.weights, path, beside, hashes)
     return [settings.source]
+
+
+def _stack(where: str, settings: ContestantSettings, hashes: Hashes) -> list[object]:
+    """The LoRAs on top of a contestant, each with its scale."""
+    paths = files.stacked_files(where, settings)
+    return [
+        [*_file("lora", one.lora, path, files.beside_lora(path), hashes), one.scale]
+        for one, path in zip(settings.stack, paths, strict=True)
+    ]
+
+
+def _file(
+    source: str, name: str, path: Path, beside: Sequence[Path], hashes: Hashes
+) -> list[object]:
+    """A file of weights: its sha256, and that of what is read beside it. Raises UsageError for one
+    that is damaged or of another source, and for another than was pinned."""
+    files.whole(path)
+    files.of_source(path, source)
+    sha256, there = hashes.file(path), files.remote(name)
+    if there is not None:
+        HUB.lock.check(files.in_repository(there, source), path.stat().st_size, sha256)
+    return [source, sha256, *([hashes.files(beside, path.parent)] if beside else [])]
 
 
 def training(settings: ContestantSettings, hashes: Hashes) -> str:

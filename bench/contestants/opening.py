@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -14,7 +15,7 @@ from bench.suite.contestant import ANCHORS, ContestantSettings
 from hypersd import bases, tensor_files, unet_files
 from hypersd.errors import FileError
 from hypersd.hashes import states
-from hypersd.lora import merging, reader
+from hypersd.lora import beside, merging, reader
 from hypersd.lora.forms import UNET
 
 
@@ -30,19 +31,34 @@ def check(settings: ContestantSettings, weights: Path | None = None) -> None:
     bases.kind(folder, UNET)
     if settings.source in files.WEIGHT_FILES:
         weights = files.weight_file(where, settings)
+    for path in files.stacked_files(where, settings):
+        with _refused(where, path):
+            _check_lora(settings, folder, path)
     if weights is None:
         return
-    is_lora = settings.source == "lora" or weights.name == files.LORA_FILE
-    config = files.unet_config(settings, weights) or folder / "unet/config.json"
-    try:
-        if is_lora:
-            layers = reader.outline(weights)
-            merging.targets(layers, dict(_modules(folder, {one.network for one in layers})))
+    with _refused(where, weights):
+        if settings.source == "lora" or weights.name == files.LORA_FILE:
+            _check_lora(settings, folder, weights)
         else:
+            config = files.unet_config(settings, weights) or folder / "unet/config.json"
             held = tensor_files.outline(weights)[0]
             unet_files.fits(_unet(config, states(config.parent)), held, config)
+
+
+@contextlib.contextmanager
+def _refused(where: str, path: Path) -> Iterator[None]:
+    try:
+        yield
     except (FileError, OSError) as error:
-        raise UsageError(f"{where}: {weights}: cannot be loaded ({error})") from None
+        raise UsageError(f"{where}: {path}: cannot be loaded ({error})") from None
+
+
+def _check_lora(settings: ContestantSettings, folder: Path, path: Path) -> None:
+    """Raise FileError for a LoRA that does not fit a base, or that cannot be beside it."""
+    layers = reader.outline(path)
+    merging.targets(layers, dict(_modules(folder, {one.network for one in layers})))
+    if settings.storage:
+        beside.refuse_dora(layers)
 
 
 def _modules(folder: Path, names: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import gc
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from bench.contestants import files, identity, random_weights, unet_weights, vaes
 from bench.contestants.resident import PRECISIONS, Resident, with_parts
 from bench.errors import UsageError, brief
-from bench.suite.contestant import ContestantSettings
+from bench.suite.contestant import ContestantSettings, StackedLora
 from hypersd import bases
 from hypersd.errors import FileError
 from hypersd.hashes import state, states
@@ -103,9 +104,9 @@ class Networks:
             own = _own_state(settings, weights)
             if own != self._own:
                 read = weights or resident.folder
-                _loaded(read, lambda: _put_in(resident, settings, weights))
-                if weights is not None:
-                    _check_range(weights, resident.pipe.unet, settings.precision)
+                _put_in(resident, settings, weights, read)
+                if own:
+                    _check_range(read, resident.pipe.unet, settings)
                 self._own = own
             return self._with_vae(settings, _ready(resident.pipe, self.device))
         except BaseException:
@@ -139,11 +140,13 @@ class Networks:
         is_random = settings.source == "random"
         folder = Path() if is_random else files.base_folder(where, settings)
         shape = identity.shape(where, settings) if is_random else ""
-        key = (shape, precision) if is_random else (folder, precision, *states(folder))
+        key = (shape,) if is_random else (folder, *states(folder))
+        key = (*key, precision, settings.storage)
         if self._resident is None or key != self._base:
             self.release()
             pipe = _random(shape, precision, self.device) if is_random else _load(folder, precision)
-            self._resident, self._base = Resident(pipe, folder, precision), key
+            resident = Resident(pipe, folder, precision, settings.storage)
+            self._resident, self._base = resident, key
         return self._resident
 
 
@@ -179,35 +182,53 @@ def _ready(pipeline: Any, device: torch.device) -> Any:
 
 def _own_state(settings: ContestantSettings, weights: Path | None) -> tuple[object, ...]:
     """A key of the weights in a base's networks: equal keys need no change."""
+    stacked = [(path, one.scale) for path, one in _stack(settings)]
+    on_top = [(scale, *map(state, [path, *files.beside_lora(path)])) for path, scale in stacked]
     if weights is None:
-        return ()
+        return tuple(on_top)
     read = [weights, *files.read_beside(settings, weights)]
-    return (settings.source, settings.lora_scale, *map(state, read))
+    return (settings.source, settings.lora_scale, *map(state, read), *on_top)
 
 
-def _put_in(resident: Resident, settings: ContestantSettings, weights: Path | None) -> None:
-    """Put a contestant's weights into a base's networks; a LoRA is merged.
+def _stack(settings: ContestantSettings) -> list[tuple[Path, StackedLora]]:
+    """The LoRAs on top of a contestant, with their files."""
+    paths = files.stacked_files(f"contestants.{settings.key}", settings)
+    return list(zip(paths, settings.stack, strict=True))
 
-    A recipe's weights are a LoRA or a UNet by their file name.
+
+def _put_in(
+    resident: Resident, settings: ContestantSettings, weights: Path | None, read: Path
+) -> None:
+    """Put a contestant's weights, and the LoRAs on top of them, into a base's networks.
+
+    A recipe's weights are a LoRA or a UNet by their file name. read: what an error is said of.
     """
-    if weights is None:
-        resident.merge()
-        return
-    name = weights.name if settings.source == "recipe" else files.WEIGHT_FILES[settings.source]
-    if name == files.LORA_FILE:
-        layers = reader.read(weights)
-        if not resident.merge(layers, settings.lora_scale) and settings.lora_scale:
-            raise FileError("the LoRA changes no weight")
+    loras = [(path, one.scale) for path, one in _stack(settings)]
+    name = weights and (
+        weights.name if settings.source == "recipe" else files.WEIGHT_FILES[settings.source]
+    )
+    if name == files.LORA_FILE and weights is not None:
+        loras.insert(0, (weights, settings.lora_scale))
+    layers = [(_loaded(path, partial(reader.read, path)), scale) for path, scale in loras]
+    if name in (None, files.LORA_FILE):
+        changed = _loaded(read, lambda: resident.merge(layers))
     else:
+        assert weights is not None
         config = files.unet_config(settings, weights) or resident.folder / UNET / "config.json"
-        resident.replace_unet(lambda: unet_weights.load(config, weights))
+        load = partial(unet_weights.load, config, weights)
+        changed = _loaded(read, lambda: resident.replace_unet(load, layers))
+    for (path, scale), does in zip(loras, changed, strict=True):
+        if scale and not does:
+            raise UsageError(f"{path}: cannot be loaded (the LoRA changes no weight)")
 
 
-def _check_range(weights: Path, unet: Any, precision: str) -> None:
-    """Refuse weights that a precision cannot hold: fp16 ends at 65,504."""
-    for name, value in unet.state_dict().items() if precision == "fp16" else ():
-        if not value.isfinite().all():
-            raise UsageError(f"{weights}: {name} is too large for fp16; valid: precision=bf16")
+def _check_range(weights: Path, unet: Any, settings: ContestantSettings) -> None:
+    """Refuse weights that a precision cannot hold: fp16 ends at 65,504, fp8 (e4m3) at 448."""
+    kind, other = ("fp8", "no storage=") if settings.storage else ("fp16", "precision=bf16")
+    is_narrow = kind in (settings.storage, settings.precision)
+    for name, value in unet.state_dict().items() if is_narrow else ():
+        if not value.float().isfinite().all():
+            raise UsageError(f"{weights}: {name} is too large for {kind}; valid: {other}")
 
 
 def _loaded(path: Path, load: Any) -> Any:

@@ -111,8 +111,9 @@ class Sampler:
         self, pipeline: Any, sampling: Sampling, steps: int, size: int, *, compiled: bool = False
     ) -> None:
         self.pipeline, self.sampling, self.steps, self.size = pipeline, sampling, steps, size
-        weight = next(pipeline.unet.parameters())
-        self.device, self.dtype, self.compiled = weight.device, weight.dtype, compiled
+        # its dtype is that of its calculation, whatever its weights are stored in
+        self.device, self.dtype = pipeline.unet.device, pipeline.unet.dtype
+        self.compiled = compiled
         self._unet: Any = torch.compile(pipeline.unet) if compiled else pipeline.unet
         self.family = bases.of(pipeline, size)
         self.scheduler = make_scheduler(pipeline.scheduler, sampling)

@@ -88,7 +88,9 @@ def described(settings: ContestantSettings) -> str:
     ]
     guided = f"guidance {how.guidance:g}" if how.guidance > 1 else ""
     guided += " as an input" if guided and unets.takes_guidance(settings) else ""
-    return ", ".join(filter(None, [" ".join(parts), guided]))
+    more = len(settings.stack)
+    on_top = f"{more} LoRA{'s' * (more > 1)} on top" if more else ""
+    return ", ".join(filter(None, [" ".join(parts), guided, on_top]))
 
 
 def scheduler(settings: ContestantSettings) -> tuple[str | None, dict[str, Any]]:

@@ -201,10 +201,16 @@ def _environment(plan: Plan, worker: Worker) -> dict[str, Any]:
     return {
         **environment.describe(worker.device, batch),
         **({"command": plan.options.call} if plan.options.call else {}),
-        "precision": plan.suite.contestants[0].precision,
+        "precision": _precisions(plan),
         "compiled": plan.options.compiled,
         "processes": processes.here().count,
     }
+
+
+def _precisions(plan: Plan) -> str:
+    """The precisions that contestants are drawn in, in the suite's order."""
+    drawn = [one for one in plan.suite.contestants if one.steps] or plan.suite.contestants[:1]
+    return ", ".join(dict.fromkeys(one.numbers for one in drawn))
 
 
 def _heard(outcomes: Sequence[Outcome]) -> list[str]:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.run import memory
-from bench.suite.contestant import ContestantSettings
+from bench.suite.contestant import DEFAULT_BASE, ContestantSettings
 
 GB = 1e9
 ROOM = 0.92  # of an accelerator's memory that is taken with the metrics' networks all on it
@@ -165,8 +165,9 @@ def pictures_at_once(device: str, size: int) -> int:
 def _no_gpu(
     chosen: str, device: Device | None, contestants: Sequence[ContestantSettings]
 ) -> list[str]:
-    """A suite in half precision is one for a GPU, unless a CPU is asked for."""
-    half = any(one.precision != "fp32" for one in contestants)
+    """A suite in half precision is one for a GPU, unless a CPU is asked for or its base is the
+    world's."""
+    half = any(one.precision != "fp32" and one.base != DEFAULT_BASE for one in contestants)
     found = "torch sees none (its build, or CUDA_VISIBLE_DEVICES)"
     if device is None:
         return [f"a GPU: device={chosen} is not on this machine; {found}"]

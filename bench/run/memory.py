@@ -107,8 +107,9 @@ def _of_files(folder: Path) -> Parts | None:
 
 def weights(settings: ContestantSettings, held: Parts) -> int:
     """Bytes of a contestant's networks."""
-    others = held.get("text", 0) + held.get("unet", 0)
-    return others * BYTES[settings.precision] + held.get("vae", 0) * BYTES[vae_precision(settings)]
+    number = BYTES[settings.precision]
+    unet = held.get("unet", 0) * (1 if settings.storage else number)
+    return held.get("text", 0) * number + unet + held.get("vae", 0) * BYTES[vae_precision(settings)]
 
 
 def drawing(settings: ContestantSettings, size: int, batch: int) -> int:

@@ -213,7 +213,7 @@ def _let_go(plan: Plan, planned: Planned, worker: Worker) -> None:
     worker.done.add(planned.name)
     mine, left = planned.row.settings, [p for p in plan.rows if p.name not in worker.done]
     on_it = [p for p in left if p.row.settings.base == mine.base and p.images]
-    if not any(p.row.settings.precision == mine.precision for p in on_it):
+    if not any(p.row.settings.numbers == mine.numbers for p in on_it):
         worker.release()
 
 

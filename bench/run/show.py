@@ -86,8 +86,11 @@ def _table(plan: Plan) -> Table:
     for name in ("to make", "cached", "shipped", "evaluations"):
         table.add_column(name, justify="right")
     table.add_column("first")
+    mixed = len({planned.row.settings.numbers for planned in plan.rows if planned.row.steps}) > 1
     for planned in plan.rows:
         how = schedulers.described(planned.row.settings)
+        if mixed and planned.row.steps:
+            how += f", {planned.row.settings.numbers}"
         table.add_row(planned.row.name, how, *_cells(planned, len(plan.keys)))
     return table
 

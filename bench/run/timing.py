@@ -125,7 +125,9 @@ def _equal(plan: Plan, names: Container[str]) -> list[list[str]]:
     for planned in plan.rows:
         one, nfe = planned.row.settings, planned.nfe
         own = one.weights if one.source in ("unet", "pipeline") else ""
-        network = (one.base, own, one.precision, one.vae, one.vae_precision, one.compiled, one.size)
+        beside = (one.storage, one.weights, one.stack) if one.storage else ()
+        network = (one.base, own, one.precision, one.vae, one.vae_precision, one.compiled, one.size,
+                   *beside)  # fmt: skip
         if planned.name in names and nfe is not None:
             groups[network, planned.row.steps, nfe.count].append(planned.name)
     return [group for group in groups.values() if len(group) > 1]

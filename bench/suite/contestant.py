@@ -13,7 +13,7 @@ from bench.errors import UsageError, nearest
 from bench.suite import sampling
 from bench.suite.sampling import LIKE, Sampling
 from hypersd import recipe, validation
-from hypersd.validation import OneOrMore, Text
+from hypersd.validation import Distinct, OneOrMore, Text
 
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
@@ -26,7 +26,16 @@ MAX_STEPS = 50
 StepCount = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Pixels = Annotated[int, Field(ge=8, le=4096)]
 Precision = Literal["fp32", "fp16", "bf16"]
+Storage = Literal["fp8"]
 Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StackedLora:
+    """A further LoRA, with its strength, on top of a contestant's own weights."""
+
+    lora: Text
+    scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class ContestantSettings:
     compiled: its UNet runs through torch.compile, whose rounding is another.
     vae: a folder or `hf://owner/name` of a VAE that decodes in place of the base's, or "".
     vae_precision: of the VAE alone; None: fp32 where half precision overflows, else `precision`.
+    stack: further LoRAs on top of its weights, such as one of a style.
+    storage: "fp8" keeps the base's network in 8 bits and calculates in `precision`; "" does not.
     assumed: nothing says how its weights are drawn; they are not until something does.
     """
 
@@ -58,6 +69,13 @@ class ContestantSettings:
     assumed: bool = False
     vae: str = ""
     vae_precision: str | None = None
+    stack: tuple[StackedLora, ...] = ()
+    storage: str = ""
+
+    @property
+    def numbers(self) -> str:
+        """ "bf16", or "fp8 in bf16": what its networks are stored and calculated in."""
+        return f"{self.storage} in {self.precision}" if self.storage else self.precision
 
 
 @dataclass(frozen=True)
@@ -134,8 +152,11 @@ class GivenContestant:
     steps: OneOrMore[StepCount] | None = None
     lora_scale: Annotated[float, Field(ge=0, le=10)] = 1.0
     size: Pixels | None = None
+    precision: Precision | None = None
     vae: Text | None = None
     vae_precision: Precision | None = None
+    stack: Distinct[StackedLora] | None = None
+    storage: Storage | None = None
 
     @property
     def of_sampling(self) -> Values:
@@ -170,14 +191,13 @@ def read(
         base=given.base or defaults.base or DEFAULT_BASE,
         steps=(),
         sampling=Sampling(),
-        precision=defaults.precision,
+        precision=given.precision or defaults.precision,
         vae=given.vae or defaults.vae or "",
         vae_precision=given.vae_precision or defaults.vae_precision,
     )
     if key in ANCHORS:
-        _only(
-            where, present, ("base", "images", "vae", "vae_precision"), f"{key!r} is an anchor and"
-        )
+        own = ("base", "images", "precision", "vae", "vae_precision")
+        _only(where, present, own, f"{key!r} is an anchor and")
         return replace(plain, source=key)
     if source == "images":
         _only(where, present, ("images", "method"), "a folder of images")
@@ -191,6 +211,8 @@ def read(
         assumed=start is None and given.scheduler is None and source in ("lora", "unet"),
         lora_scale=given.lora_scale,
         size=given.size,
+        stack=given.stack or (),
+        storage=given.storage or "",
     )
     _fits(where, drawn)
     return drawn

@@ -301,7 +301,7 @@ def _named(given: per_step.Described, images: Path | None) -> per_step.Described
 def with_random_weights(suite: Suite) -> Suite:
     """The suite with networks of the same shapes but random weights, marked so in its title. Their
     pictures are not judged: scores would mean nothing, and evaluators would have to be fetched."""
-    drawn = tuple(replace(c, source="random", weights="") if c.steps else c
+    drawn = tuple(replace(c, source="random", weights="", stack=()) if c.steps else c
                   for c in suite.contestants)  # fmt: skip
     title = f"{suite.title} ({RANDOM})"
     return replace(suite, title=title, contestants=drawn, metrics=(), claims=(), primary=())

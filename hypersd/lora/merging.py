@@ -43,28 +43,50 @@ def merge(
     return merge_into(targets(layers, modules), scale)
 
 
-@torch.no_grad()
 def merge_into(
     pairs: Iterable[tuple[Layer, Any]],
     scale: float = 1.0,
     originals: Mapping[Any, Tensor] | None = None,
 ) -> bool:
-    """Give each module the weight that its layer makes of the original one, summed in at least fp32
-    and rounded once to the module's precision; whether any is another than the original.
+    """Merge one LoRA, as `merge_all`; whether any weight is another than the original."""
+    return merge_all([(pairs, scale)], originals)[0]
 
+
+@torch.no_grad()
+def merge_all(
+    loras: Iterable[tuple[Iterable[tuple[Layer, Any]], float]],
+    originals: Mapping[Any, Tensor] | None = None,
+) -> list[bool]:
+    """Give each module the weight that LoRAs, each times its scale, make of the original one,
+    summed in at least fp32 and rounded once to the module's precision; whether each changes any.
+
+    Differences add up, as PEFT adds those of several adapters: that of a DoRA is to the original.
     originals: by module, in any precision, on any device; None: the weights that they have.
     Raises FileError for a weight that is not finite; modules before it are changed by then.
     """
-    changed = False
-    for layer, module in pairs:
+    layers: dict[Any, list[tuple[int, Layer, float]]] = {}
+    changed = []
+    for place, (pairs, scale) in enumerate(loras):
+        changed.append(False)
+        for layer, module in pairs:
+            layers.setdefault(module, []).append((place, layer, scale))
+    for module, own in layers.items():
         original = module.weight if originals is None else originals[module]
-        original = original.to(module.weight.device)
-        result = merged(original, layer, scale)
-        if not result.sum().isfinite():
-            raise FileError(f"the weight of {layer.module} is not finite with it")
-        changed = changed or not torch.equal(result, original.to(result))
-        module.weight.copy_(result)
+        total = original = original.to(module.weight.device)
+        for place, layer, scale in own:
+            before, total = total, _added(total, original, layer, scale)
+            changed[place] = changed[place] or not torch.equal(total, before.to(total))
+        if not total.sum().isfinite():
+            raise FileError(f"the weight of {own[-1][1].module} is not finite with it")
+        module.weight.copy_(total)
     return changed
+
+
+def _added(total: Tensor, original: Tensor, layer: Layer, scale: float) -> Tensor:
+    """A weight with a further layer's part in it."""
+    if layer.magnitude is None or total is original:
+        return merged(total, layer, scale)
+    return total + (merged(original, layer, scale) - original.to(total))
 
 
 def plain(network: nn.Module) -> dict[str, Any]:
