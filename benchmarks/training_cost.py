@@ -49,6 +49,8 @@ METHODS: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     "dmd": ("dmd", {"fake_updates": 2}, []),
     "dmd, whole UNet": ("dmd", {"fake_updates": 2, "full": True}, []),
     "dmd2": ("dmd2", {"fake_updates": 2}, []),
+    "tdm": ("tdm", {}, []),
+    "one_adapter": ("one_adapter", {"gan_from": 0.0}, []),
     "feedback": ("feedback", {"guidance": 1.0}, []),
 }
 

@@ -46,8 +46,8 @@ class Clock(ABC):
         """Random times between two fractions of the way, spread as `grid` is: [count]."""
 
     @abstractmethod
-    def between(self, s: Tensor, t: Tensor, share: float) -> Tensor:
-        """The time at a share of the way from s up to t, [B]; s itself at 0."""
+    def between(self, s: Tensor, t: Tensor, share: float | Tensor) -> Tensor:
+        """The time at a share of the way from s up to t, [B], or each sample's; s itself at 0."""
 
     @abstractmethod
     def part(self, t: Time, share: float) -> Time:
@@ -94,7 +94,7 @@ class Timesteps(Clock):
         low_t, high_t = (round(share * self.count) for share in (low, high))
         return torch.randint(low_t, high_t, (count,), generator=rng)
 
-    def between(self, s: Tensor, t: Tensor, share: float) -> Tensor:
+    def between(self, s: Tensor, t: Tensor, share: float | Tensor) -> Tensor:
         """Rounded."""
         return s + torch.round((t - s) * share).long()
 
@@ -141,7 +141,7 @@ class Shifted(Clock):
         """t(u), u uniform."""
         return self._shifted(low + (high - low) * torch.rand(count, generator=rng))
 
-    def between(self, s: Tensor, t: Tensor, share: float) -> Tensor:
+    def between(self, s: Tensor, t: Tensor, share: float | Tensor) -> Tensor:
         """s + share (t - s)."""
         return s + share * (t - s)
 

@@ -39,18 +39,61 @@ def pseudo_huber(prediction: Tensor, goal: Tensor, c: float = 0.001) -> Tensor:
 def distribution_matching_loss(x: Tensor, x0_fake: Tensor, x0_real: Tensor) -> Tensor:
     """Pull a generated sample from the fake score model's x0 towards the teacher's.
 
-    0.5 mean((x - stop_gradient(x - g))^2), g = (x0_fake - x0_real) / mean|x - x0_real|: its value
-    says little, its gradient in x is g / (elements of a sample).
+    `pull_loss` of g = (x0_fake - x0_real) / mean|x - x0_real|.
     x: [B, ...], generated.  x0_fake, x0_real: its denoised versions, of one shape; both no
     gradient.  Returns [B], fp32.  Raises ValueError where shapes differ.
     Source: DMD (arXiv 2311.18828) Eq. 7 and 8; the normaliser per sample as in DMD2 (2405.14867).
     """
+    return pull_loss(x, _difference(x0_fake, x0_real) / mean_distance(x, x0_real))
+
+
+def pull_loss(x: Tensor, pull: Tensor) -> Tensor:
+    """0.5 mean((x - stop_gradient(x - g))^2): its value says little, its gradient in x is g /
+    (elements of a sample).
+
+    x: [B, ...], generated.  pull: g, of its shape.  Returns [B], fp32.
+    """
+    return 0.5 * squared_error(x, x.detach().float() - pull.detach())
+
+
+def mean_distance(x: Tensor, x0_real: Tensor, least: float = 1e-6) -> Tensor:
+    """mean|x - x0_real| over each sample's elements, no less than `least`, without gradient: what
+    distribution matching divides a pull by.
+
+    x, x0_real: [B, ...], one shape.  Returns [B, 1, ...], fp32. Raises ValueError where shapes
+    differ.
+    """
+    scale = _difference(x, x0_real).detach().abs().flatten(1).mean(1)
+    return scale.clamp_min(least).view(-1, *[1] * (x.ndim - 1))
+
+
+def trajectory_matching_loss(
+    x: Tensor, x0_fake: Tensor, x0_real: Tensor, c: float = 0.001
+) -> Tensor:
+    """`pseudo_huber` between x and stop_gradient(x - (x0_fake - x0_real)), divided by mean|x -
+    x0_real|: a pull of nearly one size in every element.
+
+    As `distribution_matching_loss`.  Source: the release of TDM (arXiv 2503.06674).
+    """
     with torch.no_grad():
-        gap = _difference(x0_fake, x0_real)
-        scale = _difference(x, x0_real).abs().flatten(1).mean(1)
-        pull = gap / scale.clamp_min(1e-6).view(-1, *[1] * (gap.ndim - 1))
-        goal = x.float() - pull
-    return 0.5 * squared_error(x, goal)
+        goal, scale = x.float() - _difference(x0_fake, x0_real), mean_distance(x, x0_real)
+    return pseudo_huber(x, goal, c) / scale.flatten()
+
+
+def trajectory_denoising_loss(
+    x0_fake: Tensor, x0: Tensor, snr: Tensor, mixed: Tensor, noise: Tensor, most: float = 5.0
+) -> Tensor:
+    """min(SNR, 5) w mean((x0_fake - x0)^2), w = exp(-mean(mixed^2) / 2) / exp(-mean(noise^2) / 2).
+
+    x_tau is noised from a point of the trajectory, x_tau = alpha x0 + sigma mixed, where `mixed` is
+    made of the student's own eps and of fresh noise: w weighs a sample by how likely it would be
+    if it had been noised from x0.
+    x0_fake, x0, mixed, noise: [B, ...], one shape.  snr: [B], at tau.  Returns [B], fp32.
+    Source: the release of TDM (arXiv 2503.06674); min(SNR, 5) of Hang et al. 2023 (2303.09556).
+    """
+    weights = [-v.float().square().flatten(1).mean(1) / 2 for v in (mixed, noise)]
+    ratio = (weights[0] - weights[1]).exp()
+    return squared_error(x0_fake, x0) * snr.float().clamp_max(most) * ratio
 
 
 def reward_hinge(reward: Tensor, target: float) -> Tensor:

@@ -110,9 +110,16 @@ def guided(
     """
     if guidance_scale == 1.0:
         return network(x, t, text)
+    return torch.lerp(*without_and_with(network, x, t, text, empty), guidance_scale)
+
+
+def without_and_with(
+    network: Network, x: Tensor, t: Tensor, text: Text, empty: Text
+) -> tuple[Tensor, Tensor]:
+    """Predictions without and with the text, p_u and p_c, in one batched call; as `guided`."""
     both = with_unconditional(empty, text)
     unconditional, conditional = network(x.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
-    return torch.lerp(unconditional, conditional, guidance_scale)
+    return unconditional, conditional
 
 
 def ode_solution(

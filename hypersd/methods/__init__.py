@@ -26,6 +26,8 @@ METHODS = {
     "lightning": MethodRow("hypersd.methods.lightning:build", JUMPS),
     "dmd": MethodRow("hypersd.methods.dmd:build", LCM),
     "dmd2": MethodRow("hypersd.methods.dmd2:build", LCM),
+    "tdm": MethodRow("hypersd.methods.tdm:build", JUMPS),
+    "one_adapter": MethodRow("hypersd.methods.one_adapter:build", TCD),
     "pcm": MethodRow("hypersd.methods.pcm:build", JUMPS),
     "feedback": MethodRow("hypersd.methods.feedback:build", JUMPS),
     # The embedded world's own networks.

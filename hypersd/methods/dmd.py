@@ -25,7 +25,7 @@ from hypersd.data import Samples
 from hypersd.errors import UsageError
 from hypersd.losses import distribution_matching_loss, squared_error
 from hypersd.methods.distillation import Weight
-from hypersd.methods.matching import FAKE, NOISE_RANGE, WHOLE, MatchingOptions, MatchingTask
+from hypersd.methods.matching import FAKE, NOISE_RANGE, WHOLE, AlternatingOptions, AlternatingTask
 from hypersd.methods.rewarded import RewardedOptions, RewardedTask
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel
@@ -34,7 +34,7 @@ from hypersd.task import STUDENT
 
 
 @dataclass(frozen=True, kw_only=True)
-class DmdOptions(MatchingOptions, RewardedOptions):
+class DmdOptions(AlternatingOptions, RewardedOptions):
     """A recipe's `options`.
 
     mse: weight of the squared error to the teacher's ODE.  pairs: how many samples of a batch have
@@ -47,7 +47,7 @@ class DmdOptions(MatchingOptions, RewardedOptions):
     feedback: Weight = 1.0
 
 
-class DmdTask(RewardedTask, MatchingTask):
+class DmdTask(RewardedTask, AlternatingTask):
     """A `hypersd.loop.Task` for one step, with pairs of the teacher's ODE, and rewards."""
 
     options: DmdOptions

@@ -30,13 +30,13 @@ from hypersd.losses import (
     weighted_sum,
 )
 from hypersd.methods.distillation import Weight
-from hypersd.methods.matching import FAKE, NOISE_RANGE, WHOLE, MatchingOptions, MatchingTask
+from hypersd.methods.matching import FAKE, NOISE_RANGE, WHOLE, AlternatingOptions, AlternatingTask
 from hypersd.recipe import Recipe
 from hypersd.student import STUDENT
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dmd2Options(MatchingOptions):
+class Dmd2Options(AlternatingOptions):
     """A recipe's `options`.
 
     moves: steps of the student; one step is made at `start`.  gan: weight of the generator loss.
@@ -61,7 +61,7 @@ class Generated:
     text: Text
 
 
-class Dmd2Task(MatchingTask):
+class Dmd2Task(AlternatingTask):
     """A `hypersd.loop.Task`; the critic's head belongs to the fake score model's role."""
 
     options: Dmd2Options

@@ -1,4 +1,4 @@
-"""The roles of DMD and DMD2: a student, and a fake score model trained on its pictures.
+"""The roles of distribution matching: a student, and a fake score model trained on its pictures.
 
 The fake score model is a second adapter on the same UNet. At a random t it and the guided teacher
 both denoise the student's x, diffused to t, and x moves from the fake score model's x0 towards the
@@ -32,22 +32,30 @@ WHOLE = (0.0, 1.0)
 class MatchingOptions(DistillationOptions):
     """A recipe's `options`.
 
-    guidance: of the teacher's score (the fake's is 1).  start: the timestep, of 0 to 999, at which
-    the student gets pure noise.  fake_updates: updates of the fake score model per student update.
-    fake_lr: its learning rate.  init: a folder with the weights that the student starts from, ""
-    for none.  full: the student is a whole UNet instead of an adapter (Hyper-SD's dedicated
-    one-step model).
+    guidance: of the teacher's score (the fake's is 1).  fake_updates: updates of the fake score
+    model per student update.  fake_lr: its learning rate.  init: a folder with the weights that the
+    student starts from, "" for none.  full: the student is a whole UNet instead of an adapter
+    (Hyper-SD's dedicated one-step model).
     """
 
-    start: Annotated[int, Field(ge=1, le=999)] = 999
     fake_updates: Annotated[int, Field(ge=1, le=100)] = 2
     fake_lr: LearningRate = 0.0
     init: str = ""
     full: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlternatingOptions(MatchingOptions):
+    """A recipe's `options`.
+
+    start: the timestep, of 0 to 999, at which the student gets pure noise.
+    """
+
+    start: Annotated[int, Field(ge=1, le=999)] = 999
+
+
 class MatchingTask(Distillation):
-    """A `hypersd.loop.Task` with two roles: the student, and the fake score model before it."""
+    """A `hypersd.loop.Task` with two roles: the student, and the fake score model."""
 
     options: MatchingOptions
 
@@ -55,10 +63,6 @@ class MatchingTask(Distillation):
         super().__init__(recipe, device, options)
         if options.init:
             self.student.load(STUDENT, Path(options.init))
-
-    def one_step_start(self) -> Time:
-        """The recipe's."""
-        return self.schedule.clock.of(self.options.start)
 
     def roles(self) -> tuple[str, ...]:
         """Student and fake score model."""
@@ -75,18 +79,6 @@ class MatchingTask(Distillation):
             fake["lr"] = self.options.fake_lr
         return [*super().groups(), fake]
 
-    def turns(self, step: int) -> tuple[str, ...]:
-        """The fake score model `fake_updates` times, then the student."""
-        return (FAKE,) * self.options.fake_updates + (STUDENT,)
-
-    def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
-        """The loss of the fake score model, or of the student."""
-        return Turn(*(self.fake_loss(step, rng) if role == FAKE else self.loss(step, rng)))
-
-    @abstractmethod
-    def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """The fake score model's loss at a step, and scalars to log."""
-
     @torch.no_grad()
     def denoised(self, x_t: Tensor, t: Tensor, text: Text) -> tuple[Tensor, Tensor]:
         """x0 of the fake score model and of the guided teacher at x_t, each [B, C, H, W]."""
@@ -100,6 +92,31 @@ class MatchingTask(Distillation):
         return drawn[self.share].to(self.device)
 
     def facts(self) -> dict[str, Any]:
-        """For the card: the timestep of one step, and updates of the fake score model."""
-        return {"start": self.options.start, "fake_updates": self.options.fake_updates,
-                **super().facts()}  # fmt: skip
+        """For the card: updates of the fake score model."""
+        return {"fake_updates": self.options.fake_updates, **super().facts()}
+
+
+class AlternatingTask(MatchingTask):
+    """DMD's and DMD2's order: the fake score model's turns come first, each on new pictures."""
+
+    options: AlternatingOptions
+
+    def one_step_start(self) -> Time:
+        """The recipe's."""
+        return self.schedule.clock.of(self.options.start)
+
+    def turns(self, step: int) -> tuple[str, ...]:
+        """The fake score model `fake_updates` times, then the student."""
+        return (FAKE,) * self.options.fake_updates + (STUDENT,)
+
+    def turn_loss(self, role: str, step: int, rng: torch.Generator, outputs: Any = None) -> Turn:
+        """The loss of the fake score model, or of the student."""
+        return Turn(*(self.fake_loss(step, rng) if role == FAKE else self.loss(step, rng)))
+
+    @abstractmethod
+    def fake_loss(self, step: int, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The fake score model's loss at a step, and scalars to log."""
+
+    def facts(self) -> dict[str, Any]:
+        """For the card: the timestep of one step, too."""
+        return {"start": self.options.start, **super().facts()}

@@ -50,6 +50,8 @@ def read(recipe: str | Path, **values: Any) -> ContestantSettings:
         ("shapes_lightning_unet", JUMPS),
         ("sdxl_lightning_unet", replace(JUMPS, prediction_type="sample")),
         ("shapes_pcm", JUMPS),
+        ("shapes_tdm", JUMPS),
+        ("shapes_one_adapter", TCD),
         ("shapes_dmd", ONE_STEP),
         ("shapes_dmd2", ONE_STEP),
         ("shapes_tscd_dmd", ONE_STEP),

@@ -26,6 +26,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "lightning": {"stages": MOVES},
     "dmd": {"options": OPTIONS | {"fake_updates": 1, "pairs": 3, "pair_steps": 2}},
     "dmd2": {"options": OPTIONS | {"fake_updates": 1, "gan": 0.1, "gan_critic": 0.1}},
+    "tdm": {"options": OPTIONS | {"moves": 2}},
+    "one_adapter": {"options": OPTIONS | {"fake_updates": 1, "gan_from": 0.0}},
 }
 
 

@@ -28,14 +28,15 @@ PUBLISHED = "_as_published"  # with the paper's own settings
 REAL = [name for name in recipes.names() if name.startswith(("sdxl_", "sd15_", "sd3_"))]
 METHODS = ("lcm_lora", "tcd_lora", "tscd_lora", "lightning_lora", "lightning_unet", "dmd_lora",
            "feedback_lora", "pcm_lora", "dmd2_lora", "hyper_sd_8step_lora", "hyper_sd_4step_lora",
-           "hyper_sd_2step_lora", "hyper_sd_1step_unet", "hyper_sd_unified_lora")  # fmt: skip
+           "hyper_sd_2step_lora", "hyper_sd_1step_unet", "hyper_sd_unified_lora",
+           "one_adapter_lora")  # fmt: skip
 ON_SD3 = ("lcm_lora", "tcd_lora", "tscd_lora", "dmd2_lora", "feedback_lora",
-          "hyper_sd_unified_lora")  # fmt: skip
+          "hyper_sd_unified_lora", "one_adapter_lora")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small models, pictures and rewards, and the TSCD chain's adapters in runs/train."""
+    """Small models, pictures and rewards, and TCD's and the TSCD chain's adapters in runs/train."""
     folder = tmp_path_factory.mktemp("node")
     make_pictures(folder / "set")
     for kind, make in (("sd15", make_sd15), ("sdxl", make_sdxl)):
@@ -44,9 +45,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         student = Student(unet, Schedule.from_config(SCALED_LINEAR), rank=4)
         for left in ("8segments", "4segments", "2segments", "final"):
             student.export(folder / "runs" / "train" / f"{kind}_tscd_lora" / left)
+        student.export(folder / "runs" / "train" / f"{kind}_tcd_lora" / "final")
     base = load_base(str(make_sd3(folder / "sd3")), torch.device("cpu"))
     student = Student(base.network, base.schedule, Sd3, rank=4)
-    student.export(folder / "runs" / "train" / "sd3_tscd_lora" / "final")
+    for method in ("tscd", "tcd"):
+        student.export(folder / "runs" / "train" / f"sd3_{method}_lora" / "final")
     make_clip(folder / "clip")
     make_laion(folder / "head.pth")
     make_image_reward(folder / "image_reward")
@@ -150,12 +153,12 @@ def test_what_a_recipe_begins_with_is_what_another_leaves() -> None:
 
 
 def test_the_worlds_chains_see_as_many_pictures_as_their_rivals() -> None:
-    for name in ("lcm", "tcd", "tscd", "pcm", "lightning", "lightning_unet", "dmd", "dmd2"):
+    for name in ("lcm", "tcd", "tscd", "pcm", "lightning", "lightning_unet", "dmd", "dmd2", "tdm"):
         assert recipes.load(f"shapes_{name}").images_seen == 24_000, name
     first = recipes.load("shapes_hyper_sd_tscd").images_seen
     for name in ("unified", "1step_unet"):
         assert first + recipes.load(f"shapes_hyper_sd_{name}").images_seen == 24_000
-    for name in ("tscd_dmd", "tcd_dmd"):
+    for name in ("tscd_dmd", "tcd_dmd", "one_adapter"):
         recipe = recipes.load(f"shapes_{name}")
         begun = recipes.load(Path(recipe.options["init"]).parent.name)
         assert begun.images_seen + recipe.images_seen == 24_000

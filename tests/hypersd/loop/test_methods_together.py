@@ -23,6 +23,7 @@ RECIPES = {
     "shapes_pcm": "[{segments: 4, steps: 2, adversarial: 0.1}]",
     "shapes_dmd": "[]",
     "shapes_dmd2": "[]",
+    "shapes_tdm": "[]",
     "shapes_feedback": "[]",
 }  # fmt: skip
 

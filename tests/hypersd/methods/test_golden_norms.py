@@ -33,6 +33,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "lightning": {"stages": [{"from": 4, "to": 1, "steps": 1, "critic": "pair", "noised": True}]},
     "dmd": {"options": OPTIONS | {"fake_updates": 1, "pairs": 2, "pair_steps": 2}},
     "dmd2": {"options": OPTIONS | {"fake_updates": 1, "gan": 0.1, "gan_critic": 0.1}},
+    "tdm": {"options": OPTIONS | {"moves": 2}},
+    "one_adapter": {"options": OPTIONS | {"fake_updates": 1, "gan_from": 0.0}},
     "feedback": {"options": {"rank": 4, "moves": 2}},
 }
 

@@ -47,6 +47,20 @@ CASES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]], tuple[int, ...
         "dmd2", {"fake_updates": 2, "moves": 1}, [],
         (4 * ALL + 2 * 2 * ALL, ALL + 2 * ALL, ALL + 2 * 2 * ALL, ALL + 2 * 2 * ALL),
     ),
+    # the student, fake and teacher at a noise level; in fake's turns one each
+    "tdm": ("tdm", {"fake_updates": 2, "moves": 1}, [], (4 * ALL + 2 * ALL, ALL + 2 * ALL)),
+    # the same with the teacher's two for guidance, and TCD's four
+    "one_adapter": (
+        "one_adapter", {"fake_updates": 2, "moves": [1], "shares": [1.0], "gan": 0.0}, [],
+        (5 * ALL + 4 * ALL + 2 * ALL, ALL + ALL + 2 * ALL),
+    ),
+    # a half for the generator, two in each fake's turn
+    "one_adapter, all of it": (
+        "one_adapter",
+        {"fake_updates": 2, "moves": [1], "shares": [1.0], "gan_from": 0.0, "anchor": 0.0,
+         "anchor_end": 0.0, "apart": False, "rewards": [REWARD], "feedback_from": 0.0}, [],
+        (4 * ALL + 2 * ALL, ALL + 2 * ALL, ALL + 2 * 2 * ALL, ALL + 2 * 2 * ALL),
+    ),
     # a picture drawn in one move, its gradient through that
     "feedback": ("feedback", {"moves": 1, "rewards": [REWARD], "guidance": 1.0}, [], (ALL, ALL)),
 }  # fmt: skip
