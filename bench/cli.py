@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 RUN = ("limit", "device", "precomputed", "batch", "random_weights", "compile", "references",
-       "pictures", "rounds")  # fmt: skip
+       "pictures", "rounds", "offload")  # fmt: skip
 CHECK = ("baseline", "update", "check", "decide", "most")  # and `pictures`, where it is an address
 REPORT = ("mixed_model", "figures", "tracker", "leaderboard")
 STUDY = ("port", "host", "token", "votes", "simulate")
@@ -86,6 +86,8 @@ Makes images with every contestant of a suite, scores them and writes a report.
                       none; scores are the same, but a metric added later draws again
   rounds=N            time contestants in turns for N rounds, after drawing; default 7, fewer where
                       images take seconds (the plan says how many); 0: no timing
+  offload=model|sequential  keep parts, or single modules, of FLUX and others that draw by their own
+                      call off the device while others work: less memory, more seconds
   vae=DIR|hf://...    decode by another VAE; madebyollin/sdxl-vae-fp16-fix runs in fp16
   vae_precision=bf16  precision of the VAE; SDXL's own overflows in fp16 and runs in fp32
   export=DIR          write this run's features as shipped ones (for maintainers)

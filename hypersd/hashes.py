@@ -21,8 +21,8 @@ from hypersd.whole_files import alone, written_whole
 
 TRIES = 3
 SETTLED = 2_000_000_000  # ns: what changes twice within a tick of the clock has equal times
-KINDS = ("*.safetensors", "*.json", "*.txt", "*.model")
-"""What models are loaded from: weights, configurations and vocabularies."""
+KINDS = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
+"""What models are loaded from: weights, configurations, vocabularies and templates of chats."""
 
 
 def digest(value: Any) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hypersd import hub_client
 from hypersd.errors import UsageError, nearest
@@ -28,6 +29,8 @@ from hypersd.reference import SCHEME, Reference, parse
 MODEL = ("*.json", "*.txt", "model.safetensors")
 NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 PARTS = (*NETWORKS, "scheduler", "tokenizer", "tokenizer_2", "tokenizer_3")
+LEFT_OUT = ("safety_checker", "feature_extractor", "image_encoder")  # drawing from text needs none
+INDEX = "model_index.json"
 _WEIGHTS = r"(?:model|diffusion_pytorch_model|pytorch_lora_weights)"
 _SHARD = r"(?:-\d+-of-\d+)?"
 
@@ -90,11 +93,11 @@ class Hub:
 
     def cached_pipeline(self, ref: Reference, variant: str | None) -> Path | None:
         """The snapshot folder of a pipeline that is whole on this machine, or None."""
-        index = self.cached(ref.file("model_index.json"))
+        index = self.cached(ref.file(INDEX))
         if index is None:
             return None
         folder = index.parent
-        files = pipeline_files(_inside(folder), variant)
+        files = pipeline_files(_inside(folder), variant, parts_of(folder))
         whole = not lacking(folder, files) and all(self.cached(ref.file(name)) for name in files)
         return folder if whole else None
 
@@ -106,11 +109,12 @@ class Hub:
         """
         here = self.cached_pipeline(ref, variant)
         names: Iterable[str] = self.listing(ref).sizes if here is None else _inside(here)
-        files = pipeline_files(names, variant)
-        if "model_index.json" not in files:
-            raise UsageError(f"{ref}: is no pipeline (it has no model_index.json)")
-        paths = [self.file(ref.file(name)) for name in files]
-        folder = paths[files.index("model_index.json")].parent
+        if INDEX not in names:
+            raise UsageError(f"{ref}: is no pipeline (it has no {INDEX})")
+        folder = self.file(ref.file(INDEX)).parent
+        files = pipeline_files(names, variant, parts_of(folder))
+        for name in files:
+            self.file(ref.file(name))
         absent = lacking(folder, files)
         if absent:
             raise UsageError(f"{ref}: has no safetensors of its {', '.join(absent)}")
@@ -220,18 +224,28 @@ def wanted_variant(precision: str) -> str | None:
     return None if precision == "fp32" else "fp16"
 
 
-def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
-    """The files that a Stable Diffusion pipeline is loaded from: configurations, vocabularies and
-    one set of safetensors per part, those of the variant ("fp16") where the part has them; without
-    a variant half precision ones only where there are no others.
+def parts_of(folder: Path) -> tuple[str, ...]:
+    """The sub-folders that a pipeline is loaded from: the usual ones, and others that its
+    model_index.json names."""
+    named = [name for name, part in _index(folder).items() if _is_part(part)]
+    return (*PARTS, *(name for name in named if name not in (*PARTS, *LEFT_OUT)))
 
-    The safety checker is left out: it blacks pictures out, and a benchmark counts all of them.
+
+def pipeline_files(
+    names: Iterable[str], variant: str | None, parts: Iterable[str] = PARTS
+) -> list[str]:
+    """The files that a pipeline is loaded from: configurations, vocabularies and one set of
+    safetensors per part, those of the variant ("fp16") where the part has them; without a variant
+    half precision ones only where there are no others.
+
+    The safety checker is left out: it blacks pictures out, and a benchmark counts all of them. A
+    checkpoint in one file beside the parts is none of them.
     """
     there = sorted(names)
-    picked = [name for name in there if name == "model_index.json"]
-    for part in PARTS:
+    picked = [name for name in there if name == INDEX]
+    for part in parts:
         inside = [name for name in there if name.startswith(f"{part}/") and name.count("/") == 1]
-        picked += [n for n in inside if re.search(r"(?<!index)\.(json|txt)$", n)]
+        picked += [n for n in inside if re.search(r"(?<!index)\.(json|txt|model|jinja)$", n)]
         plain = _matching(inside, rf"{_WEIGHTS}{_SHARD}\.safetensors(\.index\.json)?")
         half = variant or "fp16"
         special = rf"{_WEIGHTS}(\.{half}{_SHARD}|{_SHARD}\.{half})\.safetensors"
@@ -242,11 +256,27 @@ def pipeline_files(names: Iterable[str], variant: str | None) -> list[str]:
 
 def lacking(folder: Path, files: Iterable[str]) -> list[str]:
     """The parts that `model_index.json` names and `files` hold nothing usable of."""
-    index = json.loads((folder / "model_index.json").read_bytes())
-    parts = [p for p in PARTS if isinstance(index.get(p), list) and index[p][0] is not None]
-    suffixes = {p: ".safetensors" if p in NETWORKS else ".json" for p in parts}
-    held = {(name.split("/")[0], Path(name).suffix) for name in files}
-    return [part for part, suffix in suffixes.items() if (part, suffix) not in held]
+    index, kinds = _index(folder), {(name.split("/")[0], Path(name).suffix) for name in files}
+    parts = [part for part in parts_of(folder) if _is_part(index.get(part))]
+    return [part for part in parts if not _is_whole(part, kinds)]
+
+
+def _is_whole(part: str, kinds: set[tuple[str, str]]) -> bool:
+    """kinds: parts and suffixes of what is there. What a part of another name is loaded from is
+    its class's business."""
+    if part in NETWORKS:
+        return (part, ".safetensors") in kinds
+    return (part, ".json") in kinds or (part not in PARTS and (part, ".safetensors") in kinds)
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / INDEX).read_bytes())
+    return found
+
+
+def _is_part(entry: object) -> bool:
+    """Whether an entry of model_index.json names a part's library and class."""
+    return isinstance(entry, list) and len(entry) == 2 and entry[0] is not None
 
 
 def _matching(names: list[str], pattern: str) -> list[str]:

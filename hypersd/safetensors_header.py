@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +15,11 @@ DAMAGED = "is damaged or cut off"
 
 
 class Header(NamedTuple):
-    """The names of a file's tensors, in its order, and its metadata."""
+    """The names of a file's tensors, in its order, its metadata, and how many numbers it holds."""
 
     keys: tuple[str, ...]
     metadata: dict[str, Any]
+    numbers: int
 
 
 def header(path: Path) -> Header:
@@ -31,6 +33,7 @@ def header(path: Path) -> Header:
         metadata = held.pop("__metadata__", {}) or {}
         ends = [value["data_offsets"][1] for value in held.values()]
         whole = 8 + length + max(ends)
+        numbers = sum(math.prod(value["shape"]) for value in held.values())
         intact = isinstance(metadata, dict)
     except (struct.error, ValueError, AttributeError, KeyError, TypeError, RecursionError):
         intact = False
@@ -39,4 +42,4 @@ def header(path: Path) -> Header:
     if size != whole:
         raise FileError(f"damaged: has {size:,} bytes of the {whole:,} that its header tells of; "
                         "valid: the whole file, fetched again")  # fmt: skip
-    return Header(tuple(held), metadata)
+    return Header(tuple(held), metadata, numbers)

@@ -48,7 +48,7 @@ def _stored(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    keys, metadata = header(path)
+    keys, metadata, _ = header(path)
     try:
         held = load_file(path)
     except (SafetensorError, ValueError, KeyError, AttributeError):

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.contestants import files, unets, vaes
+from bench.contestants import files, own_pipelines, unets, vaes
 from bench.errors import UsageError
 from bench.results import hub
 from bench.results.hub import HUB
@@ -18,7 +18,7 @@ from bench.results.pictures import image_files
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.prompts import PromptSet
 from hypersd.hashes import Hashes, digest, model_files
-from hypersd.hub import pipeline_files, wanted_variant
+from hypersd.hub import parts_of, pipeline_files, wanted_variant
 from hypersd.hub_client import NotFetched
 from hypersd.picture_files import VERSION
 
@@ -62,6 +62,7 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
         own["compiled"] = True
     if settings.source == "random":
         own |= {"vae_precision": settings.vae_precision} if settings.vae_precision else {}
+        own |= {"own call": _given(settings)} if own_pipelines.is_own(settings) else {}
         return {
             **own,
             "random weights": _shape(where, settings, hashes),
@@ -69,6 +70,9 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
             "steps": row.steps,
             "precision": settings.precision,
         }
+    own_pipelines.check(where, settings)
+    if own_pipelines.is_own(settings):
+        return own | _own(row, hashes)
     unets.check(where, settings)
     if unets.takes_guidance(settings):
         own["guidance"] = "an input of the network"
@@ -84,6 +88,28 @@ def parts(row: Row, prompts: PromptSet, hashes: Hashes) -> list[object] | dict[s
         "steps": row.steps,
         "precision": settings.precision,
     }
+
+
+def _own(row: Row, hashes: Hashes) -> dict[str, object]:
+    """Those of a base that draws by its own call."""
+    settings, where = row.settings, f"contestants.{row.settings.key}"
+    return {
+        "base": _base(where, settings, hashes),
+        "weights": _weights(where, settings, hashes),
+        **({"stack": _stack(where, settings, hashes)} if settings.stack else {}),
+        "lora_scale": settings.lora_scale,
+        "own call": _given(settings),
+        "sampling": dataclasses.asdict(settings.sampling),
+        "steps": row.steps,
+        "precision": settings.precision,
+        "vae_precision": settings.vae_precision,
+    }
+
+
+def _given(settings: ContestantSettings) -> dict[str, object]:
+    """What a pipeline's own call and its scheduler are given, beside steps and size."""
+    given = settings.own
+    return {"guidance": given.guidance, **given.arguments, "scheduler": given.scheduler_config}
 
 
 def shape(where: str, settings: ContestantSettings) -> str:
@@ -112,26 +138,35 @@ def _weights(where: str, settings: ContestantSettings, hashes: Hashes) -> object
     if settings.source in ("lora", "unet"):
         path = files.weight_file(where, settings)
         beside = files.read_beside(settings, path)
-        return _file(settings.source, settings.weights, path, beside, hashes)
+        is_own = own_pipelines.is_own(settings)
+        return _file(settings.source, settings.weights, path, beside, hashes, any_form=is_own)
     return [settings.source]
 
 
 def _stack(where: str, settings: ContestantSettings, hashes: Hashes) -> list[object]:
     """The LoRAs on top of a contestant, each with its scale."""
     paths = files.stacked_files(where, settings)
+    is_own = own_pipelines.is_own(settings)
     return [
-        [*_file("lora", one.lora, path, files.beside_lora(path), hashes), one.scale]
+        [
+            *_file("lora", one.lora, path, files.beside_lora(path), hashes, any_form=is_own),
+            one.scale,
+        ]
         for one, path in zip(settings.stack, paths, strict=True)
     ]
 
 
 def _file(
-    source: str, name: str, path: Path, beside: Sequence[Path], hashes: Hashes
+    source: str, name: str, path: Path, beside: Sequence[Path], hashes: Hashes, *, any_form: bool
 ) -> list[object]:
     """A file of weights: its sha256, and that of what is read beside it. Raises UsageError for one
-    that is damaged or of another source, and for another than was pinned."""
+    that is damaged or of another source, and for another than was pinned.
+
+    any_form: diffusers reads it, which knows more forms of LoRAs than this project.
+    """
     files.whole(path)
-    files.of_source(path, source)
+    if not any_form:
+        files.of_source(path, source)
     sha256, there = hashes.file(path), files.remote(name)
     if there is not None:
         HUB.lock.check(files.in_repository(there, source), path.stat().st_size, sha256)
@@ -171,7 +206,7 @@ def _base(where: str, settings: ContestantSettings, hashes: Hashes) -> str:
     if there is None:
         return _folder(folder, hashes)
     names = [str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()]
-    names = pipeline_files(names, wanted_variant(settings.precision))
+    names = pipeline_files(names, wanted_variant(settings.precision), parts_of(folder))
     for name in names:
         size, sha256 = (folder / name).stat().st_size, hashes.file(folder / name)
         HUB.lock.check(there.file(name), size, sha256)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.contestants import files
+from bench.contestants import files, own_pipelines
 from bench.errors import UsageError
 from bench.suite.contestant import ANCHORS, ContestantSettings
 from hypersd import bases, tensor_files, unet_files
@@ -28,6 +28,9 @@ def check(settings: ContestantSettings, weights: Path | None = None) -> None:
         return
     where = f"contestants.{settings.key}"
     folder = files.base_folder(where, settings)
+    if own_pipelines.is_own(settings):
+        own_pipelines.check(where, settings)
+        return  # what diffusers makes of a LoRA is known when it has read it
     bases.kind(folder, UNET)
     if settings.source in files.WEIGHT_FILES:
         weights = files.weight_file(where, settings)

@@ -15,7 +15,16 @@ from typing import Any
 
 import torch
 
-from bench.contestants import files, identity, random_weights, unet_weights, vaes
+from bench.contestants import (
+    files,
+    identity,
+    own_pipelines,
+    own_resident,
+    random_weights,
+    unet_weights,
+    vaes,
+)
+from bench.contestants.own_resident import OwnResident
 from bench.contestants.resident import PRECISIONS, Resident, with_parts
 from bench.errors import UsageError, brief
 from bench.suite.contestant import ContestantSettings, StackedLora
@@ -82,11 +91,12 @@ class Networks:
     """The networks of a run on a device: one base, with the weights of one contestant.
 
     A base of another name, precision or changed files replaces the one before.
+    offload: of bases that draw by their own call (`own_resident.on_device`).
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._resident: Resident | None = None
+    def __init__(self, device: torch.device, offload: str = "none") -> None:
+        self.device, self.offload = device, offload
+        self._resident: Resident | OwnResident | None = None
         self._base: tuple[object, ...] = ()
         self._own: tuple[object, ...] = ()
         self._vae: tuple[object, Any] | None = None
@@ -102,6 +112,8 @@ class Networks:
         try:
             resident = self._on_base(settings)
             own = _own_state(settings, weights)
+            if isinstance(resident, OwnResident):
+                return self._own_call(resident, settings, weights, own)
             if own != self._own:
                 read = weights or resident.folder
                 _put_in(resident, settings, weights, read)
@@ -112,6 +124,23 @@ class Networks:
         except BaseException:
             self.release()
             raise
+
+    def _own_call(
+        self, resident: OwnResident, settings: ContestantSettings, weights: Path | None,
+        own: tuple[object, ...],
+    ) -> Any:  # fmt: skip
+        """The pipeline of a base that draws by its own call."""
+        if own != self._own:
+            loras = [(path, one.scale) for path, one in _stack(settings)]
+            loras = [*([(weights, settings.lora_scale)] if weights else []), *loras]
+            resident.restore()
+            for path, scale in loras:
+                _loaded(path, partial(resident.fuse, path, scale))
+            self._own = own
+        resident.pipe.scheduler = resident.scheduler
+        if settings.vae_precision is not None:
+            resident.pipe.vae.to(dtype=PRECISIONS[settings.vae_precision])
+        return own_resident.on_device(resident.pipe, self.device, self.offload)
 
     def release(self) -> None:
         """Drop all networks. On CUDA their memory is freed, unless something else holds a part."""
@@ -134,7 +163,7 @@ class Networks:
         own.set_progress_bar_config(disable=True)
         return own
 
-    def _on_base(self, settings: ContestantSettings) -> Resident:
+    def _on_base(self, settings: ContestantSettings) -> Resident | OwnResident:
         """The contestant's base, with the weights that are in it at present."""
         where, precision = f"contestants.{settings.key}", settings.precision
         is_random = settings.source == "random"
@@ -142,11 +171,12 @@ class Networks:
         shape = identity.shape(where, settings) if is_random else ""
         key = (shape,) if is_random else (folder, *states(folder))
         key = (*key, precision, settings.storage)
+        if own_pipelines.is_own(settings):
+            key = (*key, "own call", settings.vae_precision)
         if self._resident is None or key != self._base:
             self.release()
-            pipe = _random(shape, precision, self.device) if is_random else _load(folder, precision)
-            resident = Resident(pipe, folder, precision, settings.storage)
-            self._resident, self._base = resident, key
+            self._resident = _resident(settings, folder, shape, self.device)
+            self._base = key
         return self._resident
 
 
@@ -164,9 +194,21 @@ def _load(folder: Path, precision: str) -> Any:
     return bases.load(folder, PRECISIONS[precision], wanted_variant(precision), UNET)
 
 
-def _random(shape: str, precision: str, device: torch.device) -> Any:
+def _resident(
+    settings: ContestantSettings, folder: Path, shape: str, device: torch.device
+) -> Resident | OwnResident:
+    """A base in memory. shape: of one with random weights, else ""."""
+    precision, own = settings.precision, own_pipelines.is_own(settings)
+    if not shape and not (own or own_pipelines.of_other_class(settings)):
+        return Resident(_load(folder, precision), folder, precision, settings.storage)
+    if not shape:
+        pipe = bases.load_any(folder, PRECISIONS[precision], wanted_variant(precision))
+        return OwnResident(pipe, folder, precision)
     quiet()
-    return random_weights.pipeline(shape, PRECISIONS[precision], device)
+    pipe = random_weights.pipeline(shape, PRECISIONS[precision], device, own=own)
+    if own:
+        return OwnResident(pipe, folder, precision)
+    return Resident(pipe, folder, precision, settings.storage)
 
 
 def _ready(pipeline: Any, device: torch.device) -> Any:

@@ -21,10 +21,17 @@ NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_line
          "timestep_spacing": "leading"}  # fmt: skip
 
 
-def pipeline(shape: str, precision: torch.dtype, device: torch.device) -> Any:
-    """A pipeline of random weights. shape: a family's name, or a pipeline folder."""
+def pipeline(shape: str, precision: torch.dtype, device: torch.device, *, own: bool = False) -> Any:
+    """A pipeline of random weights. shape: a family's name, or a pipeline folder.  own: of any
+    class, to draw by its own call."""
     import diffusers
 
+    if own and shape not in UNETS:
+        found = bases.load_any(Path(shape), torch.float32, None)
+        for name, part in found.components.items():
+            if isinstance(part, nn.Module):
+                fill_randomly(part.eval(), name, precision, device)
+        return found
     if shape in UNETS:
         parts: dict[str, Any] = _published(shape)
         family: type[Family] = UNETS[shape]

@@ -126,7 +126,7 @@ class Sampler:
     @torch.inference_mode()
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """The images of the keys, in their order."""
-        clock, passes = _Clock(self.device), Passes()
+        clock, passes = Clock(self.device), Passes()
         text, truncated = self._text([key.prompt for key in keys])
         clock.lap("text")
         latents = self._denoise(text, [generator(key) for key in keys], clock, passes)
@@ -165,7 +165,7 @@ class Sampler:
         return text[place], [i for i, j in enumerate(place) if cut[j]]
 
     def _denoise(
-        self, text: Text, generators: list[torch.Generator], clock: _Clock, passes: Passes
+        self, text: Text, generators: list[torch.Generator], clock: Clock, passes: Passes
     ) -> Tensor:
         unet, scheduler = self._unet, self.scheduler
         set_steps(scheduler, self.sampling, self.steps, self.device)
@@ -218,7 +218,7 @@ def to_uint8(decoded: Tensor) -> tuple[NDArray[np.uint8], list[int]]:
     return pictures.to_uint8(decoded), torch.nonzero(~finite).flatten().tolist()
 
 
-class _Clock:
+class Clock:
     """Seconds between laps, added up by name; waits for the device before it reads the time."""
 
     def __init__(self, device: torch.device) -> None:
@@ -227,6 +227,7 @@ class _Clock:
         self._last = self._now()
 
     def lap(self, name: str) -> None:
+        """Add the seconds since the last lap under a name."""
         now = self._now()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
         self._last = now

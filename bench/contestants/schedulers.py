@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from bench.contestants import files, unets
+from bench.contestants import files, own_pipelines, unets
 from bench.errors import UsageError
 from bench.suite.contestant import ContestantSettings, Row
 
@@ -15,7 +15,11 @@ CLASSES = {
     "dpm": "DPMSolverMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
     "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "flow_euler": "FlowMatchEulerDiscreteScheduler",
+    "flow_heun": "FlowMatchHeunDiscreteScheduler",
+    "flow_lcm": "FlowMatchLCMScheduler",
     "lcm": "LCMScheduler",
+    "scm": "SCMScheduler",
     "tcd": "TCDScheduler",
 }
 """diffusers' classes, by the names that a suite gives them."""
@@ -32,6 +36,7 @@ ONCE = {
     "UniPCMultistepScheduler",
 }
 TWICE = {  # of second order: in every step but the last, which ends at no noise
+    "FlowMatchHeunDiscreteScheduler",
     "DPMSolverSDEScheduler",
     "HeunDiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
@@ -56,6 +61,9 @@ def evaluations(row: Row) -> Evaluations | None:
     if row.steps is None:
         return None
     kind, config = scheduler(row.settings)
+    if own_pipelines.is_own(row.settings):
+        per_step = own_pipelines.calls_per_step(row.settings)
+        return Evaluations((_calls(kind, config, row.steps) or row.steps) * per_step, True)
     told = unets.takes_guidance(row.settings)
     per_call = 1 if told else row.settings.sampling.evaluations_per_step
     calls = _calls(kind, config, row.steps)
@@ -87,10 +95,25 @@ def described(settings: ContestantSettings) -> str:
         *([f"eta {how.eta:g}"] if how.eta else []),
     ]
     guided = f"guidance {how.guidance:g}" if how.guidance > 1 else ""
+    if own_pipelines.is_own(settings):
+        return ", ".join(filter(None, [" ".join(parts), *_of_own_call(settings)]))
     guided += " as an input" if guided and unets.takes_guidance(settings) else ""
     more = len(settings.stack)
     on_top = f"{more} LoRA{'s' * (more > 1)} on top" if more else ""
     return ", ".join(filter(None, [" ".join(parts), guided, on_top]))
+
+
+def _of_own_call(settings: ContestantSettings) -> list[str]:
+    """What its pipeline is called with, in words."""
+    own = settings.own
+    found = [] if own.guidance is None else [f"guidance {own.guidance:g}"]
+    found += [f"LoRA x {settings.lora_scale:g}"] if settings.lora_scale != 1 else []
+    return [*found, *(f"{name} {_word(value)}" for name, value in
+                      {**own.arguments, **own.scheduler_config}.items())]  # fmt: skip
+
+
+def _word(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)[:40]
 
 
 def scheduler(settings: ContestantSettings) -> tuple[str | None, dict[str, Any]]:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.contestants import files
+from bench.contestants import files, own_pipelines
+from bench.contestants.own_sampler import OwnSampler
 from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch, Sampler, to_uint8
 from bench.errors import UsageError, listed
@@ -62,6 +63,8 @@ def _load(
     if settings.source in files.WEIGHT_FILES:
         weights = files.weight_file(f"contestants.{settings.key}", settings)
     pipeline = networks.pipeline(settings, weights)
+    if own_pipelines.is_own(settings):
+        return OwnSampler(pipeline, settings, row.steps, size, networks.device)
     return Sampler(pipeline, settings.sampling, row.steps, size, compiled=settings.compiled)
 
 
@@ -147,7 +150,11 @@ class RoundTrip:
     def __call__(self, keys: Sequence[Key]) -> Batch:
         """One picture per key."""
         real = self.pictures([key.index for key in keys])
-        x = to_unit(real.images, self.vae.device)
-        latents = self.vae.encode(x.to(self.vae.dtype)).latent_dist.mode()
-        images, broken = to_uint8(self.vae.decode(latents, return_dict=False)[0])
+        x = to_unit(real.images, self.vae.device).to(self.vae.dtype)
+        is_of_videos = "QwenImage" in type(self.vae).__name__  # a picture is one of one frame
+        encoded = self.vae.encode(x[:, :, None] if is_of_videos else x)
+        plain = not hasattr(encoded, "latent_dist")  # SANA's gives latents, no distribution
+        latents = encoded.latent if plain else encoded.latent_dist.mode()
+        decoded = self.vae.decode(latents, return_dict=False)[0]
+        images, broken = to_uint8(decoded[:, :, 0] if is_of_videos else decoded)
         return Batch(images, broken=broken, notes=real.notes)

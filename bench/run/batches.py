@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import torch
 
+from bench.contestants.own_sampler import OwnSampler
 from bench.contestants.pipelines import free
 from bench.contestants.sampler import Sampler
 from bench.errors import UsageError
@@ -88,7 +89,7 @@ class Batches:
             done = self._fits(stage, count, partial(_after, run, count))
 
     def find_best(
-        self, stage: Stage, identity: str, sampler: Sampler, keys: Sequence[Key]
+        self, stage: Stage, identity: str, sampler: Sampler | OwnSampler, keys: Sequence[Key]
     ) -> list[TriedBatch]:
         """Go on with the batch that draws most images per second, tried once in a run.
 
@@ -129,7 +130,7 @@ def _after(run: Callable[[int], None], count: int) -> bool:
     return True
 
 
-def try_batches(sampler: Sampler, keys: Sequence[Key], most: int) -> list[TriedBatch]:
+def try_batches(sampler: Sampler | OwnSampler, keys: Sequence[Key], most: int) -> list[TriedBatch]:
     """Images per second at 1, 2, 4, ... images at once, up to the first size that memory does not
     hold or that draws at most 5 % more per second than the best so far.
 
@@ -146,7 +147,7 @@ def try_batches(sampler: Sampler, keys: Sequence[Key], most: int) -> list[TriedB
     return found
 
 
-def _images_per_second(sampler: Sampler, keys: Sequence[Key]) -> float | None:
+def _images_per_second(sampler: Sampler | OwnSampler, keys: Sequence[Key]) -> float | None:
     """After a warm-up at this size, by the sampler's clock, which waits for the device; None where
     memory ran out."""
     with contextlib.suppress(torch.OutOfMemoryError):

@@ -27,12 +27,11 @@ from bench.run.photographs import Photographs
 from bench.run.progress import Reporter
 from bench.suite.contestant import ContestantSettings
 from bench.suite.suite import Suite
-from hypersd.hub import pipeline_files, wanted_variant
+from hypersd.hub import INDEX, PARTS, parts_of, pipeline_files, wanted_variant
 from hypersd.hub_client import Unreachable
 from hypersd.reference import SCHEME, Reference, reference
 
 T = TypeVar("T")
-INDEX = "model_index.json"
 WEIGHTS = "model.safetensors"  # of a model's folder; the few small files beside it do not count
 
 
@@ -197,10 +196,13 @@ def _is_here(ref: Reference, precision: str) -> bool:
 
 
 def _size(ref: Reference, precision: str, sizes: dict[str, int]) -> int:
-    """Bytes of a reference as the hub states them."""
-    variant = wanted_variant(precision)
-    names = [ref.path] if ref.path else pipeline_files(sizes, variant)
-    return sum(sizes[name] for name in names)
+    """Bytes of a reference that are not here, as the hub states them."""
+    if ref.path:
+        return sizes[ref.path]
+    index = HUB.cached(ref.file(INDEX))
+    parts = PARTS if index is None else parts_of(index.parent)
+    names = pipeline_files(sizes, wanted_variant(precision), parts)
+    return sum(sizes[name] for name in names if HUB.cached(ref.file(name)) is None)
 
 
 def _unreachable(gone: Sequence[Download | Evaluator], why: str) -> str:

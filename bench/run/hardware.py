@@ -143,15 +143,18 @@ def fit(
     batch: int | None,
     disks: Sequence[Disk],
     evaluators: Sequence[int] = (),
+    offload: str = "none",
 ) -> Fit:
     """How contestants on published checkpoints fit.
 
     chosen: `device=`.  size: of a picture, in pixels.  batch: pictures at once, None for the
-    device's default.  evaluators: bytes of each of the metrics' networks.
+    device's default.  evaluators: bytes of each of the metrics' networks.  offload: `offload=`.
     """
     device = machine.device(chosen)
     batch = batch or pictures_at_once(device.kind if device else "cpu", size)
-    needed, resident, lacking, notes = _needed(device, contestants, evaluators, size, batch)
+    needed, resident, lacking, notes = _needed(
+        device, contestants, evaluators, size, batch, offload
+    )
     missing = [*_no_gpu(chosen, device, contestants), *_no_room(machine, disks), *lacking]
     total = _total(disks)
     return Fit(device, batch, needed, resident, total, tuple(missing), tuple(notes))
@@ -200,10 +203,11 @@ def _needed(
     evaluators: Sequence[int],
     size: int,
     batch: int,
+    offload: str,
 ) -> tuple[int | None, bool, list[str], list[str]]:
     """Bytes of memory, whether the metrics' networks are all on the device, what does not fit at
     all, and what will be halved."""
-    most = memory.need(contestants, evaluators, size, batch)
+    most = memory.need(contestants, evaluators, size, batch, offload)
     if most is None or device is None:
         return None if most is None else most.together, True, [], []
     there = device.memory
@@ -213,7 +217,7 @@ def _needed(
         needed, resident = most.one_at_a_time, False
     if needed <= there:
         return needed, resident, [], []
-    least = memory.need(contestants, evaluators, size, 1)
+    least = memory.need(contestants, evaluators, size, 1, offload)
     assert least is not None
     smallest = least.together if resident else least.one_at_a_time
     if smallest <= there:

@@ -16,12 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.contestants import files, vaes
+from bench.contestants import files, own_pipelines, vaes
 from bench.errors import UsageError
 from bench.results import hub
 from bench.results.hub import HUB
 from bench.suite.contestant import ContestantSettings
-from hypersd.hub import wanted_variant
+from hypersd.errors import FileError
+from hypersd.hub import parts_of, pipeline_files, wanted_variant
+from hypersd.safetensors_header import header
 
 Parts = dict[str, int]  # parameters of a base by part
 PARAMETERS: dict[str, Parts] = {
@@ -64,11 +66,13 @@ def need(
     evaluators: Sequence[int],
     size: int,
     batch: int,
+    offload: str = "none",
 ) -> Need | None:
     """The memory of the contestants that draw, each at its own size; None if no base is known.
 
-    size: of the others, in pixels.  There is one UNet at a time: a LoRA is merged into the base's,
-    whose own weights are read from its files again (`bench.contestants.resident`).
+    size: of the others, in pixels.  offload: of bases that draw by their own call.  There is one
+    UNet at a time: a LoRA is merged into the base's, whose own weights are read from its files
+    again (`bench.contestants.resident`).
     """
     drawn = [one for one in contestants if one.steps]
     held = {one.key: found for one in drawn if (found := parameters(one)) is not None}
@@ -76,7 +80,7 @@ def need(
         return None
     known = [one for one in drawn if one.key in held]
     return Need(
-        max(weights(one, held[one.key]) for one in known),
+        max(weights(one, held[one.key], offload) for one in known),
         max(drawing(one, one.size or size, batch) for one in known),
         batch * (PIXEL * size**2 + PICTURE) if evaluators else 0,
         tuple(evaluators),
@@ -87,10 +91,33 @@ def parameters(settings: ContestantSettings) -> Parts | None:
     """Parameters of a base by the sizes of its files, or as published before they are fetched; None
     if unknown."""
     there = files.remote(settings.base)
+    own = own_pipelines.is_own(settings)
     if there is None:
-        return _of_files(files.weights_path(settings.base))
+        folder = files.weights_path(settings.base)
+        return _of_headers(folder, settings.precision) if own else _of_files(folder)
     here = HUB.cached_pipeline(there, wanted_variant(settings.precision))
-    return PARAMETERS.get(hub.family(there.repo) or "") if here is None else _of_files(here)
+    if here is not None:
+        return _of_headers(here, settings.precision) if own else _of_files(here)
+    size = hub.size(there, settings.precision)
+    if own and size is not None:  # as published: fp32, or two bytes a number
+        return {"unet": size // BYTES[settings.precision]}
+    return PARAMETERS.get(hub.family(there.repo) or "")
+
+
+def _of_headers(folder: Path, precision: str) -> Parts | None:
+    """Of any pipeline, by the headers of the files that are loaded; whatever is no text encoder and
+    no VAE counts as the network."""
+    found: Parts = {}
+    try:
+        names = [str(path.relative_to(folder)) for path in folder.glob("*/*")]
+        for name in pipeline_files(names, wanted_variant(precision), parts_of(folder)):
+            if name.endswith(".safetensors"):
+                part = name.partition("/")[0].partition("_encoder")[0]
+                part = part if part in ("vae", "text") else "unet"
+                found[part] = found.get(part, 0) + header(folder / name).numbers
+    except (OSError, ValueError, FileError):
+        return None  # said where they are opened
+    return found or None
 
 
 def _of_files(folder: Path) -> Parts | None:
@@ -105,16 +132,24 @@ def _of_files(folder: Path) -> Parts | None:
     return found or None
 
 
-def weights(settings: ContestantSettings, held: Parts) -> int:
-    """Bytes of a contestant's networks."""
+def weights(settings: ContestantSettings, held: Parts, offload: str = "none") -> int:
+    """Bytes of a contestant's networks: all of them, or the largest part where others are off the
+    device."""
+    vae = held.get("vae", 0) * BYTES[vae_precision(settings)]
     number = BYTES[settings.precision]
     unet = held.get("unet", 0) * (1 if settings.storage else number)
-    return held.get("text", 0) * number + unet + held.get("vae", 0) * BYTES[vae_precision(settings)]
+    others = [held.get("text", 0) * number, unet]
+    if offload == "none" or not own_pipelines.is_own(settings):
+        return sum(others) + vae
+    return max(*others, vae) if offload == "model" else vae
 
 
 def drawing(settings: ContestantSettings, size: int, batch: int) -> int:
     """Bytes beside the weights: denoising a batch, or decoding what is decoded at once."""
-    evaluations = settings.sampling.evaluations_per_step * batch
+    own = own_pipelines.is_own(settings)
+    per_step = settings.sampling.evaluations_per_step
+    per_step = own_pipelines.calls_per_step(settings) if own else per_step
+    evaluations = per_step * batch
     numbers = UNET.get(_family(settings) or "", max(UNET.values()))
     denoising = evaluations * size**2 * numbers * BYTES[settings.precision]
     decoded = min(batch * size**2, max(DECODED, size**2))
@@ -125,6 +160,8 @@ def drawing(settings: ContestantSettings, size: int, batch: int) -> int:
 def vae_precision(settings: ContestantSettings) -> str:
     """The VAE's precision in the run; before its files are fetched, that of the published model."""
     try:
+        if own_pipelines.is_own(settings):
+            return settings.vae_precision or settings.precision
         return vaes.precision(f"contestants.{settings.key}", settings)
     except UsageError:
         overflows = _family(settings) == "sdxl" and not settings.vae

@@ -29,8 +29,9 @@ class RunOptions:
     compiled: UNets run through torch.compile (`compile=`).  references: made by the run itself, of
     photographs ("real") or of the teacher's own pictures too.  pictures: kept in the cache and the
     run folder: all, those of each row's first slice, or none.  rounds: in which contestants are
-    timed in turns; 0: not at all, None: by what they take.  call: the call in Python that asks for
-    the run; empty where a command line does.
+    timed in turns; 0: not at all, None: by what they take.  offload: bases that draw by their own
+    call are on the device in parts (`bench.contestants.own_resident`).  call: the call in Python
+    that asks for the run; empty where a command line does.
     """
 
     out: Path | None = None
@@ -47,6 +48,7 @@ class RunOptions:
     pictures: Pictures = "all"
     rounds: Annotated[int, Field(ge=0, le=99)] | None = None
     compiled: Annotated[bool, Field(alias="compile")] = False
+    offload: Literal["none", "model", "sequential"] = "none"
     call: str = ""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from bench.contestants import own_pipelines
 from bench.errors import UsageError
 from bench.results import keys, places
 from bench.results.keys import Key
@@ -163,6 +164,7 @@ def make(suite: Suite, options: RunOptions, machine: Machine = hardware.HERE) ->
     asked = suite
     chosen, missing = _prompts(suite)
     missing += _taken(options.out, suite.name)
+    own_pipelines.look(suite.contestants)
     suite, notes = fitting.fitting(suite, chosen)
     notes += [f"{key} is left out: no settings for these numbers of steps" for key in suite.absent]
     hashes = Hashes(options.cache / "hashes.json")
@@ -308,8 +310,9 @@ def _fit(
     batch = 1 if options.best_batch else options.batch
     evaluators = metric_identities.network_bytes(suite)
     return hardware.fit(
-        machine, suite.contestants, options.device, suite.size, batch, disks, evaluators
-    )
+        machine, suite.contestants, options.device, suite.size, batch, disks, evaluators,
+        options.offload,
+    )  # fmt: skip
 
 
 def _kind(fit: Fit) -> str:

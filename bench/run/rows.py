@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bench import metrics
 from bench.contestants import identity, source
+from bench.contestants.own_sampler import OwnSampler
 from bench.contestants.pipelines import Networks, device_of
 from bench.contestants.sampler import Batch, Sampler
 from bench.errors import UsageError
@@ -72,7 +73,7 @@ def worker(plan: Plan) -> Worker:
     made = Worker(
         Cache(plan.options.cache),
         batches,
-        Networks(device),
+        Networks(device, plan.options.offload),
         extractors,
         keep_going=plan.suite.keep_going,
     )
@@ -153,7 +154,7 @@ class RowSource:
         with heard() as words:
             found = source.load(row, self.plan.prompts, size, self.planned.weights, worker.networks)
         self._say(words)
-        if isinstance(found, Sampler):
+        if isinstance(found, Sampler | OwnSampler):
             if self._search:
                 self._find_batch(found)
             most = max(map(len, self.planned.slices))
@@ -166,7 +167,7 @@ class RowSource:
     def check(self) -> None:
         """Raise UsageError where its files are not those that the plan names: a sampler's weights,
         or each picture of a folder."""
-        if not isinstance(self._loaded, Sampler):
+        if not isinstance(self._loaded, Sampler | OwnSampler):
             self._check()
 
     def _check(self) -> None:
@@ -181,7 +182,7 @@ class RowSource:
                 print(f"warning: {self.planned.name}: {line}")
         self.worker.heard.setdefault(self.planned.identity, words)
 
-    def _find_batch(self, sampler: Sampler) -> None:
+    def _find_batch(self, sampler: Sampler | OwnSampler) -> None:
         """Let the worker go on with the row's best batch."""
         batches, largest = self.worker.batches, max(self.planned.slices, key=len)
         tried = batches.find_best(self.stage, self.planned.identity, sampler, largest.keys)

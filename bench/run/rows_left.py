@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-from bench.contestants import identity, picture_folders, schedulers
+from bench.contestants import identity, own_pipelines, picture_folders, schedulers
 from bench.contestants.card import Card, trained_weights
 from bench.contestants.schedulers import Evaluations
 from bench.errors import UsageError
@@ -152,12 +152,14 @@ class RowPlanner:
             for clause in self._undrawn(row):  # after the weights: a path that leads nowhere first
                 raise UsageError(clause)
             notes = self._check_images(row)
+            notes += own_pipelines.notes(row.settings)
             return replace(self._left(planned), notes=notes), []
         except NotFetched:
             whole = [replace(part, make=True, score=True) for part in planned.slices]
             known = row.settings.source != "recipe"
             lacks = [*self._undrawn(row), *_lacking_pictures(row)]
-            return replace(planned, slices=whole, trained=known), lacks
+            notes = list(own_pipelines.notes(row.settings))
+            return replace(planned, slices=whole, trained=known, notes=notes), lacks
         except UsageError as error:
             return replace(planned, identity=""), [str(error)]
 
@@ -167,6 +169,8 @@ class RowPlanner:
         settings, suite = row.settings, self.suite
         if not settings.assumed or settings.source == "random":
             return []
+        if own_pipelines.is_own(settings) or not own_pipelines.is_known(settings):
+            return []  # by the pipeline's scheduler
         others = [one.key for one in suite.contestants if one.steps and one.key != settings.key]
         where = f"contestants.{settings.key}"
         likes = ", ".join(dict.fromkeys(others) if suite.published else LIKE)

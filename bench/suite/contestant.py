@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from bench.errors import UsageError, nearest
-from bench.suite import sampling
+from bench.suite import own_call, sampling
+from bench.suite.own_call import NOTHING_GIVEN, OwnCall
 from bench.suite.sampling import LIKE, Sampling
 from hypersd import recipe, validation
 from hypersd.validation import Distinct, OneOrMore, Text
@@ -18,7 +19,10 @@ from hypersd.validation import Distinct, OneOrMore, Text
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 OF_BASE = "base"  # the scheduler that the base's own configuration names
-Scheduler = Literal["base", "ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd"]
+Scheduler = Literal[
+    "base", "ddim", "dpm", "euler", "euler_ancestral", "flow_euler", "flow_heun", "flow_lcm", "lcm",
+    "scm", "tcd",
+]  # fmt: skip
 OWN_STEPS = (OF_BASE, "ddim", "euler_ancestral")  # schedulers that take no timesteps from outside
 DEFAULT_BASE = "shapes/base"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -52,6 +56,7 @@ class ContestantSettings:
     vae_precision: of the VAE alone; None: fp32 where half precision overflows, else `precision`.
     stack: further LoRAs on top of its weights, such as one of a style.
     storage: "fp8" keeps the base's network in 8 bits and calculates in `precision`; "" does not.
+    own: what a base that draws by its own call is given (`bench.suite.own_call`).
     assumed: nothing says how its weights are drawn; they are not until something does.
     """
 
@@ -71,6 +76,7 @@ class ContestantSettings:
     vae_precision: str | None = None
     stack: tuple[StackedLora, ...] = ()
     storage: str = ""
+    own: OwnCall = NOTHING_GIVEN
 
     @property
     def numbers(self) -> str:
@@ -143,7 +149,7 @@ class GivenContestant:
     spacing: Literal["leading", "linspace", "trailing"] | None = None
     timesteps: OneOrMore[Annotated[int, Field(ge=0, le=999)]] | None = None
     eta: Annotated[float, Field(ge=0, le=1)] | None = None
-    guidance: Annotated[float, Field(ge=1, le=100)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=100)] | None = None
     prediction_type: Literal["epsilon", "sample", "v_prediction"] | None = None
     original_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     base: Text | None = None
@@ -157,6 +163,8 @@ class GivenContestant:
     vae_precision: Precision | None = None
     stack: Distinct[StackedLora] | None = None
     storage: Storage | None = None
+    call: dict[str, Any] | None = None
+    scheduler_config: dict[str, Any] | None = None
 
     @property
     def of_sampling(self) -> Values:
@@ -188,7 +196,7 @@ def read(
         method=given.method or key,
         source=source,
         weights=weights,
-        base=given.base or defaults.base or DEFAULT_BASE,
+        base=given.pipeline or given.base or defaults.base or DEFAULT_BASE,
         steps=(),
         sampling=Sampling(),
         precision=given.precision or defaults.precision,
@@ -205,7 +213,6 @@ def read(
     start = _start(where, key, given, defaults)
     drawn = replace(
         plain,
-        base=weights if source == "pipeline" else plain.base,
         steps=given.steps or steps,
         sampling=replace(start or Sampling(), **given.of_sampling),
         assumed=start is None and given.scheduler is None and source in ("lora", "unet"),
@@ -213,6 +220,7 @@ def read(
         size=given.size,
         stack=given.stack or (),
         storage=given.storage or "",
+        own=own_call.read(where, given.guidance, given.call, given.scheduler_config),
     )
     _fits(where, drawn)
     return drawn
@@ -226,8 +234,11 @@ def _only(where: str, present: Values, valid: tuple[str, ...], what: str) -> Non
 
 
 def _source(where: str, given: GivenContestant) -> tuple[str, str]:
-    """Where its images come from, and the value given for that."""
+    """Where its images come from, and the value given for that. A LoRA beside a pipeline is one on
+    that base."""
     found = [(name, getattr(given, name)) for name in SOURCES if getattr(given, name) is not None]
+    if [name for name, _ in found] == ["lora", "pipeline"]:
+        return found[0]
     if len(found) > 1:
         raise UsageError(f"{where}: has both {found[0][0]!r} and {found[1][0]!r}; give one of them")
     return found[0] if found else ("base", "")

@@ -28,6 +28,7 @@ from bench.suite.contestant import (
     Values,
     read,
 )
+from bench.suite.own_call import BY_NAME
 from hypersd import validation
 from hypersd.validation import OneOrMore
 
@@ -80,10 +81,17 @@ def _by_steps(key: str, contestants: Described, steps: tuple[int, ...]) -> list[
 
 
 def _replaced(values: Values, others: Values) -> Values:
-    """`others` over `values`; weights of another kind take the place of those before."""
+    """`others` over `values`; weights of another kind take the place of those before, but a LoRA
+    stays on the pipeline before. Arguments of a pipeline's call are replaced one by one."""
     if any(name in others for name in SOURCES):
-        values = {name: value for name, value in values.items() if name not in SOURCES}
-    return values | others
+        kept = ("pipeline",) if "lora" in others else ()
+        values = {name: v for name, v in values.items() if name not in SOURCES or name in kept}
+    one_by_one = {
+        name: {**values[name], **others[name]}
+        for name in BY_NAME
+        if isinstance(values.get(name), Mapping) and isinstance(others.get(name), Mapping)
+    }
+    return values | others | one_by_one
 
 
 def _like(key: str, values: Values, contestants: Described, steps: tuple[int, ...]) -> list[Values]:
@@ -107,4 +115,4 @@ def _sampled(where: str, name: str, n: int, contestants: Described) -> Values:
     if not kinds or "like" in kinds[0]:
         why = "has itself a `like`" if kinds else f"has no settings at {n} steps"
         raise UsageError(f"{where}={name}: {name} {why}")
-    return {k: v for k, v in kinds[0].items() if k in sampling.KEYS}
+    return {k: v for k, v in kinds[0].items() if k in (*sampling.KEYS, *BY_NAME)}

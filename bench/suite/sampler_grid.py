@@ -22,6 +22,9 @@ from bench.suite.suite import Suite
 from hypersd.validation import OneOrMore, Text
 
 CUT = ("lcm", "tcd")  # schedulers that cut their steps from a grid of `original_steps`
+GridScheduler = Literal["ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd",
+                        "flow_euler", "flow_heun", "flow_lcm"]  # fmt: skip
+FLOWS = ("flow_euler", "flow_heun", "flow_lcm")  # of rectified flows, which have no spacing
 ORIGINAL = 50  # of these, where nothing is said
 
 
@@ -31,12 +34,7 @@ class Grid:
     that are crossed, beside the contestant's own settings."""
 
     contestant: Text = ""
-    schedulers: OneOrMore[Literal["ddim", "dpm", "euler", "euler_ancestral", "lcm", "tcd"]] = (
-        "ddim",
-        "euler",
-        "lcm",
-        "tcd",
-    )
+    schedulers: OneOrMore[GridScheduler] = ("ddim", "euler", "lcm", "tcd")
     etas: OneOrMore[Annotated[float, Field(ge=0, le=1)]] = (0.0, 0.3, 1.0)
     guidances: OneOrMore[Annotated[float, Field(ge=1, le=100)]] = (1.0, 2.0)
 
@@ -79,7 +77,8 @@ def _cells(one: ContestantSettings, grid: Grid) -> Iterator[ContestantSettings]:
         if _effective(sampling) not in known:
             known.add(_effective(sampling))
             name = f"{one.key}.{named(sampling)}"
-            yield replace(one, key=name, method=name, sampling=sampling, assumed=False)
+            call = replace(one.own, guidance=sampling.guidance)
+            yield replace(one, key=name, method=name, sampling=sampling, own=call, assumed=False)
 
 
 def _samplings(one: ContestantSettings, grid: Grid) -> Iterator[Sampling]:
@@ -92,7 +91,7 @@ def _samplings(one: ContestantSettings, grid: Grid) -> Iterator[Sampling]:
             for guidance in grid.guidances:
                 yield Sampling(
                     scheduler=scheduler,
-                    spacing=None if scheduler in CUT else "trailing",
+                    spacing=None if scheduler in (*CUT, *FLOWS) else "trailing",
                     timesteps=own.timesteps if takes_steps else None,
                     eta=eta,
                     guidance=guidance,

@@ -16,14 +16,16 @@ from hypersd.bases.sd15 import Sd15
 from hypersd.bases.sdxl import Sdxl
 from hypersd.bases.unet import UnetFamily
 from hypersd.errors import UsageError, brief
+from hypersd.hub import LEFT_OUT
 from hypersd.model_folder import culprit
 from hypersd.quiet import heard
 from hypersd.trust import refuse_code
 
-__all__ = ["FAMILIES", "UNETS", "Family", "kind", "load", "of", "variant"]
+__all__ = ["FAMILIES", "UNETS", "Family", "kind", "load", "load_any", "of", "variant"]
 
 UNETS: dict[str, type[UnetFamily]] = {one.name: one for one in (Sd15, Sdxl)}
 FAMILIES: dict[str, type[Family]] = {**UNETS, Sd3.name: Sd3}
+Dtypes = torch.dtype | dict[str, torch.dtype]
 RANDOM = "newly initialized"  # what diffusers and transformers say of weights that no file has
 _BY_PIPELINE: dict[str, type[Family]] = {
     **{one.pipeline: one for one in FAMILIES.values()},
@@ -67,27 +69,49 @@ def variant(folder: Path, wanted: str | None, part: str = "unet") -> str | None:
     return "fp16" if half and (wanted or len(half) == len(names)) else None
 
 
-def load(
-    folder: Path, dtype: torch.dtype | dict[str, torch.dtype], wanted: str | None,
-    part: str | None = None,
-) -> Any:  # fmt: skip
+def load(folder: Path, dtype: Dtypes, wanted: str | None, part: str | None = None) -> Any:
     """diffusers' pipeline of a folder, on the CPU, with nothing that would change its pictures.
 
     dtype: of all parts, or by part ("default" for the others).  wanted: as for `variant`.
     Raises UsageError where it is damaged, of no known kind, or would run code of its own.
     """
-    import diffusers
-
     refuse_code(folder)
     family = kind(folder, part)
-    loader: Any = getattr(diffusers, family.pipeline)
+    chosen = variant(folder, wanted, family.part)
+    pipe, words = _read(folder, family.pipeline, dtype, chosen, family.loaded_with)
+    family.check(folder, pipe)
+    _say(folder, words)
+    return pipe
+
+
+def load_any(folder: Path, dtype: Dtypes, wanted: str | None) -> Any:
+    """The same for any class of diffusers that model_index.json names, for its own call."""
+    refuse_code(folder)
+    index = _index(folder)
+    parts = [name for name, entry in index.items() if isinstance(entry, list) and entry[1]]
+    chosen = [variant(folder, wanted, part) for part in parts]
+    left_out = {name: None for name in LEFT_OUT if name in index}
+    pipe, words = _read(
+        folder, str(index["_class_name"]), dtype, next(filter(None, chosen), None), left_out
+    )
+    _say(folder, words)
+    return pipe
+
+
+def _read(
+    folder: Path, name: str, dtype: Dtypes, chosen: str | None, left_out: dict[str, Any]
+) -> tuple[Any, list[str]]:
+    """A pipeline of diffusers' class `name`, and what libraries warned of."""
+    import diffusers
+
+    loader: Any = getattr(diffusers, name)
     absent = {name: None for name, entry in _index(folder).items() if entry == [None, None]}
     words: list[str] = []
     try:
         with heard() as words:
             pipe = loader.from_pretrained(
-                folder, dtype=dtype, variant=variant(folder, wanted, family.part),
-                use_safetensors=True, local_files_only=True, **absent | family.loaded_with,
+                folder, dtype=dtype, variant=chosen, use_safetensors=True, local_files_only=True,
+                **absent | left_out,
             )  # fmt: skip
     except torch.OutOfMemoryError:
         raise
@@ -95,12 +119,15 @@ def load(
         said = "; ".join([brief(error, 160), *(word[:300] for word in words[-1:])])
         raise UsageError(f"{folder}: {culprit(folder) or f'cannot be loaded ({said})'}") from None
     _check_vocabularies(folder, pipe)
-    family.check(folder, pipe)
+    return pipe, words
+
+
+def _say(folder: Path, words: list[str]) -> None:
+    """Pass warnings on; refuse weights that were made up. Raises UsageError."""
     for line in words:
         if RANDOM in line:
             raise UsageError(f"{folder}: lacks weights ({line[:300]})")
-        warnings.warn(line, stacklevel=2)
-    return pipe
+        warnings.warn(line, stacklevel=3)
 
 
 def _check_vocabularies(folder: Path, pipe: Any) -> None:
@@ -108,11 +135,11 @@ def _check_vocabularies(folder: Path, pipe: Any) -> None:
     and all prompts get the same tokens."""
     for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
         tokenizer, encoder = (pipe.components.get(n) for n in (name, f"text_encoder{name[9:]}"))
-        if tokenizer is None or encoder is None:
+        if encoder is None or not hasattr(tokenizer, "__len__"):  # none, or one inside a processor
             continue
-        if 2 * len(tokenizer) < encoder.config.vocab_size:  # some models' are a few apart
+        known = encoder.config.get_text_config().vocab_size
+        if 2 * len(tokenizer) < known:  # some models' are a few apart
             raise UsageError(
                 f"{folder}: its {name} knows {len(tokenizer):,} tokens, its text encoder "
-                f"{encoder.config.vocab_size:,}; valid: with tokenizer.json, or vocab.json and "
-                "merges.txt, whole"
+                f"{known:,}; valid: with tokenizer.json, or vocab.json and merges.txt, whole"
             )

@@ -71,7 +71,7 @@ def check(path: Path) -> None:
     Raises FileError.
     """
     if path.suffix not in PICKLES:
-        keys, metadata = header(path)
+        keys, metadata, _ = header(path)
         _strengths_of(forms.layers(keys), path, keys, metadata)
 
 
