@@ -50,14 +50,14 @@ def is_own(settings: ContestantSettings) -> bool:
 
 
 def of_other_class(settings: ContestantSettings) -> bool:
-    """Whether its base is none that our sampler draws: by its model_index.json, or by what is known
-    of a base that was not fetched yet."""
-    name = class_name(settings)
-    if name is not None:
-        return name not in CLASSES
+    """Whether its base is none that our sampler draws: by what suites/hub/published.yaml says of
+    its repository, or by its model_index.json."""
     there = files.remote(settings.base)
     kind = hub.family(there.repo) if there is not None else None
-    return kind is not None and kind not in OUR_SAMPLERS
+    if kind is not None:
+        return kind not in OUR_SAMPLERS
+    name = class_name(settings)
+    return name is not None and name not in CLASSES
 
 
 def is_known(settings: ContestantSettings) -> bool:

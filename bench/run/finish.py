@@ -95,6 +95,7 @@ def _ledger(
         "damaged_and_made_again": worker.cache.damaged,
         "left_out": plan.notes,
         "drawn_unlike_its_card": plan.unlike_cards,
+        "drawn_by_its_own_call": plan.own_calls,
         "known_answers": known_answers.said(plan.metrics) if plan.suite.published else [],
         "warnings": _heard(outcomes),
         "prompts": plan.prompts.notes,

@@ -98,6 +98,13 @@ class Plan:
         return settings_lint.unlike_cards(self.suite)
 
     @cached_property
+    def own_calls(self) -> list[str]:
+        """What contestants' own pipelines do not let a suite set, and decide themselves."""
+        lines = (f"contestants.{one.key}: {note}" for one in self.suite.contestants
+                 for note in own_pipelines.notes(one))  # fmt: skip
+        return list(dict.fromkeys(lines))
+
+    @cached_property
     def protocol(self) -> str:
         """The protocol identity: what must be equal before two numbers are compared."""
         texts = [key.prompt for key in self.keys]

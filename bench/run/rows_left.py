@@ -152,14 +152,12 @@ class RowPlanner:
             for clause in self._undrawn(row):  # after the weights: a path that leads nowhere first
                 raise UsageError(clause)
             notes = self._check_images(row)
-            notes += own_pipelines.notes(row.settings)
             return replace(self._left(planned), notes=notes), []
         except NotFetched:
             whole = [replace(part, make=True, score=True) for part in planned.slices]
             known = row.settings.source != "recipe"
             lacks = [*self._undrawn(row), *_lacking_pictures(row)]
-            notes = list(own_pipelines.notes(row.settings))
-            return replace(planned, slices=whole, trained=known, notes=notes), lacks
+            return replace(planned, slices=whole, trained=known), lacks
         except UsageError as error:
             return replace(planned, identity=""), [str(error)]
 
