@@ -32,6 +32,7 @@ CLASSES = tuple(name for names in OUR_SAMPLERS.values() for name in names)
 """The pipelines that our sampler draws."""
 OF_OTHERS = ("Img2Img", "Inpaint", "ControlNet", "Control", "Edit", "Fill", "Upscale", "Depth2Img",
              "Prior", "Decoder", "Video", "Redux", "Layered")  # fmt: skip
+OF_FLOWS = ("flow_euler", "flow_heun", "flow_lcm", "scm")  # schedulers that our sampler has not
 MOVES = ("num_frames", "audio_length_in_s", "audio_end_in_s", "video")  # arguments of other media
 SETTABLE = {
     "generator": "the noise is its own: pictures are no function of the seed",
@@ -138,6 +139,9 @@ def _check_sampled(where: str, settings: ContestantSettings) -> None:
     if guidance is not None and guidance < 1:
         raise UsageError(f"{where}.guidance={guidance:g}: must be 1 or more (1 is none); valid "
                          "below it for a base that draws by its own call")  # fmt: skip
+    if settings.sampling.scheduler in OF_FLOWS:
+        raise UsageError(f"{where}.scheduler={settings.sampling.scheduler}: is of flows, which "
+                         "draw by their own call; valid: another one, or call={}")  # fmt: skip
     if settings.own.scheduler_config:
         raise UsageError(f"{where}.scheduler_config: goes with a base that draws by its own call; "
                          "valid: scheduler, spacing, or call={}")  # fmt: skip

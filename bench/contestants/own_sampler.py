@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from bench.contestants.sampler import Batch, Clock, generator, to_uint8
-from bench.contestants.schedulers import CLASSES
+from bench.contestants.schedulers import NAMED
 from bench.errors import UsageError
 from bench.results.keys import Key
 from bench.suite.contestant import ContestantSettings
@@ -127,7 +127,7 @@ def make_scheduler(base: Any, settings: ContestantSettings) -> Any:
     import diffusers
 
     sampling, where = settings.sampling, f"contestants.{settings.key}"
-    kind = getattr(diffusers, CLASSES[sampling.scheduler]) if sampling.scheduler else type(base)
+    kind = getattr(diffusers, NAMED[sampling.scheduler]) if sampling.scheduler else type(base)
     named = {
         "timestep_spacing": sampling.spacing,
         "prediction_type": sampling.prediction_type,

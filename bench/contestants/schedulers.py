@@ -15,14 +15,18 @@ CLASSES = {
     "dpm": "DPMSolverMultistepScheduler",
     "euler": "EulerDiscreteScheduler",
     "euler_ancestral": "EulerAncestralDiscreteScheduler",
-    "flow_euler": "FlowMatchEulerDiscreteScheduler",
-    "flow_heun": "FlowMatchHeunDiscreteScheduler",
-    "flow_lcm": "FlowMatchLCMScheduler",
     "lcm": "LCMScheduler",
-    "scm": "SCMScheduler",
     "tcd": "TCDScheduler",
 }
-"""diffusers' classes, by the names that a suite gives them."""
+"""diffusers' classes of noise prediction, by the names that a suite gives them."""
+FLOW_HEUN = "FlowMatchHeunDiscreteScheduler"
+NAMED = CLASSES | {
+    "flow_euler": "FlowMatchEulerDiscreteScheduler",
+    "flow_heun": FLOW_HEUN,
+    "flow_lcm": "FlowMatchLCMScheduler",
+    "scm": "SCMScheduler",
+}
+"""The same, and those of flows, for bases that draw by their own call."""
 ONCE = {
     *CLASSES.values(),
     "DDIMParallelScheduler",
@@ -36,7 +40,6 @@ ONCE = {
     "UniPCMultistepScheduler",
 }
 TWICE = {  # of second order: in every step but the last, which ends at no noise
-    "FlowMatchHeunDiscreteScheduler",
     "DPMSolverSDEScheduler",
     "HeunDiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
@@ -63,7 +66,8 @@ def evaluations(row: Row) -> Evaluations | None:
     kind, config = scheduler(row.settings)
     if own_pipelines.is_own(row.settings):
         per_step = own_pipelines.calls_per_step(row.settings)
-        return Evaluations((_calls(kind, config, row.steps) or row.steps) * per_step, True)
+        points = 2 * row.steps - 1 if kind == FLOW_HEUN else row.steps
+        return Evaluations(points * per_step, is_estimate=True)
     told = unets.takes_guidance(row.settings)
     per_call = 1 if told else row.settings.sampling.evaluations_per_step
     calls = _calls(kind, config, row.steps)
@@ -130,4 +134,4 @@ def scheduler(settings: ContestantSettings) -> tuple[str | None, dict[str, Any]]
     except (UsageError, OSError, ValueError):
         config = {}
     config = config if isinstance(config, dict) else {}
-    return CLASSES[name] if name else config.get("_class_name"), config
+    return NAMED[name] if name else config.get("_class_name"), config

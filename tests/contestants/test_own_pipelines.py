@@ -271,6 +271,7 @@ def test_what_the_benchmark_gives_is_not_given_twice(call: dict[str, Any], said:
 def test_keys_of_the_other_kind_of_base_are_refused(tiny_base: Path) -> None:
     for values, said in (
         ({"guidance": 0.5}, "guidance=0.5: must be 1 or more"),
+        ({"scheduler": "flow_euler"}, "scheduler=flow_euler: is of flows"),
         ({"scheduler_config": {"shift": 3}}, "goes with a base that draws by its own call"),
     ):
         with pytest.raises(UsageError, match=said):
