@@ -20,6 +20,7 @@ from bench.results.summary import Contestant, SecondsPerImage, Summary, TriedBat
 from bench.run import counted, environment, extra_trainings, known_answers, processes
 from bench.run.drawing import Drawn
 from bench.run.folder import write_features, write_scores
+from bench.run.kept_texts import with_kept_texts
 from bench.run.metric_identities import metric_of
 from bench.run.missing_rows import missing_rows
 from bench.run.plan import Plan
@@ -46,7 +47,8 @@ def summarise(
     """
     began = time.perf_counter()
     plan, outcomes = drawn.plan, drawn.outcomes
-    metrics = beside_teacher(plan, outcomes, [_as_planned(plan, name) for name in plan.metrics])
+    planned = [with_kept_texts(_as_planned(plan, name), worker.cache) for name in plan.metrics]
+    metrics = beside_teacher(plan, outcomes, planned)
     for one in outcomes:
         if one.planned.name not in known:
             known[one.planned.name] = _scored(plan, one, metrics, folder)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -74,6 +73,8 @@ class AestheticTask(Task):
         return F.mse_loss(self.head(standard), self.ratings[rows]), {}
 
     def export(self, out: Path) -> dict[str, Any]:
+        from scipy.stats import spearmanr  # half a second, which scoring needs not spend
+
         self.head.fold(self.mean, self.deviation)
         save_file(self.head.half().state_dict(), out / "model.safetensors")
         self.head.float()

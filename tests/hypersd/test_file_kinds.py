@@ -93,18 +93,18 @@ def refused(path: Path, read: Callable[[Path], object], content: bytes) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize(("said", "content"), SAFETENSORS.items())
+@pytest.mark.parametrize(("said", "content"), SAFETENSORS.items(), ids=[*SAFETENSORS])
 def test_what_is_no_safetensors_file_is_named(tmp_path: Path, said: str, content: bytes) -> None:
     assert said in refused(tmp_path / "x.safetensors", tensor_files.read, content)
 
 
-@pytest.mark.parametrize(("said", "content"), PICKLES.items())
+@pytest.mark.parametrize(("said", "content"), PICKLES.items(), ids=[*PICKLES])
 @pytest.mark.parametrize("suffix", [".bin", ".ckpt"])
 def test_what_is_no_pickle_is_named(tmp_path: Path, said: str, content: bytes, suffix: str) -> None:
     assert said in refused(tmp_path / f"x{suffix}", tensor_files.read, content)
 
 
-@pytest.mark.parametrize(("said", "content"), EVERYWHERE.items())
+@pytest.mark.parametrize(("said", "content"), EVERYWHERE.items(), ids=[*EVERYWHERE])
 @pytest.mark.parametrize(
     ("name", "read"),
     [
@@ -128,7 +128,7 @@ def test_no_reader_lets_it_through(
         assert said in refused(tmp_path / name, read, content)
 
 
-@pytest.mark.parametrize(("said", "content"), COMMON.items())
+@pytest.mark.parametrize(("said", "content"), COMMON.items(), ids=[*COMMON])
 def test_a_shard_and_a_lock_say_it_too(tmp_path: Path, said: str, content: bytes) -> None:
     (tmp_path / "x.tar").write_bytes(content)
     assert next(shards.samples(tmp_path / "x.tar")).fault.startswith(said)
