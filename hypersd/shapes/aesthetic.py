@@ -1,4 +1,4 @@
-"""The aesthetic head: a CLIP picture embedding -> a rating from 1 to 10, as LAION's predictor."""
+"""Training of the aesthetic head (`hypersd.shapes.aesthetic_head`)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,10 @@ from torch.nn import functional as F
 from hypersd.loop import Task
 from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
-from hypersd.shapes import clip, nets, raters
+from hypersd.shapes import clip_model, nets, raters
+from hypersd.shapes.aesthetic_head import AestheticHead
 from hypersd.shapes.pictures import pictures
 from hypersd.shapes.scenes import generator, sample_scene
-
-
-class AestheticHead(nn.Module):
-    """[B, D] L2-normalised picture embeddings -> [B] ratings."""
-
-    def __init__(self, inputs: int = 128, hidden: int = 128) -> None:
-        super().__init__()
-        self.first, self.last = nn.Linear(inputs, hidden), nn.Linear(hidden, 1)
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        hidden = F.gelu(self.first(embedding * embedding.shape[1] ** 0.5))
-        rating: Tensor = 5.5 + self.last(hidden)[:, 0]
-        return rating
-
-    @torch.no_grad()
-    def fold(self, mean: Tensor, deviation: Tensor) -> None:
-        """Take a standardisation of the embeddings, both [D], into the first layer."""
-        self.first.weight.div_(deviation)
-        self.first.bias.sub_(self.first.weight @ (mean * len(mean) ** 0.5))
 
 
 class AestheticTask(Task):
@@ -46,7 +28,7 @@ class AestheticTask(Task):
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         self.recipe, self.device = recipe, device
-        self.clip = clip.load(recipe.data["clip"]).to(device).eval()
+        self.clip = clip_model.load(recipe.data["clip"]).to(device).eval()
         self.head = AestheticHead(self.clip.text_projection.shape[1]).to(device)
         self.modules: dict[str, nn.Module] = {"head": self.head}
         start, n = recipe.data["start"], recipe.data["n"]

@@ -25,6 +25,15 @@ from hypersd.loop import Task
 from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets, raters, tower
+from hypersd.shapes.clip_model import (
+    CONTEXT,
+    build,
+    encode_text,
+    load,
+    pooled_text,
+    token_ids,
+    trimmed,
+)
 from hypersd.shapes.facts import FactsHead, facts_loss, facts_of
 from hypersd.shapes.oracle import PER_SIZE
 from hypersd.shapes.oracle_training import detection_loss, targets
@@ -33,7 +42,6 @@ from hypersd.shapes.scenes import SIZES, Scene, Spec, generator, sample_scene
 from hypersd.shapes.spec_head import SpecHead, spec_labels, spec_loss
 from hypersd.shapes.teacher import END, build_tokenizer
 
-CONTEXT = 36
 READERS = 2  # times as many captions a step where the text tower reads alone
 SPEC = 5.0  # weight of the spec in its order, beside the facts, where the text tower reads alone
 NEGATIVES = 5  # captions with one wrong value, per picture and step
@@ -51,45 +59,6 @@ def config(options: dict[str, Any], vocabulary: int, end: int) -> dict[str, Any]
         "text_cfg": {"context_length": CONTEXT, "vocab_size": vocabulary, "width": 96, "heads": 3,
                      "layers": 2, "pool_type": "eos", "eos_id": end, "hf_tokenizer_name": "."},
     }  # fmt: skip
-
-
-def build(cfg: dict[str, Any]) -> open_clip.CLIP:
-    """An untrained model of a config."""
-    return open_clip.CLIP(**cfg)
-
-
-def load(folder: Path | str) -> open_clip.CLIP:
-    """The trained model of a folder that `save` wrote, fp32. Raises what its loader does."""
-    return open_clip.create_model(f"local-dir:{folder}", precision="fp32")
-
-
-def token_ids(tokenizer: Any, said: list[str]) -> Tensor:
-    """[B, CONTEXT] int64; what is too long is cut, the end token kept."""
-    options = {"padding": "max_length", "truncation": True, "max_length": CONTEXT}
-    ids: Tensor = tokenizer(said, return_tensors="pt", **options).input_ids
-    return ids
-
-
-def encode_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
-    """Normalised text embeddings [B, D] of ids [B, L], L at most CONTEXT."""
-    return F.normalize(pooled_text(model, ids), dim=-1)
-
-
-def pooled_text(model: open_clip.CLIP, ids: Tensor) -> Tensor:
-    """Text embeddings, not normalised: equal to open_clip's own `encode_text`, without the padding,
-    since under a causal mask nothing after the end token reaches it."""
-    length = ids.shape[1]
-    x = model.token_embedding(ids) + model.positional_embedding[:length]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    ends = (ids == model.text_eos_id).int().argmax(dim=1)
-    pooled = x[torch.arange(len(ids), device=ids.device), ends]
-    projected: Tensor = pooled @ model.text_projection
-    return projected
-
-
-def trimmed(ids: Tensor, end: int) -> Tensor:
-    """Token ids [..., L] without the columns that are padding in every row."""
-    return ids[..., : int((ids != end).sum(-1).max()) + 1]
 
 
 def one_wrong(spec: Spec, rng: np.random.Generator, count: int) -> list[Spec]:

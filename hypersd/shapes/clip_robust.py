@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from hypersd.loop import Task
 from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
-from hypersd.shapes import clip, corruptions, nets
+from hypersd.shapes import clip, clip_model, corruptions, nets
 from hypersd.shapes.pictures import pictures, texts
 
 
@@ -40,8 +40,8 @@ class RobustClipTask(Task):
         folder = Path(recipe.options["init"])
         self.config = json.loads((folder / "open_clip_config.json").read_bytes())["model_cfg"]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.before = clip.load(folder).to(device).eval().requires_grad_(False)
-        self.model = clip.load(folder).to(device).train().requires_grad_(False)
+        self.before = clip_model.load(folder).to(device).eval().requires_grad_(False)
+        self.model = clip_model.load(folder).to(device).train().requires_grad_(False)
         self.model.visual.requires_grad_(True)
         self.modules: dict[str, nn.Module] = {"clip": self.model}
         self.data = clip.Pairs(self.tokenizer, recipe.data["start"], recipe.data["n"])
@@ -64,8 +64,9 @@ class RobustClipTask(Task):
     def _before(self, rows: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         """The embeddings to keep: of captions [B, 1 + NEGATIVES, D], and of clean pictures before
         the training [B, D]."""
-        ids = clip.trimmed(self.data.ids[rows].long().to(self.device), self.model.text_eos_id)
-        text = clip.pooled_text(self.before, ids.flatten(0, 1)).view(*ids.shape[:2], -1).float()
+        ids = clip_model.trimmed(self.data.ids[rows].long().to(self.device), self.model.text_eos_id)
+        text = clip_model.pooled_text(self.before, ids.flatten(0, 1)).float()
+        text = text.view(*ids.shape[:2], -1)
         image = self.before.encode_image(clean, normalize=True).float()
         return F.normalize(text, dim=-1), image
 
@@ -96,8 +97,8 @@ class RobustClipTask(Task):
     def _lost(self, count: int = 600) -> dict[str, float]:
         """`lost` of validation pictures' cosines with their captions."""
         self.model.eval()
-        said = clip.token_ids(self.tokenizer, texts("validation", 0, count)).to(self.device)
-        text = clip.encode_text(self.model, clip.trimmed(said, self.model.text_eos_id))
+        said = clip_model.token_ids(self.tokenizer, texts("validation", 0, count)).to(self.device)
+        text = clip_model.encode_text(self.model, clip_model.trimmed(said, self.model.text_eos_id))
 
         def score(shown: Tensor, further: int) -> float:
             parts = [self.model.encode_image(x, normalize=True) for x in torch.split(shown, 100)]

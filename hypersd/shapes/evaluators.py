@@ -1,57 +1,38 @@
-"""The world's evaluators, loaded from the shipped weights, fp32, frozen."""
+"""The world's evaluators, loaded from the shipped weights, fp32, frozen.
+
+Each is imported where it is loaded: diffusers and open_clip take seconds, which the aesthetic head,
+say, need not spend.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import open_clip
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers import AutoTokenizer
+from torch import nn
 
 from hypersd.errors import UsageError
 from hypersd.model_folder import cannot_load
-from hypersd.pictures import to_unit
-from hypersd.shapes.aesthetic import AestheticHead
-from hypersd.shapes.clip import CONTEXT, encode_text, load, token_ids, trimmed
-from hypersd.shapes.features import FeatureNet
-from hypersd.shapes.oracle import Oracle, OracleNet
 from hypersd.shapes.weights import evaluator_file, weights_path, weights_sha256
 
-__all__ = ["ClipModel", "load_aesthetic", "load_clip", "load_features", "load_oracle",
+if TYPE_CHECKING:
+    from hypersd.shapes.clip_model import ClipModel
+    from hypersd.shapes.oracle import Oracle
+
+__all__ = ["load_aesthetic", "load_clip", "load_features", "load_oracle",
            "weights_sha256"]  # fmt: skip
-
-
-class ClipModel:
-    """An open_clip model of the world with its tokenizer; embeddings are L2-normalised fp32."""
-
-    def __init__(self, model: open_clip.CLIP, tokenizer: Any, device: torch.device | str) -> None:
-        self.model, self.tokenizer, self.device = model.to(device).eval(), tokenizer, device
-
-    @torch.no_grad()
-    def encode_image(self, images: Any) -> Tensor:
-        """uint8 [B, 64, 64, 3] -> [B, D]."""
-        return F.normalize(self.model.encode_image(to_unit(images, self.device)), dim=-1)
-
-    @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> [B, D]; what is longer than the model's context is cut, its end token kept."""
-        ids = trimmed(token_ids(self.tokenizer, list(texts)), self.model.text_eos_id)
-        return encode_text(self.model, ids.to(self.device))
-
-    def truncated(self, texts: Sequence[str]) -> int:
-        """How many texts are longer than the model's context."""
-        return sum(len(ids) > CONTEXT for ids in self.tokenizer(list(texts)).input_ids)
 
 
 def load_clip(name: str, device: torch.device | str = "cpu") -> ClipModel:
     """The evaluator "clip" or "hps". Raises UsageError where its files are missing or damaged."""
+    from transformers import AutoTokenizer
+
+    from hypersd.shapes.clip_model import ClipModel, load
+
     folder = evaluator_file(name).parent
     try:
         model = load(folder)
@@ -63,17 +44,23 @@ def load_clip(name: str, device: torch.device | str = "cpu") -> ClipModel:
 
 def load_aesthetic(device: torch.device | str = "cpu") -> nn.Module:
     """The head that rates the embeddings of "clip": [B, D] -> [B], 1 to 10."""
+    from hypersd.shapes.aesthetic_head import AestheticHead
+
     return _loaded("aesthetic", AestheticHead(), device)
 
 
 def load_features(device: torch.device | str = "cpu") -> nn.Module:
     """The feature network of the Frechet distance: uint8 [B, 64, 64, 3] -> [B, 64]."""
+    from hypersd.shapes.features import FeatureNet
+
     return _loaded("features", FeatureNet(_fact("features", "width")), device)
 
 
 def load_oracle(name: str = "oracle", device: torch.device | str = "cpu") -> Oracle:
     """The attribute oracle, or the one by which choices are made ("oracle_validation");
     `.judge(images, prompts)` gives rows in the order of `hypersd.shapes.oracle.COLUMNS`."""
+    from hypersd.shapes.oracle import Oracle, OracleNet
+
     net = OracleNet(_fact(name, "width"))
     _loaded(name, net, device)
     return Oracle(net, device)

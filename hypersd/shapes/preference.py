@@ -21,7 +21,8 @@ from hypersd.loop import Task
 from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
 from hypersd.shapes import captions, nets
-from hypersd.shapes.clip import ATTRIBUTES, encode_text, load, save, token_ids, trimmed
+from hypersd.shapes.clip import ATTRIBUTES, save
+from hypersd.shapes.clip_model import encode_text, load, token_ids, trimmed
 from hypersd.shapes.raters import POOLS, Pool, probability, utility
 from hypersd.shapes.render import render
 from hypersd.shapes.scenes import Scene, Spec, choose, generator, sample_places, sample_scene

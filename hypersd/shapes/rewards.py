@@ -17,8 +17,8 @@ from hypersd.errors import UsageError
 from hypersd.model_folder import cannot_load
 from hypersd.pictures import to_uint8
 from hypersd.rewards.options import Reward, RewardOptions
-from hypersd.shapes.aesthetic import AestheticHead
-from hypersd.shapes.clip import encode_text, load, token_ids, trimmed
+from hypersd.shapes.aesthetic_head import AestheticHead
+from hypersd.shapes.clip_model import encode_text, load, token_ids, trimmed
 from hypersd.shapes.evaluators import load_oracle
 from hypersd.shapes.oracle import COLUMNS
 from hypersd.shapes.segmenter import Instances, SegmenterNet, instance_loss, instances

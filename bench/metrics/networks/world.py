@@ -20,7 +20,7 @@ from bench.metrics.networks.base import Network, TextNetwork
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hypersd.shapes.evaluators import ClipModel
+    from hypersd.shapes.clip_model import ClipModel
 
 TINY = 1e-8  # as torchmetrics' LPIPS adds to a squared length
 

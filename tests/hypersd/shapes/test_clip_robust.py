@@ -11,7 +11,7 @@ from torch import Tensor
 from hypersd.loop import build
 from hypersd.pictures import to_unit
 from hypersd.recipe import Recipe
-from hypersd.shapes import captions, clip
+from hypersd.shapes import captions, clip, clip_model
 from hypersd.shapes.clip_robust import RobustClipTask, lost, scores_loss
 from hypersd.shapes.teacher import END, build_tokenizer
 
@@ -26,7 +26,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RobustClipTask:
     tokenizer = build_tokenizer(tmp_path / "tokenizer")
     config = clip.config({"embed": 128}, len(tokenizer), tokenizer.convert_tokens_to_ids(END))
     (tmp_path / "init").mkdir()
-    clip.save(clip.build(config), config, tokenizer, tmp_path / "init")
+    clip.save(clip_model.build(config), config, tokenizer, tmp_path / "init")
     recipe = Recipe(
         "robust", "shapes_clip_robust", steps=1, batch=16, lr=1e-3, data={"start": 0, "n": 24},
         options={"init": str(tmp_path / "init"), "corrupted": 1.0, "scores": 60.0, "kept": 30.0},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from hypersd.shapes import clip
+from hypersd.shapes import clip, clip_model
 from hypersd.shapes.teacher import END, build_tokenizer
 
 
@@ -18,7 +18,7 @@ def test_a_saved_folder_loads_in_a_process_of_its_own(tmp_path: Path) -> None:
     tokenizer = build_tokenizer(tmp_path / "tokenizer")
     end = tokenizer.convert_tokens_to_ids(END)
     config = clip.config({"embed": 128}, len(tokenizer), end)
-    model = clip.build(config).eval()
+    model = clip_model.build(config).eval()
     (tmp_path / "clip").mkdir()
     clip.save(model, config, tokenizer, tmp_path / "clip")
     x = torch.rand(2, 3, 64, 64) * 2 - 1
@@ -28,7 +28,7 @@ def test_a_saved_folder_loads_in_a_process_of_its_own(tmp_path: Path) -> None:
     code = (
         "import torch; from hypersd.shapes import aesthetic; "
         f"pair = torch.load({str(tmp_path / 'pair.pt')!r}); "
-        f"model = aesthetic.clip.load({str(tmp_path / 'clip')!r}).eval(); "
+        f"model = aesthetic.clip_model.load({str(tmp_path / 'clip')!r}).eval(); "
         "found = model.encode_image(pair['x'], normalize=True); "
         "torch.testing.assert_close(found, pair['expected'], rtol=1e-3, atol=1e-4)"
     )
