@@ -25,8 +25,10 @@ def _entries() -> dict[str, Any]:
 
 
 def licence(ref: Reference) -> str | None:
-    """The licence that a repository's card names, or None before it was asked."""
-    found = _entries().get(ref.repo, {}).get("licence")
+    """The licence that a repository's card names, or of one file where that has another; None
+    before it was asked."""
+    entry = _entries().get(ref.repo, {})
+    found = entry.get("licence_of", {}).get(ref.path) or entry.get("licence")
     return HUB.lock.licence(ref) if found is None else str(found)
 
 

@@ -98,6 +98,7 @@ def _ledger(
         "left_out": plan.notes,
         "drawn_unlike_its_card": plan.unlike_cards,
         "drawn_by_its_own_call": plan.own_calls,
+        "settings_read_at": plan.settings_sources,
         "known_answers": known_answers.said(plan.metrics) if plan.suite.published else [],
         "warnings": _heard(outcomes),
         "prompts": plan.prompts.notes,

@@ -97,6 +97,11 @@ class Plan:
         """The contestants that are drawn otherwise than their weights' cards say."""
         return settings_lint.unlike_cards(self.suite)
 
+    @property
+    def settings_sources(self) -> list[str]:
+        """Where the suite's settings were read, and which of them were not."""
+        return settings_lint.sources(self.suite)
+
     @cached_property
     def own_calls(self) -> list[str]:
         """What contestants' own pipelines do not let a suite set, and decide themselves."""

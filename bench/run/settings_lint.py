@@ -26,6 +26,20 @@ def unlike_cards(suite: Suite) -> list[str]:
     return list(dict.fromkeys(line for one in suite.contestants for line in _lines(one)))
 
 
+def sources(suite: Suite) -> list[str]:
+    """A line for each contestant whose settings' source the suite names: that source, and which of
+    them were not read there."""
+    steps: dict[tuple[str, str, str], list[int]] = {}
+    for one in suite.contestants:
+        if one.read_at or one.unverified:
+            steps.setdefault((one.key, one.read_at, one.unverified), []).extend(one.steps)
+    return [
+        f"contestants.{key}, {_steps(steps[key, read_at, guessed])}: {read_at or 'no source'}"
+        + (f"; not verified: {guessed}" if guessed else "")
+        for key, read_at, guessed in steps
+    ]
+
+
 def _lines(one: ContestantSettings) -> Iterator[str]:
     if one.source not in ("lora", "unet", "pipeline") or not one.steps:
         return

@@ -58,6 +58,8 @@ def show_plan(plan: Plan, out: Console) -> None:
         out.print(f"drawn unlike its card: {line}", highlight=False, soft_wrap=True, markup=False)
     for line in plan.own_calls:
         out.print(f"by its own call: {line}", highlight=False, soft_wrap=True, markup=False)
+    for line in plan.settings_sources:
+        out.print(f"settings of {line}", highlight=False, soft_wrap=True, markup=False)
     for fault in dict.fromkeys(planned.fault for planned in plan.rows if planned.fault):
         out.print(f"left out: {fault}", highlight=False, soft_wrap=True, markup=False)
     for clause in plan.missing:

@@ -14,7 +14,7 @@ from bench.suite import own_call, sampling
 from bench.suite.own_call import NOTHING_GIVEN, OwnCall
 from bench.suite.sampling import LIKE, Sampling
 from hypersd import recipe, validation
-from hypersd.validation import Distinct, OneOrMore, Text
+from hypersd.validation import Distinct, Line, OneOrMore, Text
 
 SOURCES = ("lora", "unet", "pipeline", "images", "recipe")
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
@@ -57,6 +57,8 @@ class ContestantSettings:
     stack: further LoRAs on top of its weights, such as one of a style.
     storage: "fp8" keeps the base's network in 8 bits and calculates in `precision`; "" does not.
     own: what a base that draws by its own call is given (`bench.suite.own_call`).
+    read_at: where its settings were read, in words.  unverified: which of them were not read there,
+    and how they were chosen.  Both are shown and change no picture.
     assumed: nothing says how its weights are drawn; they are not until something does.
     """
 
@@ -77,6 +79,8 @@ class ContestantSettings:
     stack: tuple[StackedLora, ...] = ()
     storage: str = ""
     own: OwnCall = NOTHING_GIVEN
+    read_at: str = ""
+    unverified: str = ""
 
     @property
     def numbers(self) -> str:
@@ -165,6 +169,8 @@ class GivenContestant:
     storage: Storage | None = None
     call: dict[str, Any] | None = None
     scheduler_config: dict[str, Any] | None = None
+    read_at: Line | None = None
+    unverified: Line | None = None
 
     @property
     def of_sampling(self) -> Values:
@@ -202,6 +208,8 @@ def read(
         precision=given.precision or defaults.precision,
         vae=given.vae or defaults.vae or "",
         vae_precision=given.vae_precision or defaults.vae_precision,
+        read_at=given.read_at or "",
+        unverified=given.unverified or "",
     )
     if key in ANCHORS:
         own = ("base", "images", "precision", "vae", "vae_precision")

@@ -114,6 +114,20 @@ def hyper_sd(base: str = SDXL, file: str = "Hyper-SDXL", **parts: Any) -> Iterat
     yield from _at("hyper_sd_unified", pipe, (1, 2, 4, 8), eta=1.0)
 
 
+def hyper_sd_cfg() -> Iterator[Drawn]:
+    """ByteDance/Hyper-SD's LoRAs that keep guidance, of 5 to 8 by the card, which shows no script
+    for them: as those without."""
+    for steps in (8, 12):
+        pipe = DiffusionPipeline.from_pretrained(SDXL, **FP32)
+        name = f"Hyper-SDXL-{steps}steps-CFG-lora.safetensors"
+        pipe.load_lora_weights(hf_hub_download(HYPER_SD, name))
+        pipe.fuse_lora()
+        pipe.scheduler = DDIMScheduler.from_config(
+            pipe.scheduler.config, timestep_spacing="trailing"
+        )
+        yield from _at("hyper_sd_cfg", pipe, (steps,), guidance_scale=5)
+
+
 def hyper_sd_unet() -> Iterator[Drawn]:
     """ByteDance/Hyper-SD, the full UNet of one step."""
     unet = UNet2DConditionModel.from_config(SDXL, subfolder="unet")
@@ -198,8 +212,8 @@ def hyper_sd_of_sd15() -> Iterator[Drawn]:
 
 
 CARDS: dict[str, tuple[Callable[[], Iterator[Drawn]], ...]] = {
-    "sdxl": (teacher, lcm, tcd, lightning, lightning_lora, hyper_sd, hyper_sd_unet, turbo, dmd2,
-             dmd2_lora, pcm),
+    "sdxl": (teacher, lcm, tcd, lightning, lightning_lora, hyper_sd, hyper_sd_cfg, hyper_sd_unet,
+             turbo, dmd2, dmd2_lora, pcm),
     "sd15": (teacher_of_sd15, lcm_of_sd15, tcd_of_sd15, hyper_sd_of_sd15),
 }  # fmt: skip
 

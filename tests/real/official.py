@@ -86,7 +86,7 @@ def sdxl(folder: Path) -> dict[str, Files]:
         },
         "ByteDance/Hyper-SD": {
             f"Hyper-SDXL-{n}-lora.safetensors": _kohya
-            for n in ("1step", "2steps", "4steps", "8steps")
+            for n in ("1step", "2steps", "4steps", "8steps", "8steps-CFG", "12steps-CFG")
         },
         "tianweiy/DMD2": {"dmd2_sdxl_4step_lora_fp16.safetensors": _peft},
         "wangfuyun/PCM_Weights": {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import cli
-from bench.run.settings_lint import unlike_cards
+from bench.run.settings_lint import sources, unlike_cards
 from bench.suite.suite import names
 
 HYPER = "hf://ByteDance/Hyper-SD/Hyper-SDXL-4steps-lora.safetensors"
@@ -52,3 +52,16 @@ def test_published_files_are_held_against_their_cards_settings() -> None:
         "contestants.mine, 4 steps: scheduler=lcm (published: ddim), "
         "spacing=the scheduler's own (published: trailing)"
     ]
+
+
+def test_where_settings_were_read_is_said_once_for_all_steps(tmp_path: Path) -> None:
+    found = cli.read(["suite=sdxl_8step"]).suite
+    assert found is not None
+    (line,) = sources(found)
+    assert line.startswith("contestants.hyper_sd_cfg, 8,12 steps: the card of ByteDance/Hyper-SD")
+    assert "; not verified: the scheduler" in line
+    file = tmp_path / "own.yaml"
+    file.write_text("extends: shapes_4step\ncontestants: {tcd: {read_at: its paper}}\n")
+    own = cli.read([f"suite={file}"]).suite
+    assert own is not None
+    assert sources(own) == ["contestants.tcd, 4 steps: its paper"]

@@ -88,14 +88,17 @@ def sd3_transformer(sample_size: int, text: int, pooled: int) -> SD3Transformer2
     )
 
 
-def random_lora(unet: Any, seed: int, std: float = 0.2) -> dict[str, torch.Tensor]:
-    """A LoRA of rank 4 on all attention, in PEFT's keys; the UNet has it afterwards."""
+def random_lora(
+    unet: Any, seed: int, std: float = 0.2, modules: list[str] | None = None
+) -> dict[str, torch.Tensor]:
+    """A LoRA of rank 4 on all attention or these modules, in PEFT's keys; the network has it
+    afterwards."""
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=ATTENTION))
+        unet.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=modules or ATTENTION))
         for name, parameter in unet.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=std)
