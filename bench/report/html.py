@@ -24,6 +24,7 @@ from bench.report import (
     pairs,
     selection,
     speed,
+    step_response,
     study_charts,
     view,
 )
@@ -127,6 +128,10 @@ def _view(summary: Summary, files: RunFiles, drawn: Charts) -> dict[str, Any]:
         "equivalent": pairs.equivalent(summary),
         "first": charts.first(summary, drawn),
         "sensitivities": view.sensitivities(summary),
+        "step_sentences": step_response.sentences(summary),
+        "step_heads": step_response.HEADS,
+        "step_rows": step_response.cells(summary),
+        "step_note": step_response.NOTE,
         "claim_counts": view.claim_counts(summary),
         "decided": view.claims(summary)[0],
         "undecided": view.claims(summary)[1],

@@ -23,6 +23,7 @@ from bench.report import (
     plates,
     published,
     speed,
+    step_response,
     study_charts,
     view,
 )
@@ -93,6 +94,10 @@ def _content(summary: Summary, files: RunFiles, drawn: Charts, scratch: Path) ->
         "adjusted": view.family_words(summary),
         "equivalent": _by_family(pairs.equivalent(summary)),
         "sensitivities": view.sensitivities(summary),
+        "step_sentences": step_response.sentences(summary),
+        "step_heads": list(step_response.HEADS),
+        "step_rows": step_response.cells(summary),
+        "step_note": step_response.NOTE,
         "claims": _claims(summary, view.claims(summary)[0]),
         "open_claims": _claims(summary, view.claims(summary)[1]),
         "claim_counts": view.claim_counts(summary),

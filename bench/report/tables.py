@@ -2,6 +2,7 @@
 
 results.md, results.csv, results.tex      contestants by metrics, with intervals
 comparisons.csv                           every comparison, with full figures
+step_response.md, step_response.csv       whether more steps ever make a contestant worse
 claims.md, claims.csv                     a suite's claims with their verdicts, where it has any
 trainings.csv                             what every trained contestant cost
 model-index.yaml                          for model cards on the hub (bench/report/model_index.py)
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from bench.report import model_index, speed, view
+from bench.report import model_index, speed, step_response, view
 from bench.report.banners import partial_words
 from bench.report.words import enough_words, metric_words
 from bench.results.csv_text import csv_text
@@ -42,6 +43,9 @@ def write(summary: Summary, out: Path) -> list[Path]:
     }
     if cards := model_index.text(summary):
         made["model-index.yaml"] = cards
+    if summary.step_response:
+        made["step_response.md"] = step_response.markdown(summary)
+        made["step_response.csv"] = step_response.csv(summary)
     if summary.claims:
         made |= {"claims.md": claims_markdown(summary), "claims.csv": claims_csv(summary)}
     return _save(made, out)

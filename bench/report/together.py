@@ -22,6 +22,7 @@ from bench.results.run_folder import RunFolder
 from bench.results.summary import Contestant, Summary
 from bench.statistics.comparisons import Scored, compare, refused, sensitivity
 from bench.statistics.result import from_arrays
+from bench.statistics.step_response import step_responses
 from hypersd.hashes import digest
 
 Runs = Sequence[tuple[Path, Summary]]
@@ -54,7 +55,8 @@ def merge(runs: Runs, out: Path | None) -> tuple[Summary, RunFiles, Path]:
     entrants = _entrants(runs)
     scored = [_scored(entrant) for entrant in entrants]
     first, margins = runs[0][1], RunFolder(runs[0][0]).resolved.get("margins")
-    comparisons = compare(scored, margins if isinstance(margins, dict) else None)
+    margins = margins if isinstance(margins, dict) else None
+    comparisons = compare(scored, margins)
     merged = Summary(
         suite=first.suite,
         protocol=first.protocol,
@@ -69,6 +71,7 @@ def merge(runs: Runs, out: Path | None) -> tuple[Summary, RunFiles, Path]:
         title=f"{first.title or first.suite}: {names}",
         limit=first.limit,
         sensitivity=sensitivity(comparisons),
+        step_response=step_responses(scored, margins),
     )
     return merged, _files(entrants, runs, target), target
 

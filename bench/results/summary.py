@@ -247,6 +247,32 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class StepResponse:
+    """A contestant at `more` steps against itself at `steps`, half as many, on one metric, paired
+    by prompt.
+
+    contestant: the rows' name without their steps.  delta: more minus fewer steps, low and high its
+    95 % interval.  margin: the smallest difference that matters, in the metric's unit.
+    p_not_worse: one-sided, small shows that more steps are not worse by the margin;
+    p_worse_adjusted: small shows that they are (Holm over all of a result).  prompts: that both
+    have.
+    """
+
+    contestant: str
+    metric: str
+    steps: int
+    more: int
+    delta: float
+    low: float
+    high: float
+    margin: float
+    p_not_worse: float
+    p_worse_adjusted: float = 1.0
+    prompts: int = 0
+    verdict: Literal["not worse", "worse", "not shown"] = "not shown"
+
+
+@dataclass(frozen=True)
 class MissingRow:
     """A row that a result lacks. why: it is left out; "" of one that is still to be drawn.
 
@@ -321,6 +347,7 @@ class Summary:
     and the rest of the protocol that published tables state.  over_trainings: by row and
     metric, of rows with at least three trainings.  missing: rows that it lacks, in a run that is
     not finished or that left some out.  timing: None where contestants were not timed in turns.
+    step_response: every doubling of steps of a contestant that the run has.
     """
 
     suite: str
@@ -339,6 +366,7 @@ class Summary:
     over_trainings: dict[str, dict[str, OverTrainings]] = field(default_factory=dict)
     missing: list[MissingRow] = field(default_factory=list)
     timing: Timing | None = None
+    step_response: list[StepResponse] = field(default_factory=list)
 
     @property
     def to_come(self) -> list[MissingRow]:

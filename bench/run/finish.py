@@ -33,6 +33,7 @@ from bench.statistics.comparisons import Scored, compare, refused, sensitivity
 from bench.statistics.metrics import spec
 from bench.statistics.over_trainings import over_trainings
 from bench.statistics.result import to_arrays
+from bench.statistics.step_response import step_responses
 
 NAMED = 20  # prompts named one by one
 
@@ -77,6 +78,7 @@ def summarise(
         conditions=_conditions(plan),
         over_trainings=over_trainings(rows, others.trainings),
         missing=missing,
+        step_response=step_responses(rows, plan.suite.margins),
     )
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from bench.results.summary import Contestant, MetricValue, Summary, Training
 from bench.statistics.comparisons import Scored, compare
 from bench.statistics.result import Result
+from bench.statistics.step_response import step_responses
 from hypersd.shapes import captions, render, scenes
 from tests.report import synthetic
 
@@ -76,6 +77,7 @@ def _summary(steps: tuple[int, ...] = (1,), limit: int | None = None) -> Summary
         suite="shapes_1step", protocol="0f3a9c1d22aa", environment=environment,
         seconds={"train": 0.0, "generate": 61.2, "score": 11.4, "report": 0.8},
         contestants=[s.contestant for s in made], comparisons=compare(made),
+        step_response=step_responses(made),
         ledger={"failures": [], "computed": {"slices": 30}, "reused": {"slices": 12}},
         title="One step on shapes", limit=limit,
     )  # fmt: skip
