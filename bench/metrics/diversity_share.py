@@ -1,4 +1,5 @@
-"""`diversity_share`, `vendi_share`: the share of the teacher's spread between seeds that is left.
+"""`diversity_share`, `vendi_share`, `lpips_share`: the share of the teacher's spread between seeds
+that is left.
 
     share = 100 * mean over prompts of d(student's pictures) / mean over prompts of d(teacher's)
 
@@ -8,6 +9,8 @@ over the same prompts, the same number of seeds, the same network. d of one prom
     vendi_share       V - 1, V = exp(-sum_i l_i log l_i) with l the eigenvalues of K / S, K_ij the
                       cosine of two pictures: Vendi's score (Friedman and Dieng 2023, arXiv
                       2210.02410), the effective number of different pictures; 1 where all are alike
+    lpips_share       the mean LPIPS over their pairs (Zhang et al. 2018, arXiv 1801.03924), which
+                      is a squared distance: 2 / (S - 1) times (sum |x|^2 - |sum x|^2 / S)
 
 100: as much as the teacher. More is not better: noise, artefacts and missed prompts spread, too.
 
@@ -49,9 +52,20 @@ def vendi(x: Array) -> float:
     return float(np.exp(-(kept * np.log(kept)).sum()))
 
 
+def of_squares(features: Features, clusters: Sequence[int]) -> tuple[Ids, Array]:
+    """(prompt ids ascending [G], mean squared distance over the pairs of each prompt [G])."""
+    ids, inverse, counts = np.unique(clusters, return_inverse=True, return_counts=True)
+    x = np.asarray(features, np.float64)
+    sums, squares = np.zeros((len(ids), x.shape[1])), np.zeros(len(ids))
+    np.add.at(sums, inverse, x)
+    np.add.at(squares, inverse, (x**2).sum(axis=1))
+    return ids, 2 * (squares - (sums**2).sum(axis=1) / counts) / (counts - 1)
+
+
 SPREADS: dict[str, tuple[Spread, str]] = {
     "diversity_share": (of_pairs, "mean 1-cos over pairs of seeds"),
     "vendi_share": (of_vendi, "Vendi score minus 1, cosine kernel, q=1"),
+    "lpips_share": (of_squares, "mean LPIPS over pairs of seeds"),
 }
 
 

@@ -19,7 +19,7 @@ from bench.report import model_index, speed, step_response, view
 from bench.report.banners import partial_words
 from bench.report.words import enough_words, metric_words
 from bench.results.csv_text import csv_text
-from bench.results.summary import Claim, Comparison, Contestant, Summary, Training
+from bench.results.summary import METHODS, Claim, Comparison, Contestant, Summary, Training
 from hypersd.whole_files import written_whole
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -217,13 +217,14 @@ def claims_markdown(summary: Summary) -> str:
     lines = ["| claim | verdict | difference | trainings | would take |", "|---|---|---|---:|---:|"]
     for claim in summary.claims:
         cells = [claim.text, claim.words, view.claim_numbers(summary, claim) or claim.why]
-        ends = f"{claim.training_seeds} | {_would_take(claim)}"
+        over = f"{claim.training_seeds}" if claim.about == METHODS else "these weights"
+        ends = f"{over} | {_would_take(claim)}"
         lines.append(f"| {' | '.join(map(_pipe, cells))} | {ends} |")
     return "\n".join([*lines, ""])
 
 
 def _would_take(claim: Claim) -> str:
-    if claim.verdict != "not shown":
+    if claim.verdict != "not shown" or claim.about != METHODS:
         return ""
     counts = (claim.trainings_needed, claim.trainings_needed_adjusted)
     return " / ".join("\u2013" if count is None else f"{count:,}" for count in counts)

@@ -19,6 +19,7 @@ from hypersd.file_kinds import JSON, mistaken
 from hypersd.whole_files import written_whole
 
 SCHEMA_VERSION = 1
+METHODS = "methods"  # what claims are about where nothing else is said
 LEAST_SEEDS = 3  # trainings of either side below which a claim about methods is not decided
 ANCHORS = ("real", "vae_round_trip", "shuffled_captions")
 
@@ -211,8 +212,8 @@ class Claim:
     bootstrap_high: the interval of a hierarchical bootstrap over both, for comparison.
     trainings_needed: of either side, with which a claim that is "not shown" would be decided with
     80 % probability, alone and at Holm's strictest step, were the true difference the measured
-    one; None for any other verdict, and where no number would do.  The rest is what the suite says
-    of it.
+    one; None for any other verdict, and where no number would do.  about: "weights" where it is
+    about one contestant of either side, over prompts alone.  The rest is what the suite says of it.
     """
 
     text: str
@@ -236,11 +237,17 @@ class Claim:
     p_equivalent_adjusted: float | None = None
     trainings_needed: int | None = None
     trainings_needed_adjusted: int | None = None
+    about: str = METHODS
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether there are trainings enough; for a claim about weights one is."""
+        return self.about == "weights" or self.training_seeds >= LEAST_SEEDS
 
     @property
     def words(self) -> str:
         """The verdict, with the number of trainings where that is why it is undecided."""
-        if self.delta is None or self.training_seeds >= LEAST_SEEDS:
+        if self.delta is None or self.is_decidable:
             return self.verdict
         few = "one training" if self.training_seeds == 1 else f"{self.training_seeds} trainings"
         return f"{self.verdict} ({few})"
@@ -392,7 +399,11 @@ class Summary:
 
 def to_json(summary: Summary) -> dict[str, Any]:
     """Plain dicts and lists, schema_version first."""
-    return {"schema_version": summary.schema_version, **dataclasses.asdict(summary)}
+    found = {"schema_version": summary.schema_version, **dataclasses.asdict(summary)}
+    for claim in found["claims"]:
+        if claim["about"] == METHODS:
+            del claim["about"]  # as results before there were claims about weights
+    return found
 
 
 def from_json(data: Any, where: str = "result.json") -> Summary:

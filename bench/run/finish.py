@@ -68,7 +68,7 @@ def summarise(
         seconds={name: round(value, 2) for name, value in seconds.items()},
         contestants=[one.contestant for one in rows],
         comparisons=comparisons,
-        claims=claim_verdicts(plan.suite.claims, [*rows, *others.trainings], plan.suite.margins)
+        claims=claim_verdicts(plan.suite.claims, rows, plan.suite.margins, others.trainings)
         if is_whole
         else waiting(plan.suite.claims),
         ledger=_ledger(drawn, worker, metrics, rows, others.refused, seconds, is_whole=is_whole),

@@ -289,7 +289,8 @@ def _prompts(suite: Suite) -> tuple[PromptSet, list[str]]:
     """The prompts; stand-ins if a suite on published checkpoints lacks prompts and more, so that
     everything missing is listed at once."""
     try:
-        return prompts.load(suite.prompt_set, suite.n, places.prompts()), []
+        found = prompts.load(suite.prompt_set, suite.n, places.prompts())
+        return prompts.after(suite.prefix, found), []
     except UsageError as error:
         if not suite.published or suite.n is None:
             raise

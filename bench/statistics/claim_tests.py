@@ -11,11 +11,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.results.summary import LEAST_SEEDS, Claim, Verdict
 from bench.statistics.method_difference import MethodDifference
+from bench.statistics.power import POWER
 from bench.statistics.trainings_needed import trainings_needed
 
 ALPHA = 0.05
@@ -64,6 +66,17 @@ class Tested:
         assert self.difference is not None
         return self.difference.delta if self.higher else -self.difference.delta
 
+    @property
+    def room(self) -> tuple[float, int]:
+        """(distance of the gain from the bound that the claim or its opposite is nearest to being
+        shown beyond, sides of its test)."""
+        m, relation = self.margin, self.claim.relation
+        if relation == "better":
+            return abs(self.gain), 2
+        if relation == "not_worse":
+            return abs(self.gain + m), 1
+        return abs(m - abs(self.gain)), 1
+
     def needed(self, tests: int) -> int | None:
         """Trainings of either side that would decide it, as one of so many tests."""
         assert self.difference is not None
@@ -103,6 +116,9 @@ def why(tested: Tested, adjusted: Mapping[str, float], found: Verdict, tests: in
     d = tested.difference
     assert d is not None
     seeds = " and ".join(str(n) for n in d.seeds)
+    over = "the prompts, of these weights"
+    if tested.claim.about == "methods":
+        over = f"{seeds} trainings and the prompts"
     against = "" if tested.claim.relation == "better" else f", margin {tested.margin:.3g}"
     shown = {"the opposite is shown": "opposite", "equivalent": "equivalent"}.get(found, "claim")
     if found == "equivalent":
@@ -111,8 +127,24 @@ def why(tested: Tested, adjusted: Mapping[str, float], found: Verdict, tests: in
     small = f", and less than {tested.margin:.3g}, the smallest that matters" if is_small else ""
     return (
         f"difference {d.delta:.3g} [{d.low:.3g}, {d.high:.3g}]{against}, adjusted p "
-        f"{adjusted[shown]:.2g} of {tests}, over {seeds} trainings and the prompts{small}"
+        f"{adjusted[shown]:.2g} of {tests}, over {over}{small}"
     )
+
+
+def prompts_words(tested: Tested, tests: int) -> str:
+    """How many prompts would decide an open claim about weights, were the true difference the
+    measured one: n ((z_tail + z_0.8) s / distance)^2 with s the error at n prompts."""
+    from scipy.special import ndtri
+
+    d = tested.difference
+    assert d is not None
+    distance, sides = tested.room
+    error, freedom = d.prompts[0] ** 0.5, d.prompts[1]
+    if distance <= 0:
+        return "no number of prompts would decide it, were the difference as measured"
+    reached = ndtri(1 - ALPHA / tests / sides) + ndtri(POWER)
+    needed = math.ceil((freedom + 1) * (reached * error / distance) ** 2)
+    return f"about {needed:,} prompts would decide it, were the difference as measured"
 
 
 def needed_words(tested: Tested, alone: int | None, adjusted: int | None, tests: int) -> str:

@@ -17,6 +17,9 @@ Each of the three kinds of tests is adjusted over all claims of the run that can
 so the chance of any false verdict of a kind is below 5 %. A claim about a method needs three
 trainings of it. With fewer the verdict is "undecided" and the figures speak of these weights; only
 what is not trained for the comparison (the teacher) may stand as one.
+
+A claim `about: weights` is about one contestant of either side as it is, such as the same weights
+in another precision or with a LoRA on top: it is decided over prompts alone, by a paired t.
 """
 
 from __future__ import annotations
@@ -31,7 +34,14 @@ from pydantic import Field
 
 from bench.results.summary import LEAST_SEEDS, Claim
 from bench.statistics import margins
-from bench.statistics.claim_tests import Tested, needed_words, too_few, verdict, why
+from bench.statistics.claim_tests import (
+    Tested,
+    needed_words,
+    prompts_words,
+    too_few,
+    verdict,
+    why,
+)
 from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import holm
 from bench.statistics.margins import Margin
@@ -48,7 +58,7 @@ FIXED = ("teacher", "real")  # one of a kind: not a draw from many trainings
 class Stated:
     """A claim as the suite makes it: a `relation` b on a metric, at `steps` or at all.
 
-    A suite writes it {a: ..., is: RELATION, than: ..., metric: ..., steps: ...}.
+    A suite writes it {a: ..., is: RELATION, than: ..., metric: ..., steps: ..., about: weights}.
     """
 
     a: Text
@@ -56,24 +66,30 @@ class Stated:
     b: Annotated[Text, Field(alias="than")]
     metric: Text
     steps: Count | None = None
+    about: Literal["methods", "weights"] = "methods"
 
 
 def claim_verdicts(
-    stated: Sequence[Stated], scored: Sequence[Scored], sizes: Mapping[str, Margin] | None = None
+    stated: Sequence[Stated],
+    scored: Sequence[Scored],
+    sizes: Mapping[str, Margin] | None = None,
+    further: Sequence[Scored] = (),
 ) -> list[Claim]:
     """Every claim with its verdict and figures.
 
+    further: trainings beside those of the run, for claims about methods.
     Holm over the claims that can be decided; claims with too few trainings, whose figures are about
     these weights alone, are adjusted apart, over all that could be tested.
     """
+    every_training = [*scored, *further]
     tested = [
-        _tested(claim, steps, scored, sizes)
+        _tested(claim, steps, scored if claim.about == "weights" else every_training, sizes)
         for claim in stated
-        for steps in _step_counts(claim, scored)
+        for steps in _step_counts(claim, every_training)
     ]
     made = [one.claim for one in tested]
     every = [i for i, one in enumerate(tested) if one.difference is not None]
-    decidable = [i for i in every if made[i].training_seeds >= LEAST_SEEDS]
+    decidable = [i for i in every if made[i].is_decidable]
     for family in (every, decidable):
         adjusted = _adjusted([tested[i].p_values() for i in family])
         for i, p in zip(family, adjusted, strict=True):
@@ -138,6 +154,7 @@ def _stated(claim: Stated, steps: int | None) -> Claim:
         metric=claim.metric,
         steps=steps,
         relation=claim.relation,
+        about=claim.about,
     )
 
 
@@ -150,6 +167,9 @@ def _tested(
     for name, members in ((claim.a, a), (claim.b, b)):
         if not members:
             return Tested(replace(made, why=f"{name}{at} was not scored on {claim.metric}"))
+        if claim.about == "weights" and len(members) > 1:
+            return Tested(replace(made, why=f"{name}{at} is several contestants, and the claim "
+                                            "about weights of one"))  # fmt: skip
     results = [m.results[claim.metric] for m in (*a, *b)]
     if any(not np.array_equal(r.prompts, results[0].prompts) for r in results):
         return Tested(replace(made, why="the contestants were scored on other prompts"))
@@ -183,12 +203,14 @@ def _decided(tested: Tested, adjusted: Mapping[str, float], tests: int) -> Claim
         p_opposite_adjusted=adjusted["opposite"],
         p_equivalent_adjusted=adjusted.get("equivalent"),
     )
-    if claim.training_seeds < LEAST_SEEDS:
+    if not claim.is_decidable:
         return replace(claim, why=too_few(claim.training_seeds))
     found = verdict(adjusted)
     words = why(tested, adjusted, found, tests)
     if found != "not shown":
         return replace(claim, verdict=found, why=words)
+    if claim.about == "weights":
+        return replace(claim, verdict=found, why=f"{words}; {prompts_words(tested, tests)}")
     alone, of_all = tested.needed(1), tested.needed(tests)
     return replace(
         claim,

@@ -81,13 +81,21 @@ def _frechet(make: str) -> _Makers:
     }
 
 
-def _share_of_teacher(title: str, spread: str) -> MetricSpec:
+_SHARE = f"{_M}.diversity_share:share"
+_OF_DINOV2 = Maker(_SHARE, f"{_N}.dinov2:Dinov2", keys=("against",))
+_OF_LPIPS = Maker(_SHARE, f"{_N}.lpips_sketch:LpipsSketch", keys=("against",))
+_OF_WORLD = Maker(_SHARE, f"{_N}.world:ShapesFeatures", keys=("against",))
+
+
+def _share_of_teacher(
+    title: str, spread: str, published: Maker = _OF_DINOV2, world: Maker | None = _OF_WORLD
+) -> MetricSpec:
     return MetricSpec(
         title,
         f"What share of the teacher's {spread} is left, in %? Above 100 is not better.",
         margin=5.0,
-        world=Maker(f"{_M}.diversity_share:share", f"{_N}.world:ShapesFeatures", keys=("against",)),
-        published=Maker(f"{_M}.diversity_share:share", f"{_N}.dinov2:Dinov2", keys=("against",)),
+        world=world,
+        published=published,
         of_repeats=True,
         of_teacher=True,
         enough=100.0,
@@ -227,6 +235,9 @@ METRICS: dict[str, MetricSpec] = {
     ),
     "diversity_share": _share_of_teacher("Diversity left", "spread over seeds"),
     "vendi_share": _share_of_teacher("Vendi left", "number of different images of a prompt"),
+    "lpips_share": _share_of_teacher(
+        "LPIPS left", "LPIPS between seeds", published=_OF_LPIPS, world=None
+    ),
     "lpips_teacher": MetricSpec(
         "LPIPS to teacher",
         "How unlike the teacher's picture is it?",

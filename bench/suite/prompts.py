@@ -70,6 +70,14 @@ def load(name: str, n: int | None, folder: Path) -> PromptSet:
     return _cut(name, prompt_files.read(path), n)
 
 
+def after(prefix: str, found: PromptSet) -> PromptSet:
+    """The prompts with words before each of them; no captions of the world any more."""
+    if not prefix:
+        return found
+    texts = tuple(prefix + text for text in found.texts)
+    return PromptSet(f"{found.name} after {prefix.strip()!r}", texts, stripped=found.stripped)
+
+
 def _published(name: str, folder: Path) -> list[str]:
     """All of a named set. Raises UsageError where its texts are not those that were pinned."""
     source = prompt_sets.SOURCES[name]

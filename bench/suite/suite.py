@@ -93,7 +93,8 @@ class Repeats:
 class Suite:
     """One benchmark: which images are made, and how they are judged.
 
-    prompt_set, n: which prompts (n is None: all of a file).  seeds: every prompt is drawn once
+    prompt_set, n: which prompts (n is None: all of a file).  prefix: words before each of them, as
+    the trigger of a style's LoRA.  seeds: every prompt is drawn once
     per seed.  size: height and width of the images in pixels.  margins: the smallest difference
     that matters, per metric; limits: how much slower or larger (in memory) a contestant may get.
     claims: about methods, for the run to judge.  primary: the comparisons that it asks for; none:
@@ -125,6 +126,7 @@ class Suite:
     preset: str = ""
     repeats: Repeats | None = None
     keep_going: bool = False
+    prefix: str = ""
 
     @property
     def rows(self) -> list[Row]:
@@ -137,6 +139,7 @@ class GivenPrompts:
     """The key `prompts` of a suite."""
 
     set: Text
+    prefix: Line | None = None
     n: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
 
 
@@ -231,6 +234,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
         preset=given.preset or "",
         repeats=given.repeats if any(METRICS[m].of_repeats for m in given.metrics) else None,
         keep_going=given.keep_going,
+        prefix=given.prompts.prefix or "",
     )
 
 

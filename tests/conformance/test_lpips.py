@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from torchmetrics.functional.image import lpips as theirs
 from torchmetrics.functional.image.lpips import learned_perceptual_image_patch_similarity
 
 from bench.errors import UsageError
+from bench.metrics.diversity_share import SPREADS, of_squares, share
 from bench.metrics.extractor import extractor
+from bench.metrics.networks.base import loaded
 from bench.metrics.networks.lpips import Lpips
+from bench.metrics.networks.lpips_sketch import WIDTH, LpipsSketch
 from bench.metrics.networks.world import PerceptualNetwork, ShapesPerceptual
 from bench.metrics.perceptual import to_teacher
 from tests.conformance import seeded
@@ -99,3 +103,30 @@ def test_the_worlds_network_is_the_shipped_one() -> None:
     network = extractor(ShapesPerceptual(against="0123").name)
     assert (network.between(small, small) == 0).all()
     assert (network.between(small, other) > 0.1).all()
+
+
+def test_sketches_are_lpips_over_pairs_of_seeds(tower: Lpips) -> None:
+    """The mean over all pairs against torchmetrics' network, pair by pair; exact before the
+    sketch."""
+    seeds, prompts = 4, 3
+    shown = [seeded.pictures(seeds, 96, 128, draw) for draw in range(prompts)]
+    sketch = LpipsSketch(weights=tower.weights)
+    ids = [prompt for prompt in range(prompts) for _ in range(seeds)]
+    pairs = list(itertools.combinations(range(seeds), 2))
+    compare = extractor(tower.name)
+    expected = np.array([
+        np.mean([compare.between(one[[a]], one[[b]])[0, 0] for a, b in pairs]) for one in shown
+    ])  # fmt: skip
+    network: Any = loaded(sketch)
+    with torch.inference_mode():
+        prepared = network.lpips.prepared(torch.from_numpy(np.concatenate(shown)))
+        whole = torch.cat(network.layers(prepared), dim=1).numpy()
+    np.testing.assert_allclose(of_squares(whole, ids)[1], expected, rtol=1e-4)
+    found = extractor(sketch.name)(np.concatenate(shown), [""] * len(ids))
+    assert found.shape == (len(ids), WIDTH)
+    np.testing.assert_allclose(of_squares(found, ids)[1], expected, rtol=0.05)
+    metric = share("lpips_share", sketch, {"against": "t"}).beside(found, ids)
+    assert metric.evaluate(found, [], ids).value == pytest.approx(100)
+    assert f"lpips_share/1;100*ratio of means to the teacher's;{SPREADS['lpips_share'][1]};" \
+        f"{sketch.identity};teacher=t" == metric.identity  # fmt: skip
+    assert LpipsSketch("vgg").about != LpipsSketch().about

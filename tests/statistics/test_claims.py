@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +12,7 @@ from scipy import stats
 
 from bench.errors import UsageError
 from bench.report import tables, view
-from bench.results.summary import Claim, Contestant, MetricValue, Summary
+from bench.results.summary import Claim, Contestant, MetricValue, Summary, to_json
 from bench.statistics.claims import Stated, claim_verdicts
 from bench.statistics.comparisons import Scored
 from bench.statistics.intervals import bootstrap_interval
@@ -310,3 +311,52 @@ def test_a_claim_that_cannot_be_tested_says_why() -> None:
 def test_a_faulty_claim_is_one_line(value: Any, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         suite.read("s", {**SUITE, "claims": value})
+
+
+def claim(a: str, relation: str, b: str, about: str) -> Stated:
+    given = {"a": a, "is": relation, "than": b, "metric": "clip", "about": about}
+    return stated(given)[0]
+
+
+def test_a_claim_about_weights_is_the_paired_t_over_prompts() -> None:
+    """One contestant of either side decides it: non-inferiority, against scipy's one-sided t."""
+    rows = [scored("tcd", "tcd", 1, 10.0), scored("tcd_fp8", "tcd_fp8", 1, 9.98)]
+    stated = [
+        claim("tcd_fp8", relation, "tcd", "weights")
+        for relation in ("not_worse", "better", "equivalent")
+    ]
+    found = claim_verdicts(stated, rows, {"clip": 0.2})
+    x, y = (row.results["clip"].by_prompt for row in reversed(rows))
+    theirs = stats.ttest_1samp(x - y, -0.2, alternative="greater")
+    assert found[0].p == pytest.approx(theirs.pvalue)
+    assert [one.verdict for one in found] == ["holds", "equivalent", "holds"]
+    assert all("over the prompts, of these weights" in one.why for one in found)
+    assert [one.words for one in found] == [one.verdict for one in found]
+
+
+def test_an_open_claim_about_weights_says_how_many_prompts_would_decide_it() -> None:
+    rows = [scored("a", "a", 1, 10.0), scored("b", "b", 1, 10.0)]
+    (found,) = claim_verdicts([claim("a", "better", "b", "weights")], rows, {"clip": 1e-6})
+    x, y = (row.results["clip"].by_prompt for row in rows)
+    d, s = abs(float((x - y).mean())), float((x - y).std(ddof=1))
+    assert found.verdict == "not shown"
+    needed = math.ceil(((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * s / d) ** 2)
+    assert f"about {needed:,} prompts would decide it" in found.why
+
+
+def test_further_trainings_do_not_speak_for_these_weights() -> None:
+    rows = [scored("a", "a", 1, 10.0), scored("b", "b", 1, 5.0)]
+    others = [scored(f"a{i}", "a", 1, 1.0) for i in (1, 2)]
+    others += [scored(f"b{i}", "b", 1, 5.0) for i in (1, 2)]
+    claims = [claim("a", "better", "b", about) for about in ("weights", "methods")]
+    of_weights, of_methods = claim_verdicts(claims, rows, None, others)
+    assert of_weights.delta == pytest.approx(5, abs=0.2) and of_weights.verdict == "holds"
+    assert of_methods.training_seeds == 3 and of_methods.delta == pytest.approx(-1, abs=0.2)
+    (twice,) = claim_verdicts(claims[:1], [*rows, others[0]])
+    assert twice.verdict == "undecided" and "is several contestants" in twice.why
+
+
+def test_a_result_of_claims_about_methods_is_written_as_before() -> None:
+    methods, weights = (Claim("x", "holds", "", 3, about=about) for about in ("methods", "weights"))
+    made = to_json(Summary("s", "", {}, {}, [], claims=[methods, weights]))
+    assert [one.get("about") for one in made["claims"]] == [None, "weights"]

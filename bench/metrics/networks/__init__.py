@@ -14,6 +14,7 @@ from bench.metrics.networks.image_reward import ImageReward
 from bench.metrics.networks.inception import Inception
 from bench.metrics.networks.judge import AtomJudge, Judge
 from bench.metrics.networks.lpips import Lpips
+from bench.metrics.networks.lpips_sketch import LpipsSketch
 from bench.metrics.networks.pick import Pick
 
 NETWORKS: dict[str, type[Network]] = {
@@ -32,6 +33,7 @@ NETWORKS: dict[str, type[Network]] = {
         Pick,
         Dinov2,
         Lpips,
+        LpipsSketch,
         Judge,
         AtomJudge,
         Hpsv3,
