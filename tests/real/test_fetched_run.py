@@ -24,7 +24,7 @@ from bench.results import hub
 from hypersd.hub_lock import Lock
 hub.HUB = hub.Hub(Lock(Path("lock.json").absolute()))
 from bench.cli import main
-sys.exit(main(["suite=tiny.yaml", "device=cpu", *sys.argv[1:]]))
+sys.exit(main(["device=cpu", *sys.argv[1:]]))
 """
 SUITE = """
 title: Tiny
@@ -54,12 +54,14 @@ options: {rank: 4}
 """
 
 
-def bench(folder: Path, address: str, *words: str) -> str:
+def bench(folder: Path, address: str, *words: str, suite: str = "tiny.yaml") -> str:
     """What a run in a process of its own says, as the hub's client reads its settings once."""
     names = {**os.environ, "HF_HOME": str(folder / "home"), "HF_ENDPOINT": address,
              "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT)}  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", CODE, *words], cwd=folder, env=names, check=False,
-                          capture_output=True, text=True)  # fmt: skip
+    command = [sys.executable, "-c", CODE, f"suite={suite}", *words]
+    done = subprocess.run(
+        command, cwd=folder, env=names, check=False, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
