@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.report import held_against
 from bench.report.runfiles import RunFiles
-from bench.report.words import listed
+from bench.report.words import listed, titles
 from bench.results.run_folder import RunFolder
 from bench.results.summary import MissingRow, Summary
 from bench.statistics.printed import duration
@@ -37,7 +37,9 @@ COLUMNS = ("row", "images", "network evaluations", "about", "pairs")
 
 def banners(summary: Summary, files: RunFiles) -> list[Banner]:
     """All banners, the most urgent first."""
-    return [*_partial(summary), *_left_out(summary), *_papers(summary, files)]
+    return [
+        *_partial(summary), *_left_out(summary), *_answers(summary), *_papers(summary, files),
+    ]  # fmt: skip
 
 
 def partial_words(summary: Summary) -> str:
@@ -80,6 +82,22 @@ def _by_reason(rows: Sequence[MissingRow]) -> dict[str, list[str]]:
     for row in rows:
         found.setdefault(row.why, []).append(row.name)
     return found
+
+
+def _answers(summary: Summary) -> list[Banner]:
+    """Whether metrics gave the values that their publishers print of public pictures."""
+    lines = [str(line) for line in summary.ledger.get("known_answers", ())]
+    off = [line for line in lines if ": deviates (" in line]
+    if off:
+        text = ("A metric does not give what its publisher prints of the same pictures; its values "
+                "here may be of another network, or read pictures otherwise.")  # fmt: skip
+        return [Banner("Deviates.", text, off)]
+    held = [line.partition(":")[0] for line in lines if ": as published (" in line]
+    if not held:
+        return []
+    names = titles(list(dict.fromkeys(held)))
+    text = f"{names}: what publishers print of public pictures, these weights give, too."
+    return [Banner("As published.", text, is_warning=False)]
 
 
 def _papers(summary: Summary, files: RunFiles) -> list[Banner]:

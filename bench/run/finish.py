@@ -101,7 +101,7 @@ def _ledger(
         "drawn_unlike_its_card": plan.unlike_cards,
         "drawn_by_its_own_call": plan.own_calls,
         "settings_read_at": plan.settings_sources,
-        "known_answers": known_answers.said(plan.metrics) if plan.suite.published else [],
+        "known_answers": known_answers.said(plan.suite, plan.metrics),
         "warnings": _heard(outcomes),
         "prompts": plan.prompts.notes,
         "not_as_planned": counted.not_as_planned(plan, outcomes, seconds) if is_whole else [],

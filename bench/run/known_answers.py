@@ -1,19 +1,23 @@
 """Holds metrics of published networks against the values that their publishers print.
 
+A run on a published base does it once for each metric, when its pictures are drawn: it fetches a
+few public pictures, scores them with its own weights, and says *as published* or *deviates*, in the
+ledger and above the findings. What it found is kept in the data folder, by the metric's identity.
+Where the pictures cannot be had it says so, and goes on.
+
     python -m bench.run.known_answers [METRIC ...] [folder=DIR]
 
-fetches a few public pictures (or takes them from DIR), scores them with the weights that a run
-uses, and says *as published* or *deviates*. What it found is kept in the data folder, by the
-metric's identity, and stands in the ledger of every run with that metric; a run that nothing is
-known of says how to find out. Values and their sources: bench/metrics/known_answers.yaml.
+does the same without a run, for pictures of DIR where that is given. Values and their sources:
+bench/metrics/known_answers.yaml.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,8 @@ import numpy as np
 from bench.errors import UsageError, exit_code, nearest
 from bench.metrics import Metric, extractor, metric
 from bench.results import places
+from bench.run.metric_identities import metric_of
+from bench.suite.suite import Suite
 from hypersd import hub_client, picture_reader
 from hypersd.plain_yaml import load
 from hypersd.validation import Text, read
@@ -30,51 +36,91 @@ from hypersd.whole_files import written_whole
 
 DATA = Path(__file__).parents[1] / "metrics/known_answers.yaml"
 COMMAND = "python -m bench.run.known_answers"
+OF_A_RUN = (
+    "precision",
+    "reference",
+    "against",
+)  # settings that leave a metric's values as they are
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A picture's published value for a prompt."""
+    """A picture's published value for a prompt. sha256: of its file, where that is known."""
 
     picture: Text
     value: float
     prompt: Text
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """A metric's published values. pictures: the address of their folder.  tolerance: the largest
-    difference that is none.  relative: only differences from the first value are published."""
+    """Published values of a metric. pictures: the address of their folder.  tolerance: the largest
+    difference that is none.  relative: only differences from the first value are published.
+    settings: of the metric that they are of.
+    """
 
     source: Text
     pictures: Text
     tolerance: float
     answers: tuple[Answer, ...]
     relative: bool = False
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 @cache
-def known() -> dict[str, Answers]:
+def known() -> dict[str, tuple[Answers, ...]]:
     """By metric, those that somebody published."""
-    return read(dict[str, Answers], load(DATA, DATA.name), DATA.name)
+    return read(dict[str, tuple[Answers, ...]], load(DATA, DATA.name), DATA.name)
 
 
-def said(metrics: Mapping[str, str]) -> list[str]:
+def of_suite(suite: Suite) -> Iterator[tuple[str, Answers]]:
+    """(metric, values) of what somebody published of a suite's metrics, as it sets them."""
+    for name in suite.metrics if suite.published else ():
+        given = suite.metric_settings.get(name, {})
+        own = {key: value for key, value in given.items() if key not in OF_A_RUN}
+        yield from ((name, one) for one in known().get(name, ()) if one.settings == own)
+
+
+def said(suite: Suite, metrics: Mapping[str, str]) -> list[str]:
     """For the ledger: what was found of each metric of a run that has published values.
 
     metrics: identities by name.
     """
     kept = _kept()
     return [
-        kept.get(metrics[name], f"{name}: not held against published values yet; {COMMAND} {name}")
-        for name in known()
+        kept.get(_key(metrics[name], expected),
+                 f"{name}: not held against published values yet; {COMMAND} {name}")
+        for name, expected in of_suite(suite)
         if name in metrics
-    ]
+    ]  # fmt: skip
 
 
-def verdict(name: str, values: Sequence[float]) -> str:
+def hold(suite: Suite, metrics: Mapping[str, str], device: str) -> Iterator[str]:
+    """Hold a run's metrics against published values that they were not held against before; lines
+    on what came out, or why it could not be done, which never ends a run.
+
+    metrics: identities by name.
+    """
+    kept = _kept()
+    for name, expected in of_suite(suite):
+        if name in metrics and _key(metrics[name], expected) not in kept:
+            try:
+                yield _held(name, metric_of(suite, name), expected, None, device)
+            except Exception as error:  # whatever it is, the run's own numbers stand
+                why = " ".join(str(error).split())[:400]
+                yield f"{name}: not held against published values ({why})"
+
+
+def _held(name: str, judged: Metric, expected: Answers, folder: Path | None, device: str) -> str:
+    """What came out of one, which is kept."""
+    line = verdict(name, expected, scores(judged, expected, folder, device))
+    _keep(_key(judged.identity, expected), line)
+    return line
+
+
+def verdict(name: str, expected: Answers, values: Sequence[float]) -> str:
     """ "image_reward: as published (...)": our values, in the order of the published ones."""
-    expected = known()[name]
     ours, theirs = np.asarray(values), np.array([one.value for one in expected.answers])
     if expected.relative:
         ours, theirs = ours - ours[0], theirs - theirs[0]
@@ -86,33 +132,43 @@ def verdict(name: str, values: Sequence[float]) -> str:
     return f"{name}: deviates ({about}, more than {expected.tolerance:g}): {printed}"
 
 
-def scores(name: str, judged: Metric, folder: Path | None, device: str) -> list[float]:
+def scores(judged: Metric, expected: Answers, folder: Path | None, device: str) -> list[float]:
     """Our values of the published pictures. folder: holds them; None: they are fetched.
 
-    Raises UsageError where a picture cannot be had or read.
+    Raises UsageError where a picture cannot be had or read, or is not the one that was meant.
     """
-    expected, look = known()[name], extractor(judged.extractor, device)
-    found = []
+    look, files, found = extractor(judged.extractor, device), dict[str, bytes](), list[float]()
     for answer in expected.answers:
-        image = np.asarray(_picture(expected, answer, folder))[None]
+        if answer.picture not in files:
+            files[answer.picture] = _file(expected, answer, folder)
+        image = np.asarray(_picture(answer, files[answer.picture]))[None]
         features = look(image, [answer.prompt])
         found.append(judged.evaluate(features, [answer.prompt], [0]).value)
     return found
 
 
-def _picture(expected: Answers, answer: Answer, folder: Path | None) -> Any:
-    where = f"{expected.pictures}/{answer.picture}" if folder is None else folder / answer.picture
+def _file(expected: Answers, answer: Answer, folder: Path | None) -> bytes:
     if folder is None:
-        held = hub_client.read_address(str(where))
-    else:
-        try:
-            held = Path(where).read_bytes()
-        except OSError:
-            raise UsageError(f"{where}: is missing; without folder= it is fetched") from None
+        return hub_client.read_address(f"{expected.pictures}/{answer.picture}")
+    try:
+        return (folder / answer.picture).read_bytes()
+    except OSError:
+        where = folder / answer.picture
+        raise UsageError(f"{where}: is missing; without folder= it is fetched") from None
+
+
+def _picture(answer: Answer, held: bytes) -> Any:
+    sha256 = hashlib.sha256(held).hexdigest()
+    if answer.sha256 not in ("", sha256):
+        raise UsageError(f"{answer.picture}: is another file than was published (sha256 {sha256})")
     try:
         return picture_reader.decode(held).image
     except UsageError as error:
-        raise UsageError(f"{where}: {error}") from None
+        raise UsageError(f"{answer.picture}: {error}") from None
+
+
+def _key(identity: str, expected: Answers) -> str:
+    return f"{identity} by {expected.source}"
 
 
 def _kept() -> dict[str, str]:
@@ -123,13 +179,11 @@ def _kept() -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _keep(identity: str, line: str) -> None:
+def _keep(key: str, line: str) -> None:
     path = places.folder() / "known_answers.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as beside:
-        beside.write_text(
-            json.dumps({**_kept(), identity: line}, indent=1) + "\n", encoding="utf-8"
-        )
+        beside.write_text(json.dumps({**_kept(), key: line}, indent=1) + "\n", encoding="utf-8")
 
 
 def _check(arguments: Sequence[str]) -> None:
@@ -141,10 +195,9 @@ def _check(arguments: Sequence[str]) -> None:
         if name not in known():
             raise UsageError(f"{name}: nobody's values are known; {nearest(name, known())}")
     for name in names:
-        judged = metric(name, published=True)
-        line = verdict(name, scores(name, judged, folder, str(device_of("auto"))))
-        _keep(judged.identity, line)
-        print(line)
+        for expected in known()[name]:
+            judged = metric(name, expected.settings, published=True)
+            print(_held(name, judged, expected, folder, str(device_of("auto"))))
 
 
 def main(arguments: Sequence[str]) -> int:

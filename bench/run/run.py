@@ -92,7 +92,7 @@ def _lead(plan: Plan, out: Console, process: Process, report: Report, early: Rep
     """The whole run, in its folder."""
     with claim(plan) as folder:
         show_plan(plan, out)
-        from bench.run import drawing, finish, rows, timing  # torch: nothing is missing
+        from bench.run import drawing, finish, known_answers, rows, timing  # torch is needed
 
         worker, reporter = rows.worker(plan), Reporter(out)
         scored: dict[str, Scored] = {}
@@ -108,6 +108,8 @@ def _lead(plan: Plan, out: Console, process: Process, report: Report, early: Rep
         reports = EarlyReports(report_early, out, is_finished=(folder / "result.json").exists())
         drawn = drawing.draw(plan, worker, reporter, folder, process, reports)
         _export(plan, drawn.outcomes)
+        for line in known_answers.hold(plan.suite, plan.metrics, str(worker.device)):
+            out.print(f"known answers: {line}", highlight=False, soft_wrap=True, markup=False)
         found = timing.with_times(summarised(drawn), plan, worker, reporter)
         costs.remember(plan.options.cache, plan.cost_key, finish.costs(drawn.outcomes, worker))
         _write(found, folder, report, reports.seconds)

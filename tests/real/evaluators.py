@@ -25,10 +25,13 @@ from tests.conformance import seeded
 from tests.hypersd.real_rewards import make_image_reward, make_laion
 from tests.real.official import Files, files_of
 from tests.real.small_bench import OPEN_CLIP
+from tests.support import qwen
 
 INCEPTION = "them/inception", "pt_inception.pth"
 HEAD = "them/aesthetic", "linear.pth"
+ALEXNET = "them/alexnet", "alexnet.pth"
 TAGS = [("ViT-B-32", "openai"), ("ViT-L-14", "openai")]
+HPSV3 = Path(seeded.__file__).parent / "goldens/hpsv3.json"
 REFERENCE = "reference.safetensors"
 
 
@@ -36,6 +39,8 @@ def words(metrics: Sequence[str], *, made: bool = False) -> list[str]:
     """What a command line says of metrics: the files that an address pins, at the hub, and a
     reference that is there already, unless the run is to make its own."""
     found = [f"metrics.aesthetic.head=hf://{'/'.join(HEAD)}"] if "aesthetic" in metrics else []
+    for name in ("lpips_teacher", "lpips_share"):
+        found += [f"metrics.{name}.weights=hf://{'/'.join(ALEXNET)}"] if name in metrics else []
     for name in metrics:
         maker = METRICS[name].published
         if maker is not None and "reference" in maker.keys:
@@ -58,6 +63,7 @@ def hub(folder: Path) -> dict[str, Files]:
         "google-bert/bert-base-uncased": {"vocab.txt": (made / "vocab.txt").read_bytes()},
         owner: {name: _pickled(_clip(3))},
     }
+    found |= _of_vision_language(folder) | {ALEXNET[0]: {ALEXNET[1]: _pickled(_alexnet())}}
     for number, tag in enumerate(TAGS):
         found[KNOWN[tag].repo] = {"open_clip_pytorch_model.bin": _pickled(_clip(number))}
     return found
@@ -70,6 +76,26 @@ def write_reference(folder: Path, repos: dict[str, Files]) -> None:
     features = np.random.default_rng(0).random((10, 2048), dtype=np.float32)
     seen_by = Inception(weights=str(weights)).identity
     ReferenceFeatures("nobody", seen_by, features).save(folder / REFERENCE)
+
+
+def _of_vision_language(folder: Path) -> dict[str, Files]:
+    """The judge of `vqa` and `skills`, and HPSv3 with its base."""
+    shapes = json.loads(HPSV3.read_text())["hpsv3"]["shapes"]
+    made = files_of(qwen.make_hpsv3(folder / "hpsv3", shapes))
+    return {
+        "Qwen/Qwen3-VL-2B-Instruct": files_of(qwen.make_judge(folder / "judge")),
+        "MizzenAI/HPSv3": {"HPSv3.safetensors": made.pop("HPSv3.safetensors")},
+        "Qwen/Qwen2-VL-7B-Instruct": made,
+    }
+
+
+def _alexnet() -> dict[str, Any]:
+    import torchvision
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        state = torchvision.models.alexnet().features.state_dict()
+    return {f"features.{name}": value.half() for name, value in state.items()}
 
 
 def _inception() -> dict[str, Any]:

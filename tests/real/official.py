@@ -80,6 +80,7 @@ def sdxl(folder: Path) -> dict[str, Files]:
     lightning = "sdxl_lightning"
     loras = {
         "latent-consistency/lcm-lora-sdxl": {"pytorch_lora_weights.safetensors": _kohya},
+        "TheLastBen/Papercut_SDXL": {"papercut.safetensors": _kohya},
         "h1t/TCD-SDXL-LoRA": {"pytorch_lora_weights.safetensors": _peft},
         "ByteDance/SDXL-Lightning": {
             f"{lightning}_{n}step_lora.safetensors": _kohya for n in (2, 4, 8)
