@@ -36,7 +36,7 @@ CHECK = ("baseline", "update", "check", "decide", "most")  # and `pictures`, whe
 REPORT = ("mixed_model", "figures", "tracker", "leaderboard")
 STUDY = ("port", "host", "token", "votes", "simulate")
 PLAN = ("strict",)
-SENSITIVITY = ("contestant", "schedulers", "etas", "guidances")
+SENSITIVITY = ("contestant", "schedulers", "etas", "guidances", "shifts")
 # Keys beside those of a suite and of paths.
 WORDS = ("task", *RUN, *PLAN, *CHECK, *REPORT, *STUDY, *SENSITIVITY)
 GOES_WITH = {
@@ -117,6 +117,7 @@ With task=sensitivity, and the suite's own words:
   schedulers=[...]    default [ddim,euler,lcm,tcd]
   etas=[...]          of tcd; default [0,0.3,1]
   guidances=[...]     default [1,2]
+  shifts=[...]        of flow_euler, flow_heun and flow_lcm; default the base's own
 
 With task=study run=DIR:
   port=8765           where the page is served, on this machine only

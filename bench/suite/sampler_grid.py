@@ -1,15 +1,15 @@
 """One contestant of a suite drawn by a grid of samplers: `task=sensitivity`.
 
 The recommended cell is the contestant as the suite has it. Every other cell changes its scheduler,
-eta (of TCD's scheduler, which alone has one here) or guidance; weights, steps, prompts and seeds
-are the same.
+eta (of TCD's scheduler, which alone has one here), shift (of a rectified flow) or guidance;
+weights, steps, prompts and seeds are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -31,12 +31,13 @@ ORIGINAL = 50  # of these, where nothing is said
 @dataclass(frozen=True)
 class Grid:
     """The words of `task=sensitivity`. contestant: its name in the suite.  The others: the values
-    that are crossed, beside the contestant's own settings."""
+    that are crossed, beside the contestant's own settings.  shifts: of flows; None: their own."""
 
     contestant: Text = ""
     schedulers: OneOrMore[GridScheduler] = ("ddim", "euler", "lcm", "tcd")
     etas: OneOrMore[Annotated[float, Field(ge=0, le=1)]] = (0.0, 0.3, 1.0)
     guidances: OneOrMore[Annotated[float, Field(ge=1, le=100)]] = (1.0, 2.0)
+    shifts: OneOrMore[Annotated[float, Field(gt=0, le=100)]] | None = None
 
 
 def gridded(suite: Suite, grid: Grid) -> Suite:
@@ -51,6 +52,8 @@ def gridded(suite: Suite, grid: Grid) -> Suite:
         raise UsageError(f"contestant=NAME is missing; there are {', '.join(drawn)}")
     if not own or not all(one.steps for one in own):
         raise UsageError(f"contestant={grid.contestant}: {nearest(grid.contestant, drawn)}")
+    if grid.shifts and not set(FLOWS) & set(grid.schedulers):
+        raise UsageError(f"shifts: go with a rectified flow; valid: schedulers=[{','.join(FLOWS)}]")
     teacher = [
         one for one in suite.contestants
         if one.method == "teacher" and one not in own and _needs_teacher(suite)
@@ -72,13 +75,30 @@ def _needs_teacher(suite: Suite) -> bool:
 
 def _cells(one: ContestantSettings, grid: Grid) -> Iterator[ContestantSettings]:
     """Its cells but the recommended one."""
-    known = {_effective(one.sampling)}
-    for sampling in _samplings(one, grid):
-        if _effective(sampling) not in known:
-            known.add(_effective(sampling))
-            name = f"{one.key}.{named(sampling)}"
+    known = {(_effective(one.sampling), one.own.scheduler_config.get("shift"))}
+    for sampling, shift in _crossed(one, grid):
+        if (_effective(sampling), shift) not in known:
+            known.add((_effective(sampling), shift))
+            name = f"{one.key}.{named(sampling, shift)}"
             call = replace(one.own, guidance=sampling.guidance)
+            if shift is not None:
+                call = replace(call, scheduler_config=_shifted(one, sampling, shift))
             yield replace(one, key=name, method=name, sampling=sampling, own=call, assumed=False)
+
+
+def _crossed(one: ContestantSettings, grid: Grid) -> Iterator[tuple[Sampling, float | None]]:
+    """Every sampling, of a flow with each shift; None is the contestant's own."""
+    for sampling in _samplings(one, grid):
+        is_flow = sampling.scheduler in FLOWS
+        own = one.own.scheduler_config.get("shift") if is_flow else None
+        for shift in (grid.shifts or (own,)) if is_flow else (None,):
+            yield sampling, shift
+
+
+def _shifted(one: ContestantSettings, sampling: Sampling, shift: float) -> dict[str, Any]:
+    """The scheduler's configuration with a shift of its own, for all sizes of pictures."""
+    fixed = {"use_dynamic_shifting": False} if sampling.scheduler != "flow_heun" else {}
+    return {**one.own.scheduler_config, "shift": shift, **fixed}
 
 
 def _samplings(one: ContestantSettings, grid: Grid) -> Iterator[Sampling]:
@@ -107,9 +127,10 @@ def _effective(sampling: Sampling) -> Sampling:
     return replace(sampling, spacing=None)
 
 
-def named(sampling: Sampling) -> str:
-    """ "tcd-eta0.3-g2": a cell's name."""
+def named(sampling: Sampling, shift: float | None = None) -> str:
+    """ "tcd-eta0.3-g2", "flow_euler-shift3": a cell's name."""
     parts = [sampling.scheduler or "base"]
     parts += [f"eta{sampling.eta:g}"] if sampling.scheduler == "tcd" else []
+    parts += [f"shift{shift:g}"] if shift is not None else []
     parts += [f"g{sampling.guidance:g}"] if sampling.guidance != 1 else []
     return "-".join(parts)

@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
 import pytest
 
 from bench import cli
+from bench.contestants import own_sampler
 from bench.errors import UsageError
 from bench.suite.sampler_grid import Grid, gridded, named
 from bench.suite.suite import Suite
@@ -45,6 +47,44 @@ def test_timesteps_of_its_own_go_to_schedulers_that_take_them() -> None:
     assert (
         held["dmd2.euler"].timesteps == held["dmd2"].timesteps and not held["dmd2.ddim"].timesteps
     )
+
+
+FLOW = """
+title: f
+version: 1
+base: hf://a/flux
+steps: [4]
+size: 1024
+prompts: {set: own, n: 2}
+metrics: [clip]
+contestants:
+  turbo: {lora: x.safetensors, guidance: 3.5, scheduler_config: {shift: 3.0}}
+"""
+
+
+def test_a_flow_is_crossed_by_shift_which_its_scheduler_takes(tmp_path: Path) -> None:
+    (tmp_path / "flow.yaml").write_text(FLOW)
+    suite = read(f"suite={tmp_path}/flow.yaml")
+    grid = Grid("turbo", ("flow_euler", "flow_heun"), (0.0,), (1.0, 3.5), (1.0, 6.0))
+    rows = {row.settings.key: row.settings for row in gridded(suite, grid).rows}
+    assert list(rows) == [
+        "turbo", *(f"turbo.{kind}-shift{shift}{g}" for kind in ("flow_euler", "flow_heun")
+                   for g in ("", "-g3.5") for shift in (1, 6)),
+    ]  # fmt: skip
+    base = diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0)
+    for shift in (1.0, 6.0):
+        for kind in ("flow_euler", "flow_heun"):
+            cell = rows[f"turbo.{kind}-shift{shift:g}"]
+            assert cell.own.guidance == 1.0
+            made = own_sampler.make_scheduler(base, cell)
+            if kind == "flow_euler":
+                theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+                for scheduler in (made, theirs):
+                    scheduler.set_timesteps(4)
+                assert made.sigmas.tolist() == theirs.sigmas.tolist()
+            assert made.config.shift == shift
+    with pytest.raises(UsageError, match=r"shifts: go with a rectified flow; valid: schedulers="):
+        gridded(suite, Grid("turbo", ("ddim",), (0.0,), (1.0,), (3.0,)))
 
 
 def test_the_teacher_comes_along_only_where_a_metric_needs_it() -> None:
