@@ -19,7 +19,7 @@ from bench.metrics import metric, network_of
 from bench.metrics.networks import by_name
 from bench.report.words import metric_words
 from bench.statistics import margins
-from bench.statistics.metrics import METRICS, Maker, MetricSpec
+from bench.statistics.metrics import METRICS, Maker, MetricSpec, measured_on
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = """
@@ -150,3 +150,16 @@ def test_a_row_says_what_a_reader_and_a_run_need(name: str) -> None:
 def test_a_metric_without_a_row_is_called_by_its_name() -> None:
     words = metric_words("of another checkout")
     assert (words.title, words.asks) == ("of another checkout", "")
+
+
+def test_docs_say_of_every_metric_what_it_is_comparable_with() -> None:
+    """A row in the table for each of published networks, a section for each of the world's."""
+    text = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    table = text.partition("| metric | comparable with | not with |\n|---|---|---|\n")[2]
+    rows = table.partition("\n\n")[0].splitlines()
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == set(measured_on(published=True))
+    headings = re.findall(r"^## .*$", text.partition("## What moves them")[0], re.MULTILINE)
+    sections = set(re.findall(r"`(\w+)`", " ".join(headings)))
+    missing = set(measured_on(published=False)) - sections
+    assert all(name.startswith("skill") for name in missing)  # one section for all of them
