@@ -88,12 +88,13 @@ def said(suite: Suite, metrics: Mapping[str, str]) -> list[str]:
     metrics: identities by name.
     """
     kept = _kept()
-    return [
+    lines = [
         kept.get(_key(metrics[name], expected),
                  f"{name}: not held against published values yet; {COMMAND} {name}")
         for name, expected in of_suite(suite)
         if name in metrics
     ]  # fmt: skip
+    return list(dict.fromkeys(lines))
 
 
 def hold(suite: Suite, metrics: Mapping[str, str], device: str) -> Iterator[str]:
