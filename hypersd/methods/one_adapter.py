@@ -89,6 +89,8 @@ class OneAdapterOptions(MatchingOptions, RewardedOptions):
         if len(self.shares) != len(self.moves):
             raise ValueError(f"shares has {len(self.shares)} numbers; "
                              f"must have one for each of moves, {len(self.moves)}")  # fmt: skip
+        if self.full and self.fake_kept < 1:  # a whole UNet is no neighbour of an adapter
+            raise ValueError(f"fake_kept={self.fake_kept:g}: must be 1 where full is true")
 
 
 class OneAdapterTask(RewardedTask, OnPolicyTask):

@@ -273,6 +273,7 @@ def test_a_stopped_training_goes_on_with_fake_and_critic(
      ({"moves": [1, 1]}, "holds a value twice"),
      ({"moves": [4]}, "shares has 4 numbers; must have one for each of moves, 1"),
      ({"moves": [3], "shares": [1.0]}, "3 segments do not divide solver points=40"),
+     ({"full": True}, "fake_kept=0.999: must be 1 where full is true"),
      ({"anchors": 1.0}, "did you mean 'anchor'"), ({"start": 800}, "unknown key 'start'")],
 )  # fmt: skip
 def test_bad_options_are_one_line(
