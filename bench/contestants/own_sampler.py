@@ -2,8 +2,7 @@
 
 The pipeline is given one generator per image, as `bench.contestants.sampler` seeds it, and draws
 its initial latents from that, in the shape that its network wants, and whatever noise its scheduler
-adds. Of a pipeline in half precision these draws are made in fp32 and rounded: in half precision
-torch draws from another stream, with tails that end at 3.3 standard deviations.
+adds.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from bench.contestants.sampler import Batch, Clock, generator, to_uint8
 from bench.contestants.schedulers import NAMED
@@ -24,7 +22,6 @@ from bench.errors import UsageError
 from bench.results.keys import Key
 from bench.suite.contestant import ContestantSettings
 
-HALF = (torch.float16, torch.bfloat16)
 NETWORKS = ("transformer", "unet", "prior", "decoder")  # how the names of those that denoise begin
 WARM_UP = Key(0, "a picture", 0)
 
@@ -86,13 +83,9 @@ class OwnSampler:
         for name in ("negative_prompt", "negative_prompt_2"):
             if isinstance(given.get(name), str):
                 given[name] = [given[name]] * len(keys)
-        with ExitStack() as stack:
-            stack.enter_context(watched(self.pipeline, self._networks, clock, forwards))
-            stack.enter_context(DrawnWhole())
+        with watched(self.pipeline, self._networks, clock, forwards):
             try:
                 found = self.pipeline(**given)
-            except (torch.OutOfMemoryError, MemoryError, UsageError):
-                raise
             except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
                 said = " ".join(str(error).split())[:300]
                 raise UsageError(f"{self._who} does not draw so: {said}") from error
@@ -145,22 +138,6 @@ def make_scheduler(base: Any, settings: ContestantSettings) -> Any:
         return kind.from_config(base.config, **changes)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UsageError(f"{where}: {kind.__name__}: {str(error)[:200]}") from None
-
-
-class DrawnWhole(TorchFunctionMode):
-    """Inside it, normal noise from a generator is drawn in fp32, and rounded to half precision
-    where that is asked for."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # fmt: skip
-        """torch's own, but for `torch.randn`."""
-        given = dict(kwargs or {})
-        dtype = given.get("dtype")
-        if func is torch.randn and dtype in HALF and given.get("generator") is not None:
-            return func(*args, **{**given, "dtype": torch.float32}).to(dtype)
-        return func(*args, **given)
 
 
 def networks(pipeline: Any) -> dict[str, nn.Module]:

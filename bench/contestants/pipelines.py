@@ -95,6 +95,9 @@ class Networks:
     """
 
     def __init__(self, device: torch.device, offload: str = "none") -> None:
+        if offload != "none" and device.type == "cpu":
+            raise UsageError(f"offload={offload}: keeps parts off a GPU, and this runs on the CPU; "
+                             "valid: without offload")  # fmt: skip
         self.device, self.offload = device, offload
         self._resident: Resident | OwnResident | None = None
         self._base: tuple[object, ...] = ()

@@ -7,8 +7,10 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import diffusers
 import numpy as np
@@ -16,9 +18,10 @@ import pytest
 import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench.contestants import identity, own_pipelines, schedulers, source
+from bench.contestants import identity, own_pipelines, own_resident, schedulers, source
 from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch, generator, initial_noise
 from bench.errors import UsageError
@@ -28,6 +31,7 @@ from bench.suite import contestant, per_step
 from bench.suite.contestant import ContestantSettings, Row, SuiteDefaults
 from bench.suite.prompts import PromptSet
 from hypersd.hashes import Hashes
+from hypersd.pictures import to_unit
 from tests.support import families
 
 CPU = torch.device("cpu")
@@ -192,6 +196,18 @@ def test_a_lora_of_which_a_key_stays_unused_is_refused(
         drawn(given(folder, lora=str(tmp_path / "mine.bin")))
 
 
+def test_a_stack_is_fused_in_its_order(folders: Callable[[str], Path], tmp_path: Path) -> None:
+    folder, file = folders("flux"), lora(folders("flux"), tmp_path / "mine.safetensors")
+    style = lora(folder, tmp_path / "style.safetensors", ("to_q", "proj_mlp"))
+    stack = [{"lora": str(style), "scale": -0.5}]
+    batch = drawn(given(folder, guidance=3.5, lora=str(file), lora_scale=0.5, stack=stack))
+    pipe = plain(folder)
+    for one in (file, style):
+        pipe.load_lora_weights(tmp_path, weight_name=one.name, adapter_name=one.stem)
+    pipe.set_adapters(["mine", "style"], [0.5, -0.5])
+    assert apart(batch, by_script(pipe, guidance_scale=3.5)) < 1
+
+
 def test_a_schedulers_configuration_may_be_changed(folders: Callable[[str], Path]) -> None:
     """As TDM's card draws SD3; the pipeline's own scheduler is there again for the next one."""
     folder, networks = folders("sd3"), Networks(CPU)
@@ -222,6 +238,50 @@ def test_sd15_draws_by_its_own_call_where_a_suite_gives_one(tiny_base: Path) -> 
     pipe = diffusers.StableDiffusionPipeline.from_pretrained(tiny_base, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     assert apart(drawn(settings), by_script(pipe, guidance_scale=3.0)) < 1
+
+
+@pytest.mark.parametrize("name", ["flux", "qwen", "sana"])
+def test_real_pictures_go_through_its_vae(
+    folders: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    """Qwen-Image's is one of videos, SANA's gives latents and no distribution."""
+    real = [np.random.default_rng(i).integers(0, 256, (SIZE, SIZE, 3), np.uint8) for i in (0, 1)]
+    for i, picture in enumerate(real):
+        Image.fromarray(picture).save(tmp_path / f"{i:05d}.png")
+    anchor = contestant.read(
+        "vae_round_trip", {"base": str(folders(name)), "images": str(tmp_path)}, (1,)
+    )
+    batch = source.load(Row(anchor, None), PROMPTS, SIZE, None, Networks(CPU))(KEYS)
+    vae = plain(folders(name)).vae
+    x = to_unit(np.stack(real))
+    with torch.no_grad():
+        if name == "sana":
+            there = vae.decode(vae.encode(x).latent).sample
+        else:
+            x = x[:, :, None] if name == "qwen" else x
+            there = vae.decode(vae.encode(x).latent_dist.mode()).sample
+        there = there[:, :, 0] if name == "qwen" else there
+    theirs = (there.clamp(-1, 1) + 1).permute(0, 2, 3, 1).numpy() * 127.5
+    assert apart(batch, theirs) < 1
+
+
+def test_seconds_are_measured_with_random_weights(folders: Callable[[str], Path]) -> None:
+    suite = replace(given(folders("flux"), guidance=3.5), source="random", weights="")
+    batch = drawn(suite)
+    assert batch.unet_forwards == 2 * len(KEYS) and batch.images.shape == (2, SIZE, SIZE, 3)
+    assert (batch.images != drawn(given(folders("flux"), guidance=3.5)).images).any()
+
+
+def test_parts_wait_off_the_device(folders: Callable[[str], Path]) -> None:
+    """As diffusers offloads; on a CPU there is nothing to offload from."""
+    for offload in ("model", "sequential"):
+        pipe = mock.MagicMock()
+        assert own_resident.on_device(pipe, torch.device("cuda", 1), offload) is pipe
+        asked = getattr(pipe, f"enable_{offload}_cpu_offload")
+        asked.assert_called_once_with(device=torch.device("cuda", 1))
+        pipe.to.assert_not_called()
+    with pytest.raises(UsageError, match="offload=model: keeps parts off a GPU"):
+        Networks(CPU, "model")
 
 
 def named(folder: Path, name: str, tmp_path: Path) -> Path:
