@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.contestants import files, own_pipelines
+from bench.contestants import files, own_pipelines, own_resident, own_sampler
 from bench.errors import UsageError
 from bench.suite.contestant import ANCHORS, ContestantSettings
 from hypersd import bases, tensor_files, unet_files
@@ -29,8 +29,8 @@ def check(settings: ContestantSettings, weights: Path | None = None) -> None:
     where = f"contestants.{settings.key}"
     folder = files.base_folder(where, settings)
     if own_pipelines.is_own(settings):
-        own_pipelines.check(where, settings)
-        return  # what diffusers makes of a LoRA is known when it has read it
+        _check_own(where, settings, folder, weights)
+        return
     bases.kind(folder, UNET)
     if settings.source in files.WEIGHT_FILES:
         weights = files.weight_file(where, settings)
@@ -46,6 +46,23 @@ def check(settings: ContestantSettings, weights: Path | None = None) -> None:
             config = files.unet_config(settings, weights) or folder / "unet/config.json"
             held = tensor_files.outline(weights)[0]
             unet_files.fits(_unet(config, states(config.parent)), held, config)
+
+
+def _check_own(
+    where: str, settings: ContestantSettings, folder: Path, weights: Path | None
+) -> None:
+    """Refuse what a base that draws by its own call cannot be drawn with, as far as its networks
+    need not be loaded for that. Raises UsageError."""
+    import diffusers
+
+    own_pipelines.check(where, settings)
+    own_sampler.check_scheduler(folder, settings)
+    if settings.source == "lora":
+        weights = files.weight_file(where, settings)
+    kind = getattr(diffusers, str(own_pipelines.class_name(settings)))
+    for path in (*([weights] if weights else []), *files.stacked_files(where, settings)):
+        with _refused(where, path):
+            own_resident.check_lora(kind, path)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import torch
 
 from bench.contestants.resident import PRECISIONS
 from hypersd import bases
-from hypersd.errors import FileError
+from hypersd.errors import FileError, brief
 from hypersd.hub import wanted_variant
 from hypersd.quiet import heard
 from hypersd.reference import PICKLES
@@ -62,18 +62,29 @@ class OwnResident:
         setattr(self.pipe, name, own.eval())
 
 
-def _loaded_into(pipe: Any, weights: Path) -> list[str]:
-    """The parts of a pipeline that a LoRA was put on, not fused yet."""
+def check_lora(kind: Any, weights: Path) -> None:
+    """Refuse a LoRA's file with keys that are of no part of a pipeline.
+
+    kind: diffusers' class of the pipeline.  Raises FileError.
+    """
     if weights.suffix in PICKLES:
         raise FileError("is a pickle, which is not read here; valid: .safetensors")
-    if not hasattr(pipe, "load_lora_weights"):
-        raise FileError(f"{type(pipe).__name__} takes no LoRA")
-    loadable = pipe._lora_loadable_modules
-    found = pipe.lora_state_dict(str(weights))
+    if not hasattr(kind, "load_lora_weights"):
+        raise FileError(f"{kind.__name__} takes no LoRA")
+    loadable = kind._lora_loadable_modules
+    try:
+        found = kind.lora_state_dict(str(weights))
+    except Exception as error:  # its converters raise many kinds for keys that they do not know
+        raise FileError(f"is no LoRA that {kind.__name__} reads: {brief(error, 160)}") from None
     state = found[0] if isinstance(found, tuple) else found
     strange = sorted(key for key in state if key.split(".")[0] not in loadable)
     if strange:
         raise FileError(f"{len(strange)} keys are of none of {', '.join(loadable)}: {strange[0]}")
+
+
+def _loaded_into(pipe: Any, weights: Path) -> list[str]:
+    """The parts of a pipeline that a LoRA was put on, not fused yet."""
+    check_lora(type(pipe), weights)
     with heard() as words:
         pipe.load_lora_weights(
             str(weights.parent), weight_name=weights.name, adapter_name=ADAPTER,
@@ -84,7 +95,7 @@ def _loaded_into(pipe: Any, weights: Path) -> list[str]:
             raise FileError(line[:300])
     parts = list(pipe.get_list_adapters())
     if not parts:
-        raise FileError(f"the LoRA changes nothing of {', '.join(loadable)}")
+        raise FileError("the LoRA changes nothing")
     return parts
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.contestants.sampler import Batch, Clock, generator, to_uint8
 from bench.contestants.schedulers import NAMED
-from bench.errors import UsageError
+from bench.errors import UsageError, brief
 from bench.results.keys import Key
 from bench.suite.contestant import ContestantSettings
 
@@ -138,6 +140,22 @@ def make_scheduler(base: Any, settings: ContestantSettings) -> Any:
         return kind.from_config(base.config, **changes)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UsageError(f"{where}: {kind.__name__}: {str(error)[:200]}") from None
+
+
+def check_scheduler(folder: Path, settings: ContestantSettings) -> None:
+    """Raise UsageError where `make_scheduler` would, by the configuration in a pipeline's
+    folder."""
+    import diffusers
+
+    path = folder / "scheduler/scheduler_config.json"
+    try:
+        config = json.loads(path.read_bytes())
+        base = getattr(diffusers, config["_class_name"]).from_config(config)
+    except FileNotFoundError:  # of a pipeline without one
+        return
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path}: is no scheduler's configuration ({brief(error)})") from None
+    make_scheduler(base, settings)
 
 
 def networks(pipeline: Any) -> dict[str, nn.Module]:

@@ -21,7 +21,14 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from bench.contestants import identity, own_pipelines, own_resident, schedulers, source
+from bench.contestants import (
+    identity,
+    opening,
+    own_pipelines,
+    own_resident,
+    schedulers,
+    source,
+)
 from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch, generator, initial_noise
 from bench.errors import UsageError
@@ -191,6 +198,10 @@ def test_a_lora_of_which_a_key_stays_unused_is_refused(
         save_file(held | others, more)
         with pytest.raises(UsageError, match=f"more.safetensors: cannot be loaded .*{said}"):
             drawn(given(folder, lora=str(more)))
+        if name == "elsewhere.x":  # found before anything is drawn
+            with pytest.raises(UsageError, match=f"more.safetensors: cannot be loaded .*{said}"):
+                opening.check(given(folder, lora=str(more)))
+    opening.check(given(folder, lora=str(file)))
     torch.save(held, tmp_path / "mine.bin")
     with pytest.raises(UsageError, match="is a pickle, which is not read here"):
         drawn(given(folder, lora=str(tmp_path / "mine.bin")))
@@ -221,7 +232,7 @@ def test_a_schedulers_configuration_may_be_changed(folders: Callable[[str], Path
     assert (after.images == before.images).all()
     said = "scheduler_config.flow_shift: FlowMatchEulerDiscreteScheduler has none; valid: "
     with pytest.raises(UsageError, match=said):
-        drawn(given(folder, scheduler_config={"flow_shift": 6}))
+        opening.check(given(folder, scheduler_config={"flow_shift": 6}))
 
 
 def test_noise_levels_may_be_given(folders: Callable[[str], Path]) -> None:
