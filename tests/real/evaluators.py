@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
 
 from bench.metrics.networks.clip import HPS, KNOWN
 from bench.metrics.networks.inception import Inception, architecture
@@ -63,7 +63,7 @@ def hub(folder: Path) -> dict[str, Files]:
         "google-bert/bert-base-uncased": {"vocab.txt": (made / "vocab.txt").read_bytes()},
         owner: {name: _pickled(_clip(3))},
     }
-    found |= _of_vision_language(folder) | {ALEXNET[0]: {ALEXNET[1]: _pickled(_alexnet())}}
+    found |= _of_transformers(folder) | {ALEXNET[0]: {ALEXNET[1]: _pickled(_alexnet())}}
     for number, tag in enumerate(TAGS):
         found[KNOWN[tag].repo] = {"open_clip_pytorch_model.bin": _pickled(_clip(number))}
     return found
@@ -78,11 +78,17 @@ def write_reference(folder: Path, repos: dict[str, Files]) -> None:
     ReferenceFeatures("nobody", seen_by, features).save(folder / REFERENCE)
 
 
-def _of_vision_language(folder: Path) -> dict[str, Files]:
-    """The judge of `vqa` and `skills`, and HPSv3 with its base."""
+def _of_transformers(folder: Path) -> dict[str, Files]:
+    """DINOv2, the judge of `vqa` and `skills`, and HPSv3 with its base."""
     shapes = json.loads(HPSV3.read_text())["hpsv3"]["shapes"]
     made = files_of(qwen.make_hpsv3(folder / "hpsv3", shapes))
+    dinov2 = Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                          image_size=224, patch_size=14)  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        Dinov2Model(dinov2).save_pretrained(folder / "dinov2")
     return {
+        "facebook/dinov2-large": files_of(folder / "dinov2"),
         "Qwen/Qwen3-VL-2B-Instruct": files_of(qwen.make_judge(folder / "judge")),
         "MizzenAI/HPSv3": {"HPSv3.safetensors": made.pop("HPSv3.safetensors")},
         "Qwen/Qwen2-VL-7B-Instruct": made,

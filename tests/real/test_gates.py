@@ -86,3 +86,19 @@ def test_skills_vqa_and_hpsv3_reach_the_report(folder: Path, small_hub: dict[str
     metrics = {c["metric"] for c in found["comparisons"]}
     assert {"skills", "skill_object", "vqa", "hpsv3"} <= metrics
     assert json.loads((folder / "run/result.json").read_text())["suite"] == "sdxl_skills"
+
+
+@pytest.mark.slow
+def test_shares_of_the_teachers_spread_reach_the_report(
+    folder: Path, small_hub: dict[str, Files]
+) -> None:
+    found = walked("sdxl_diversity", folder, small_hub)
+    page = (folder / "run/report.html").read_text()
+    for title in ("Diversity left", "Vendi left", "LPIPS left"):
+        assert title in page
+    assert "Above 100 is not better" in page
+    for row in found["contestants"]:
+        for name in ("diversity_share", "vendi_share", "lpips_share"):
+            value = row["metrics"][name]
+            assert value["low"] <= value["value"] <= value["high"] and value["prompts"] == 5
+            assert row["method"] != "teacher" or value["value"] == pytest.approx(100)
