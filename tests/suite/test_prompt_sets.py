@@ -93,3 +93,13 @@ def test_a_set_is_fetched_once_and_kept(folder: Path, monkeypatch: pytest.Monkey
     assert first == again == [folder / "drawbench.json"]
     found = prompts.load("drawbench", None, folder)
     assert found.texts == tuple(f"p{i}" for i in range(200))
+
+
+def test_words_before_each_prompt_are_part_of_the_prompts() -> None:
+    """As the trigger of a style's LoRA; captions of the world are none any more."""
+    plain = prompts.load("shapes/test", 3, Path())
+    found = prompts.after("papercut, ", plain)
+    assert found.texts == tuple(f"papercut, {text}" for text in plain.texts)
+    assert found.revision != plain.revision and found.split is None
+    assert found.name == "shapes/test after 'papercut,'"
+    assert prompts.after("", plain) is plain
