@@ -101,6 +101,34 @@ def test_a_right_student_is_noised_to_the_teachers_own_distribution(
     assert float(standard.std()) == pytest.approx(1.0, abs=0.03)
 
 
+def test_the_releases_fake_is_too_flat_for_a_right_student() -> None:
+    """docs/methods/tdm.md: what the squared error of x0 learns of an exact student of a Gaussian
+    has 64 to 96 % of the slope of the teacher's x0. By hand: x0 = m + k z, x_s = alpha_s m + w_s z
+    give E[x0 | x_tau] the slope k alpha_tau w_s / (alpha_s w_tau^2), the teacher's alpha_tau c^2 /
+    w_tau^2."""
+    schedule = Schedule.from_config(SCALED_LINEAR)
+    teacher, found = Gaussian(schedule), []
+    z = torch.randn(200_000, 1, 1, 1, generator=rng(), dtype=torch.float64)
+    for now, following in pairwise([999, 749, 499, 249, 0]):
+        t, s = (torch.full((1,), v) for v in (now, following))
+        (a_t, b_t), (a_s, b_s) = (schedule.coefficients(v) for v in (t, s))
+        wide, narrow = (
+            (a**2 * teacher.spread**2 + b**2).sqrt() for a, b in ((a_t, b_t), (a_s, b_s))
+        )
+        x_t = a_t * teacher.mean + wide * z
+        x0 = schedule.x0(x_t, teacher.predict_towards(x_t, t, s), t)
+        tau = torch.full((1,), (now + following) // 2)
+        a, b = schedule.coefficients(tau)
+        x_tau = schedule.renoise(teacher.flow(x_t, t, s), torch.randn_like(z), tau, s)
+        slope = torch.cov(torch.stack([x0.flatten(), x_tau.flatten()]))
+        right = a * teacher.spread**2 / (a**2 * teacher.spread**2 + b**2)
+        k = (narrow * b_t - wide * b_s) / (a_s * b_t - a_t * b_s)
+        ratio = float(slope[0, 1] / slope[1, 1] / right)
+        assert ratio == pytest.approx(float(k * narrow / (a_s * teacher.spread**2)), abs=0.03)
+        found.append(ratio)
+    assert found == pytest.approx([0.641, 0.706, 0.756, 0.961], abs=0.03)
+
+
 def test_noise_levels_are_those_of_the_stretch(task: TdmTask) -> None:
     seen = set()
     for seed in range(12):
