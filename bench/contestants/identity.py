@@ -121,9 +121,9 @@ def shape(where: str, settings: ContestantSettings) -> str:
     if there is None:
         return str(files.base_folder(where, settings))
     family = hub.family(there.repo)
-    if family is None:
+    if family not in own_pipelines.OUR_SAMPLERS:
         raise UsageError(f"{where}.base={settings.base}: its shape is not known; give a folder")
-    return family
+    return str(family)
 
 
 def _shape(where: str, settings: ContestantSettings, hashes: Hashes) -> str:

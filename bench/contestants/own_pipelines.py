@@ -248,7 +248,11 @@ def calls_per_step(settings: ContestantSettings) -> int:
 
 
 def _is_an_input(settings: ContestantSettings) -> bool:
-    """Whether its network takes the guidance."""
+    """Whether its network takes the guidance: by its configuration, or by what is known of a base
+    that was not fetched yet."""
+    there = files.remote(settings.base)
+    if there is not None and class_name(settings) is None:
+        return hub.takes_guidance(there.repo)
     try:
         folder = files.base_folder(f"contestants.{settings.key}", settings)
         held = json.loads(Path(folder / "transformer/config.json").read_bytes())

@@ -33,10 +33,15 @@ def licence(ref: Reference) -> str | None:
 
 
 def family(repo: str) -> str | None:
-    """The shape of a base model, one of `hypersd.bases.FAMILIES`, or None where
-    not known."""
+    """The kind of a base model: one of `hypersd.bases.FAMILIES`, another word for one that draws by
+    its own call, or None where not known."""
     found = _entries().get(repo, {}).get("family")
     return None if found is None else str(found)
+
+
+def takes_guidance(repo: str) -> bool:
+    """Whether the network of a base model is known to take the guidance as an input."""
+    return bool(_entries().get(repo, {}).get("guidance") == "input")
 
 
 def of_source(source: str) -> tuple[int | None, str]:

@@ -9,16 +9,20 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from bench.suite import compose, sampling
 from bench.suite import suite as suites
 from bench.suite.contestant import ContestantSettings
-from bench.suite.sampling import KEYS, Sampling
+from bench.suite.sampling import KEYS
 from bench.suite.suite import Suite
 from hypersd.reference import SCHEME
 
-PUBLISHED = ("sdxl_1to8", "sdxl_unified", "sd15_1to8")  # the settings of every file's own card
+PUBLISHED = (  # the settings of every file's own card
+    "sdxl_1to8", "sdxl_unified", "sd15_1to8", "flux", "sd3", "open_licences",
+)  # fmt: skip
 
 
 def unlike_cards(suite: Suite) -> list[str]:
@@ -43,24 +47,22 @@ def sources(suite: Suite) -> list[str]:
 def _lines(one: ContestantSettings) -> Iterator[str]:
     if one.source not in ("lora", "unet", "pipeline") or not one.steps:
         return
-    known = _known(one)
-    if known and one.sampling not in [how for _, how in known]:
-        whose, how = min(known, key=lambda pair: len(_different(one.sampling, pair[1])))
-        differs = [
-            f"{key}={_word(getattr(one.sampling, key))} ({whose}: {_word(getattr(how, key))})"
-            for key in _different(one.sampling, how)
-        ]
+    known = [(whose, _different(one, other)) for whose, other in _known(one)]
+    if known and all(differences for _, differences in known):
+        whose, differences = min(known, key=lambda pair: len(pair[1]))
+        differs = [f"{key}={_word(key, mine)} ({whose}: {_word(key, theirs)})"
+                   for key, (mine, theirs) in differences.items()]  # fmt: skip
         yield f"contestants.{one.key}, {_steps(one.steps)}: {', '.join(differs)}"
 
 
-def _known(one: ContestantSettings) -> list[tuple[str, Sampling]]:
-    """(source, settings) of a contestant's weights."""
+def _known(one: ContestantSettings) -> list[tuple[str, ContestantSettings]]:
+    """(source, settings) of a contestant's weights. A card says its sampling alone."""
     if one.weights.startswith(SCHEME):
         same = [known for known in _published() if known.weights == one.weights]
         exact = [known for known in same if set(known.steps) & set(one.steps)]
-        return [("published", known.sampling) for known in exact or same]
+        return [("published", known) for known in exact or same]
     carded = sampling.of_weights(one.weights)
-    return [] if carded is None else [("its card", carded)]
+    return [] if carded is None else [("its card", replace(one, sampling=carded))]
 
 
 @cache
@@ -70,14 +72,27 @@ def _published() -> tuple[ContestantSettings, ...]:
     return tuple(one for suite in found for one in suite.contestants)
 
 
-def _different(one: Sampling, other: Sampling) -> list[str]:
-    return [key for key in KEYS if getattr(one, key) != getattr(other, key)]
+def _different(one: ContestantSettings, other: ContestantSettings) -> dict[str, tuple[Any, Any]]:
+    """What differs, by the key that a suite has for it: both values, None for what is not given."""
+    mine, theirs = _settings(one), _settings(other)
+    both = {key: (mine.get(key), theirs.get(key)) for key in {**mine, **theirs}}
+    return {key: (a, b) for key, (a, b) in both.items() if a != b}
 
 
-def _word(value: object) -> str:
+def _settings(one: ContestantSettings) -> dict[str, Any]:
+    """How weights are drawn."""
+    own = {"call": one.own.arguments, "scheduler_config": one.own.scheduler_config}
+    return {
+        **{key: getattr(one.sampling, key) for key in KEYS},
+        "lora_scale": one.lora_scale,
+        **{f"{key}.{name}": value for key, given in own.items() for name, value in given.items()},
+    }
+
+
+def _word(key: str, value: object) -> str:
     if value is None:
-        return "the scheduler's own"
-    if isinstance(value, tuple):
+        return f"the {'pipeline' if key.startswith('call.') else 'scheduler'}'s own"
+    if isinstance(value, tuple | list):
         return ",".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 

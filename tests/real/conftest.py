@@ -19,7 +19,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from tests.real import evaluators, official
+from tests.real import evaluators, official, official_flows
 from tests.support import models
 from tests.support.judges import Judges
 
@@ -66,9 +66,12 @@ def tiny_sdxl(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def small_hub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, official.Files]:
-    """All that the suites on SD1.5 and SDXL take from the hub, small and under the official ids."""
+    """All that the suites on published models take from the hub, small and under their ids."""
     folder = tmp_path_factory.mktemp("hub")
-    return official.hub(folder) | evaluators.hub(folder / "evaluators")
+    found = official.hub(folder) | evaluators.hub(folder / "evaluators")
+    for repo, files in official_flows.hub(folder / "flows").items():
+        found[repo] = found.get(repo, {}) | files
+    return found
 
 
 def _text_lora() -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from bench import cli
 from bench.contestants import files
 from bench.errors import UsageError
 from bench.results.hub import FOLDER as HUB_FOLDER
-from bench.results.hub import PUBLISHED
+from bench.results.hub import PUBLISHED, licence
 from bench.run import downloads, hardware
 from bench.run.hardware import Disk
 from bench.run.metric_identities import Evaluator
@@ -23,9 +23,11 @@ from bench.suite import suite
 from bench.suite.contestant import ContestantSettings, Row
 from bench.suite.sampling import Sampling
 from hypersd.hub import Hub
+from hypersd.reference import parse
 
 SHIPPED = HUB_FOLDER / "lock.json"
-SUITES = [name for name in suite.names() if name.startswith(("sdxl_", "sd15_"))]
+TODAYS = ("flux", "sd3", "open_licences")
+SUITES = [name for name in suite.names() if not name.startswith("shapes_")]
 
 
 def read(*words: str) -> suite.Suite:
@@ -200,6 +202,45 @@ def test_the_metrics_networks_take_disk_too(
         disks = [Disk(tmp_path / "hub", wanted.bytes, "HF_HOME"), Disk(tmp_path, 0, "cache=DIR")]
         found = hardware.fit(machine, teacher, "cpu", 1024, 1, disks)
         assert [said[:22] for said in found.missing if said.startswith("disk")] == lacks
+
+
+@pytest.mark.parametrize("name", TODAYS)
+def test_todays_families_are_planned_without_a_network(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what is to be downloaded and under which licence, where each contestant's settings were
+    read, and which were not."""
+    found = read(f"suite={name}")
+    assert cli.main([f"suite={name}", "task=plan", "device=cpu", f"cache={tmp_path}"]) == 0
+    said = capsys.readouterr().out
+    for one in found.contestants:
+        assert one.read_at
+        assert f"settings of contestants.{one.key}, " in said
+        assert one.read_at in said and one.unverified in said
+        for ref in files.references(one):
+            assert re.search(
+                rf"^  {ref}: ([\d.]+ GB|\?), {re.escape(licence(ref) or '')}$", said, re.M
+            )
+    assert "not verified: " in said
+    assert re.search(r"^disk: [\d.]+ GB", said, re.M)
+
+
+def test_open_licences_are_apache_from_end_to_end() -> None:
+    refs = [ref for one in read("suite=open_licences").contestants for ref in files.references(one)]
+    assert {licence(ref) for ref in refs} == {"apache-2.0"}
+
+
+def test_a_file_may_have_another_licence_than_its_repository() -> None:
+    of_flux = parse("hf://ByteDance/Hyper-SD/Hyper-FLUX.1-dev-8steps-lora.safetensors")
+    assert licence(of_flux) == "flux-1-dev-non-commercial-license (not verified)"
+    assert licence(of_flux.file("Hyper-SDXL-1step-lora.safetensors")) == "openrail++"
+
+
+@pytest.mark.parametrize("name", ["flux", "sd3"])
+def test_hyper_sds_loras_on_flows_are_scaled(name: str) -> None:
+    """By an eighth, as its card says: whole they ruin pictures."""
+    rows = [row for row in read(f"suite={name}").rows if row.settings.key == "hyper_sd"]
+    assert rows and {row.settings.lora_scale for row in rows} == {0.125}
 
 
 def test_a_suite_that_extends_itself_is_refused(tmp_path: Path) -> None:

@@ -99,7 +99,8 @@ def agrees(plan: dict[str, Any], done: Done, repos: dict[str, Files], run: Path)
         "sd15_1step",
         "sdxl_1step",
         *(pytest.param(name, marks=pytest.mark.slow)
-          for name in ("sdxl_quick", "sd15_quick", "sdxl_unified", "sdxl_candidate")),
+          for name in ("sdxl_quick", "sd15_quick", "sdxl_unified", "sdxl_candidate", "flux",
+                       "sd3", "open_licences")),
     ],
 )  # fmt: skip
 def test_from_an_empty_cache_to_the_report(

@@ -54,6 +54,30 @@ def test_published_files_are_held_against_their_cards_settings() -> None:
     ]
 
 
+def test_a_lora_that_is_not_scaled_as_its_card_says_is_named() -> None:
+    mine = (
+        "+contestants.mine.lora=hf://ByteDance/Hyper-SD/Hyper-FLUX.1-dev-8steps-lora.safetensors",
+        "+contestants.mine.steps=[8]",
+        "+contestants.mine.like=hyper_sd",
+    )
+    assert lines("suite=flux", *mine, "+contestants.mine.lora_scale=0.125") == []
+    assert lines("suite=flux", *mine) == [
+        "contestants.mine, 8 steps: lora_scale=1 (published: 0.125)"
+    ]
+
+
+def test_what_a_pipeline_is_called_with_is_held_against_its_card() -> None:
+    assert lines("suite=flux", "contestants.schnell.call.max_sequence_length=512") == [
+        f"contestants.schnell, {n} step{'s' * (n > 1)}: call.max_sequence_length=512 "
+        "(published: 256)"
+        for n in (1, 2, 4)
+    ]
+    tdm = "contestants.tdm.scheduler_config.flow_shift=3"
+    assert lines("suite=sd3", tdm) == [
+        "contestants.tdm, 4 steps: scheduler_config.flow_shift=3 (published: 6)"
+    ]
+
+
 def test_where_settings_were_read_is_said_once_for_all_steps(tmp_path: Path) -> None:
     found = cli.read(["suite=sdxl_8step"]).suite
     assert found is not None
