@@ -92,7 +92,7 @@ def described(settings: ContestantSettings) -> str:
     if not settings.steps:
         return ""
     how, (kind, _) = settings.sampling, scheduler(settings)
-    name = how.scheduler or f"base's {(kind or '?').removesuffix('Scheduler')}"
+    name = how.scheduler or f"base's {(kind or 'own').removesuffix('Scheduler')}"
     parts = [
         name,
         *([how.spacing] if how.spacing else []),

@@ -16,10 +16,11 @@ from hypersd.whole_files import alone, written_whole
 WORLD = {"unet": 2.1e-3, "vae": 4e-3, "render": 2.5e-3, "score": 6e-3, "train": 16e-3}
 # Of one picture of a megapixel of SDXL on a GPU of a data centre, fp16, no compilation. `unet`:
 # 30 guided steps took 7.35 s on an A100 (a published table of SDXL's optimisations); the others
-# are guesses (`train`: a step takes some eight evaluations and gradients). SD1.5's UNet does about
-# an eighth of the work per pixel.
+# are guesses (`train`: a step takes some eight evaluations and gradients).
 MEGAPIXEL = {"unet": 0.12, "vae": 0.3, "render": 2.5e-3, "score": 0.1, "train": 1.0}
-LIGHTER = {"sd15": {"unet": 1 / 8}}
+# Work of a network per pixel, SDXL's as one (about 12 TFLOP a megapixel). SD1.5's does about an
+# eighth; a transformer 2 x weights x tokens: 4,096 of the picture and a few hundred of text.
+WORK = {"sd15": 1 / 8, "sd3": 1.5, "flux2": 3, "z_image": 4.5, "flux": 9, "qwen_image": 14}
 CPU = 1000.0  # a CPU of a few cores takes about so many times as long; a guess
 
 
@@ -62,8 +63,8 @@ def guessed(suite: Suite, device: str) -> dict[str, float]:
     if family is None:
         return dict(WORLD)
     scale = suite.size**2 / 2**20 * (CPU if device == "cpu" else 1.0)
-    lighter = LIGHTER.get(family, {})
-    return {name: value * scale * lighter.get(name, 1.0) for name, value in MEGAPIXEL.items()}
+    found = {name: value * scale for name, value in MEGAPIXEL.items()}
+    return found | {"unet": found["unet"] * WORK.get(family, 1.0)}
 
 
 def _read(cache: Path) -> dict[str, float]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from bench.contestants import own_pipelines
 from bench.run import memory
 from bench.suite.contestant import DEFAULT_BASE, ContestantSettings
 
@@ -223,8 +224,10 @@ def _needed(
     if smallest <= there:
         said = f"a batch may not fit in {there / GB:.0f} GB; it is halved until it does"
         return needed, resident, [], [said]
+    offloaded = offload == "none" and any(map(own_pipelines.is_own, contestants))
+    less = "offload=model, " if offloaded else ""
     lacking = (
         f"memory: about {smallest / GB:.1f} GB for one picture, {device.name} has "
-        f"{there / GB:.1f} GB; vae_precision=bf16, size=512, or a smaller base"
+        f"{there / GB:.1f} GB; {less}vae_precision=bf16, size=512, or a smaller base"
     )
     return needed, resident, [lacking], []
