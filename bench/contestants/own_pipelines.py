@@ -22,7 +22,7 @@ from bench.results.hub import HUB
 from bench.suite.contestant import ANCHORS, ContestantSettings
 from bench.suite.own_call import OURS
 from hypersd.hub import INDEX
-from hypersd.hub_client import Unreachable
+from hypersd.hub_client import NotFetched, Unreachable
 
 OUR_SAMPLERS = {  # by the names of kinds in suites/hub/published.yaml
     "sd15": ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"),
@@ -251,11 +251,11 @@ def _is_an_input(settings: ContestantSettings) -> bool:
     """Whether its network takes the guidance: by its configuration, or by what is known of a base
     that was not fetched yet."""
     there = files.remote(settings.base)
-    if there is not None and class_name(settings) is None:
-        return hub.takes_guidance(there.repo)
     try:
         folder = files.base_folder(f"contestants.{settings.key}", settings)
         held = json.loads(Path(folder / "transformer/config.json").read_bytes())
         return bool(held.get("guidance_embeds"))
+    except NotFetched:
+        return there is not None and hub.takes_guidance(there.repo)
     except (UsageError, OSError, ValueError, AttributeError):
         return False
