@@ -24,7 +24,7 @@ from bench.suite import prompt_pictures
 
 DAY = 86_400.0  # seconds
 LONG = 2 * DAY
-TRY = "limit=4 steps=[1]"
+TRY = "limit=4"  # beside the fewest steps of the suite
 COLUMNS = (
     "to make: images to draw. cached: drawn by an earlier run. shipped: rows whose features come "
     "with the project; a few are drawn to be shown. evaluations: of the network. first: what must "
@@ -130,7 +130,7 @@ def _checklist(plan: Plan) -> Iterator[str]:
     yield f"disk: {fit.disk / GB:.1f} GB"
     yield _memory(fit)
     if _is_too_long(plan):
-        yield f"hint: for a first try {TRY}"
+        yield f"hint: for a first try {TRY} steps=[{min(plan.suite.steps)}]"
 
 
 def _models(downloads: Downloads) -> Iterator[str]:

@@ -174,7 +174,7 @@ def test_days_of_a_cpu_are_hours_of_a_gpu_first(
     said = capsys.readouterr().out
     taken = r"about ([\d.]+) hours on a GPU of a data centre \(([\d.]+) days on a CPU\)"
     found = re.search(taken, said)
-    assert found is not None and "hint: for a first try limit=4 steps=[1]" in said
+    assert found is not None and "hint: for a first try limit=4 steps=[4]" in said
     assert float(found[1]) * 1000 / 24 == pytest.approx(float(found[2]), rel=0.01)
     assert "first: what must be fetched or trained before" in said
 
