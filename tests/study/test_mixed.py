@@ -126,7 +126,9 @@ def test_a_report_has_the_mixed_model_where_it_is_asked_for(
     row = rf"{names.a}\s*{names.b}\s+\d+ %\s+\d+ %\s+\["  # no name runs into another column
     assert re.search(row, whole.replace("\u200b", ""))
     for pair in found.panels[0].pairs:
-        assert pair.mixed is not None
+        assert (pair.mixed is None) == (pair.votes < 2), "which pairs are voted on is drawn"
+        if pair.mixed is None:
+            continue
         assert f"[{100 * pair.mixed.low:.0f} %, {100 * pair.mixed.high:.0f} %]" in page
 
 
