@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from hypothesis import given, settings
@@ -128,8 +129,13 @@ def test_webp_is_turned_as_its_exif_says() -> None:
     assert unlike(data, np.rot90(np.asarray(smooth(0)), -1)) == 0
 
 
+MODES = ["I;16", "I;16B", "I", "F", "1", "CMYK", "LA", "RGBA"]
+if int(PIL.__version__.split(".")[0]) >= 13:  # before it Pillow does not read back what it wrote
+    MODES.append("YCbCr")
+
+
 @QUICK
-@given(st.sampled_from(["I;16", "I;16B", "I", "F", "1", "CMYK", "LA", "RGBA", "YCbCr"]), SEEDS)
+@given(st.sampled_from(MODES), SEEDS)
 def test_tiff_of_every_mode_by_closed_forms(mode: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     v: Any
