@@ -100,7 +100,7 @@ def test_refused_in_the_same_words(
         (lambda: bench.plan("tiny.yaml", out=3), "out=3: expected a path"),
         (lambda: bench.plan("tiny.yaml", task="check"), "unknown key 'task'"),
         (lambda: bench.load("nowhere"), "there is no such folder"),
-        (lambda: hypersd.train("shapes_tdc"), "did you mean 'shapes_tcd'"),
+        (lambda: hypersd.train("shapes_tcdd"), "did you mean 'shapes_tcd'"),
         (lambda: hypersd.train("shapes_tcd", resume="x"), "valid: auto, never"),
     ],
 )

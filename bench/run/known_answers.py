@@ -194,7 +194,7 @@ def _check(arguments: Sequence[str]) -> None:
     folder = next((Path(w[7:]) for w in arguments if w.startswith("folder=")), None)
     for name in names:
         if name not in known():
-            raise UsageError(f"{name}: nobody's values are known; {nearest(name, known())}")
+            raise UsageError(f"{name}: no published values are known; {nearest(name, known())}")
     for name in names:
         for expected in known()[name]:
             judged = metric(name, expected.settings, published=True)
