@@ -74,12 +74,17 @@ def is_known(settings: ContestantSettings) -> bool:
 
 def class_name(settings: ContestantSettings) -> str | None:
     """diffusers' class of its base; None where its model_index.json is not here, or damaged."""
+    found = _of_index(settings, "_class_name")
+    return None if found is None else str(found)
+
+
+def _of_index(settings: ContestantSettings, name: str) -> Any:
+    """What its base's model_index.json says of a name; None where it is not here, or damaged."""
     there = files.remote(settings.base)
     try:
         path = HUB.cached(there.file(INDEX)) if there else files.weights_path(settings.base) / INDEX
-        found = json.loads(path.read_bytes()) if path else {}
-        return str(found["_class_name"])
-    except (UsageError, OSError, ValueError, TypeError, KeyError):
+        return json.loads(path.read_bytes()).get(name) if path else None
+    except (UsageError, OSError, ValueError, AttributeError):
         return None
 
 
@@ -217,16 +222,6 @@ def notes(settings: ContestantSettings) -> Iterator[str]:
 
 def _gives(settings: ContestantSettings, argument: str) -> bool:
     return argument in settings.own.arguments
-
-
-def _of_index(settings: ContestantSettings, name: str) -> Any:
-    """What its model_index.json says beside its parts."""
-    there = files.remote(settings.base)
-    try:
-        path = HUB.cached(there.file(INDEX)) if there else files.weights_path(settings.base) / INDEX
-        return json.loads(path.read_bytes()).get(name) if path else None
-    except (UsageError, OSError, ValueError, AttributeError):
-        return None
 
 
 def calls_per_step(settings: ContestantSettings) -> int:
