@@ -11,13 +11,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.results.summary import LEAST_SEEDS, Claim, Verdict
 from bench.statistics.method_difference import MethodDifference
-from bench.statistics.power import POWER
+from bench.statistics.power import prompts_for
 from bench.statistics.trainings_needed import trainings_needed
 
 ALPHA = 0.05
@@ -133,17 +132,14 @@ def why(tested: Tested, adjusted: Mapping[str, float], found: Verdict, tests: in
 
 def prompts_words(tested: Tested, tests: int) -> str:
     """How many prompts would decide an open claim about weights, were the true difference the
-    measured one: n ((z_tail + z_0.8) s / distance)^2 with s the error at n prompts."""
-    from scipy.special import ndtri
-
+    measured one."""
     d = tested.difference
     assert d is not None
     distance, sides = tested.room
     error, freedom = d.prompts[0] ** 0.5, d.prompts[1]
-    if distance <= 0:
+    needed = prompts_for(error, freedom + 1, distance, tests=tests, sides=sides)
+    if needed is None:
         return "no number of prompts would decide it, were the difference as measured"
-    reached = ndtri(1 - ALPHA / tests / sides) + ndtri(POWER)
-    needed = math.ceil((freedom + 1) * (reached * error / distance) ** 2)
     return f"about {needed:,} prompts would decide it, were the difference as measured"
 
 

@@ -20,23 +20,26 @@ ALPHA = 0.05
 MOST = 1_000_000_000  # prompts; beyond it a number says nothing
 
 
-def detectable(error: float, *, tests: int = 1) -> float:
+def detectable(error: float, *, tests: int = 1, sides: int = 2) -> float:
     """The true difference found with 80 % probability. error: standard error of the difference.
 
     tests: of how many tests this is the strictest of Holm's, whose level is 0.05 / tests.
+    sides: of the test, 1 or 2.
     """
     z = NormalDist()
-    return (z.inv_cdf(1 - ALPHA / (2 * max(1, tests))) + z.inv_cdf(POWER)) * error
+    return (z.inv_cdf(1 - ALPHA / (sides * max(1, tests))) + z.inv_cdf(POWER)) * error
 
 
-def prompts_for(error: float, prompts: int, difference: float, *, tests: int = 1) -> int | None:
+def prompts_for(
+    error: float, prompts: float, difference: float, *, tests: int = 1, sides: int = 2
+) -> int | None:
     """Prompts at which `difference` would be the detectable one.
 
     error: standard error measured with `prompts` prompts.  None where no number would do.
     """
     if not difference > 0:
         return None
-    return _whole(prompts * (detectable(error, tests=tests) / difference) ** 2)
+    return _whole(prompts * (detectable(error, tests=tests, sides=sides) / difference) ** 2)
 
 
 def prompts_to_rule_out(error: float, prompts: int, distance: float) -> int | None:
@@ -44,10 +47,7 @@ def prompts_to_rule_out(error: float, prompts: int, distance: float) -> int | No
 
     distance: from the true difference to that loss.  None where no number would do.
     """
-    if not distance > 0:
-        return None
-    z = NormalDist()
-    return _whole(prompts * ((z.inv_cdf(1 - ALPHA) + z.inv_cdf(POWER)) * error / distance) ** 2)
+    return prompts_for(error, prompts, distance, sides=1)
 
 
 def _whole(prompts: float) -> int | None:
