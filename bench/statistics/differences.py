@@ -13,7 +13,7 @@ this number of them, weights and reference held as they are.
 
 Coverage, measured by `tests/statistics/test_coverage.py -m slow`: shares at 1,000 prompts 95.4 to
 96.3 %, and more (up to 100 %) where fewer than ten prompts differ; the others are those of
-`bench.statistics.intervals` and `bench.metrics.frechet`; the whole table is in docs/metrics.md.
+`bench.statistics.intervals` and `bench.metrics.frechet`; the whole table is in docs/statistics.md.
 """
 
 from __future__ import annotations

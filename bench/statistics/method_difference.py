@@ -21,7 +21,7 @@ variance (92.4 % with three trainings against a fixed side). A side with one tra
 
 The result also has the hierarchical bootstrap (`hierarchical_bootstrap`), which draws trainings and
 prompts anew with replacement. Of three trainings it is too narrow, since they resample to too
-little spread (docs/metrics.md has its coverage), so verdicts rest on the interval above.
+little spread (docs/statistics.md has its coverage), so verdicts rest on the interval above.
 """
 
 from __future__ import annotations

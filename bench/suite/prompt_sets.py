@@ -1,8 +1,8 @@
 """Published prompt sets by name: where their files are, and which texts they must hold.
 
-Only `own` is shipped. The others are looked for in a folder of the user's under their publisher's
-file name, and fetched there once. A set with a known hash is refused if its texts differ;
-the texts' hash is part of a result's protocol in any case.
+Only `own` and `skills` are shipped. The others are looked for in a folder of the user's under their
+publisher's file name, and fetched there once. A set with a known hash is refused if its texts
+differ; the texts' hash is part of a result's protocol in any case.
 """
 
 from __future__ import annotations
