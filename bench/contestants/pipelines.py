@@ -155,7 +155,7 @@ class Networks:
         """The pipeline with the VAE that the settings ask for, if it is not its own; only one VAE
         is on the device."""
         key = settings.vae, settings.vae_precision
-        if not any(key):
+        if not _asks_for_another(settings):
             self._vae = None
             return found
         if self._vae is None or self._vae[0] != key:
@@ -183,12 +183,18 @@ class Networks:
         return self._resident
 
 
+def _asks_for_another(settings: ContestantSettings) -> bool:
+    """Whether its settings ask for another VAE than the base's, or another precision of it."""
+    if settings.source == "random":
+        return settings.vae_precision is not None
+    return vaes.is_other(f"contestants.{settings.key}", settings)
+
+
 def _own_vae(settings: ContestantSettings, pipeline: Any) -> Any:
     """The VAE that a contestant's settings ask for, read anew."""
     if settings.source != "random":
         return vaes.load(f"contestants.{settings.key}", settings)
-    if settings.vae_precision is None:
-        return pipeline.vae
+    assert settings.vae_precision is not None
     return copy.deepcopy(pipeline.vae).to(dtype=PRECISIONS[settings.vae_precision])
 
 

@@ -11,6 +11,7 @@ from bench.errors import UsageError, brief
 from bench.results.hub import HUB
 from bench.suite.contestant import ContestantSettings
 from hypersd.hashes import Hashes
+from hypersd.hub import wanted_variant
 from hypersd.hub_client import NotFetched
 
 UPCAST = "StableDiffusionXLPipeline"  # whose VAE overflows in fp16, where its config.json says so
@@ -31,7 +32,7 @@ def precision(where: str, settings: ContestantSettings) -> str:
             f"{where}.vae_precision=fp16: its VAE overflows in fp16 (black pictures); valid: fp32, "
             f"bf16, or with vae={FP16_SAFE}"
         )
-    return given or ("fp32" if overflows else settings.precision)
+    return given or _usual(where, settings)
 
 
 def parts(where: str, settings: ContestantSettings, hashes: Hashes) -> dict[str, object]:
@@ -41,10 +42,19 @@ def parts(where: str, settings: ContestantSettings, hashes: Hashes) -> dict[str,
     if settings.vae:
         own = folder(where, settings)
         found["vae"] = hashes.files((own / "config.json", weights(own)), own)
-    usual = "fp32" if _overflows(where, settings) else settings.precision
-    if (chosen := precision(where, settings)) != usual:
+    if (chosen := precision(where, settings)) != _usual(where, settings):
         found["vae_precision"] = chosen
     return found
+
+
+def is_other(where: str, settings: ContestantSettings) -> bool:
+    """Whether `parts` has any: else the base's own VAE decodes, as it was loaded with the base,
+    also where its usual precision is asked for by name. Raises UsageError as `precision`."""
+    return bool(settings.vae) or precision(where, settings) != _usual(where, settings)
+
+
+def _usual(where: str, settings: ContestantSettings) -> str:
+    return "fp32" if _overflows(where, settings) else settings.precision
 
 
 def folder(where: str, settings: ContestantSettings) -> Path:
@@ -103,8 +113,12 @@ def load(where: str, settings: ContestantSettings) -> Any:
     import torch
     from diffusers import AutoencoderKL
 
+    from hypersd import bases
+
     found, loader = folder(where, settings), cast(Any, AutoencoderKL)
     variant = "fp16" if ".fp16." in weights(found).name else None
+    if not settings.vae:  # the base's own, by the files that count as the base's
+        variant = bases.variant(found.parent, wanted_variant(settings.precision), found.name)
     try:
         vae = loader.from_pretrained(
             found, variant=variant, use_safetensors=True, local_files_only=True, dtype=torch.float32

@@ -3,6 +3,7 @@ benchmark. A new kind is a file here and an entry in `FAMILIES`."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from pathlib import Path
@@ -90,12 +91,20 @@ def load_any(folder: Path, dtype: Dtypes, wanted: str | None) -> Any:
     index = _index(folder)
     parts = [name for name, entry in index.items() if isinstance(entry, list) and entry[1]]
     chosen = [variant(folder, wanted, part) for part in parts]
-    left_out = {name: None for name in LEFT_OUT if name in index}
-    pipe, words = _read(
-        folder, str(index["_class_name"]), dtype, next(filter(None, chosen), None), left_out
-    )
+    name = str(index["_class_name"])
+    left_out = {part: None for part in LEFT_OUT if part in index} | _unmarked(name)
+    pipe, words = _read(folder, name, dtype, next(filter(None, chosen), None), left_out)
     _say(folder, words)
     return pipe
+
+
+def _unmarked(name: str) -> dict[str, Any]:
+    """What keeps a pipeline's class from writing a watermark into pictures: SDXL's does wherever
+    the package invisible_watermark happens to be installed."""
+    import diffusers
+
+    takes = inspect.signature(getattr(diffusers, name).__init__).parameters
+    return {"add_watermarker": False} if "add_watermarker" in takes else {}
 
 
 def _read(

@@ -18,7 +18,7 @@ from bench import metrics
 from bench.errors import UsageError
 from bench.metrics import networks
 from bench.metrics.networks.base import loaded
-from bench.metrics.networks.clip import KNOWN, ClipNetwork, OpenClip
+from bench.metrics.networks.clip import KNOWN, RESIZES, ClipNetwork, OpenClip
 from bench.metrics.networks.pick import Pick
 from hypersd.rewards import affine
 from tests.conformance import seeded
@@ -166,6 +166,27 @@ def test_known_weights_are_those_of_open_clips_table() -> None:
         assert (held["mean"], held["std"], held["resize_mode"]) == (
             known.mean, known.std, known.resize,
         )  # fmt: skip
+
+
+def test_pictures_are_prepared_as_open_clips_table_says_of_every_model() -> None:
+    """CLIPA, MobileCLIP and PE are bilinear, the others bicubic."""
+    picture = seeded.pictures(1, 200, 150)
+    of_hub = [(name, tag, held) for name, tag in open_clip.list_pretrained()
+              if (held := open_clip.get_pretrained_cfg(name, tag)).get("hf_hub")]  # fmt: skip
+    shown: dict[tuple[Any, ...], str] = {}
+    for name, tag, held in of_hub:
+        network = OpenClip(name.removesuffix("-quickgelu"), tag)
+        assert network.tag is not None and network.tag.mean == tuple(held["mean"])
+        shown[held["resize_mode"], held["interpolation"]] = network.preparation
+    assert {interpolation for _, interpolation in shown} >= {"bicubic", "bilinear"}
+    for (mode, interpolation), preparation in shown.items():
+        prepared = RESIZES[preparation](torch.tensor(picture).permute(0, 3, 1, 2), SIDE)
+        transform = open_clip.image_transform(
+            SIDE, is_train=False, mean=(0.0,) * 3, std=(1.0,) * 3, resize_mode=mode,
+            interpolation=interpolation,
+        )  # fmt: skip
+        off = 255 * (prepared - transform(Image.fromarray(picture[0]))).abs()
+        assert off.max() < 1.01 and off.mean() < 0.01  # a tie in 8 bits here and there
 
 
 def test_openais_weights_get_quick_gelu_whatever_the_models_name(tmp_path: Path) -> None:

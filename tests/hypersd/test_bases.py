@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion_xl import pipeline_stable_diffusion_xl as of_sdxl
 
 from hypersd import bases
 from hypersd.bases import FAMILIES
@@ -86,6 +87,16 @@ def test_parts_that_drawing_does_not_need_are_not_asked_for(folder: Path, tmp_pa
     (copy / "model_index.json").write_text(json.dumps(index | UNNEEDED))
     pipe = bases.load(copy, torch.float32, None)
     assert all(pipe.components.get(part) is None for part in UNNEEDED)
+    assert getattr(pipe, "watermark", None) is None
+
+
+def test_no_watermark_is_written_where_its_package_is_installed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a base draws by its own call: SDXL's pipeline marks its pictures by what is installed."""
+    monkeypatch.setattr(of_sdxl, "is_invisible_watermark_available", lambda: True)
+    monkeypatch.setattr(of_sdxl, "StableDiffusionXLWatermarker", object, raising=False)
+    pipe = bases.load_any(folder, torch.float32, None)
     assert getattr(pipe, "watermark", None) is None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DiffusionPipeline
 from PIL import Image
 
 from bench.cli import main, read
@@ -65,16 +65,40 @@ def test_a_vae_of_its_own_decodes(folder: Path, own: Callable[..., Path]) -> Non
 def test_it_has_the_precision_of_the_networks_where_it_does_not_overflow(
     folder: Path, own: Callable[..., Path], tiny_sdxl: Path
 ) -> None:
-    def vae(*words: str) -> Any:
-        suite = read(["suite=tiny.yaml", *words]).suite
-        assert suite is not None
-        return pipelines.pipeline(suite.contestants[0], None, torch.device("cpu")).vae
+    assert loaded("precision=bf16").dtype == torch.float32  # the base's would overflow in fp16
+    assert loaded("precision=bf16", "vae_precision=bf16").dtype == torch.bfloat16
+    assert loaded("precision=bf16", f"vae={own()}").dtype == torch.bfloat16
+    assert loaded("precision=fp16", f"vae={own()}", "vae_precision=fp32").dtype == torch.float32
+    assert loaded().dtype == torch.float32
 
-    assert vae("precision=bf16").dtype == torch.float32  # the base's would overflow in fp16
-    assert vae("precision=bf16", "vae_precision=bf16").dtype == torch.bfloat16
-    assert vae("precision=bf16", f"vae={own()}").dtype == torch.bfloat16
-    assert vae("precision=fp16", f"vae={own()}", "vae_precision=fp32").dtype == torch.float32
-    assert vae().dtype == torch.float32
+
+def loaded(*words: str) -> Any:
+    """The VAE of the only contestant of a suite with these words."""
+    suite = read(["suite=tiny.yaml", *words]).suite
+    assert suite is not None
+    return pipelines.pipeline(suite.contestants[0], None, torch.device("cpu")).vae
+
+
+def test_its_usual_precision_by_name_is_the_same_vae(folder: Path) -> None:
+    """One identity, so one set of weights: those that were loaded in bf16, calculated in fp32."""
+    usual, named = loaded("precision=bf16"), loaded("precision=bf16", "vae_precision=fp32")
+    for name, value in usual.state_dict().items():
+        assert torch.equal(named.state_dict()[name], value), name
+
+
+def test_in_another_precision_it_is_of_the_files_that_count(folder: Path, tiny_sdxl: Path) -> None:
+    """A cache may hold files in full precision beside those of half that a run hashes."""
+    pipe: Any = DiffusionPipeline.from_pretrained(tiny_sdxl)
+    pipe.save_pretrained(folder / "both")
+    with torch.no_grad():
+        pipe.vae.decoder.conv_out.bias.fill_(0.5)
+    pipe.save_pretrained(folder / "both", variant="fp16")
+    for words, of_half in (
+        (["precision=bf16", "vae_precision=bf16"], True),
+        (["precision=fp32", "vae_precision=bf16"], False),
+    ):
+        bias = loaded("base=both", *words).decoder.conv_out.bias
+        assert bool((bias == 0.5).all()) == of_half
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ were trained with QuickGELU, and only warns.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,7 +170,7 @@ def _looked_up(model: str, tag: str) -> Tag:
         raise UsageError(f"{model} has no weights {tag!r} on the hub; {nearest(tag, valid)}")
     quick_gelu = bool(held.get("quick_gelu"))
     mean, std = tuple(held["mean"]), tuple(held["std"])
-    return Tag(held["hf_hub"].rstrip("/"), quick_gelu, held["resize_mode"], mean, std)
+    return Tag(held["hf_hub"].rstrip("/"), quick_gelu, _resize(held), mean, std)
 
 
 def _of_folder(folder: Path) -> Tag:
@@ -178,9 +178,16 @@ def _of_folder(folder: Path) -> Tag:
         held = json.loads((folder / "open_clip_config.json").read_bytes())
         quick_gelu, shown = bool(held["model_cfg"].get("quick_gelu")), held["preprocess_cfg"]
         mean, std = tuple(shown["mean"]), tuple(shown["std"])
-        return Tag(str(folder), quick_gelu, shown.get("resize_mode", "shortest"), mean, std)
+        return Tag(str(folder), quick_gelu, _resize(shown), mean, std)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UsageError(f"{folder}: no open_clip model (open_clip_config.json)") from None
+
+
+def _resize(shown: Mapping[str, Any]) -> str:
+    """One of RESIZES, by open_clip's words on a picture's preparation: bilinear for CLIPA,
+    MobileCLIP and PE, where others are bicubic."""
+    mode = str(shown.get("resize_mode") or "shortest")
+    return f"{mode}_bilinear" if shown.get("interpolation") == "bilinear" else mode
 
 
 class ClipNetwork(Movable):
@@ -256,8 +263,16 @@ def _shortest(x: Tensor, side: int) -> Tensor:
     return resize.centre(resize.shortest(x, side), side) / 255
 
 
+def _shortest_bilinear(x: Tensor, side: int) -> Tensor:
+    return resize.centre(resize.shortest(x, side, "bilinear"), side) / 255
+
+
 def _squash(x: Tensor, side: int) -> Tensor:
     return resize.resized(x, side, side, rounded=True) / 255
+
+
+def _squash_bilinear(x: Tensor, side: int) -> Tensor:
+    return resize.resized(x, side, side, kernel="bilinear", rounded=True) / 255
 
 
 def _longest(x: Tensor, side: int) -> Tensor:
@@ -274,7 +289,9 @@ def _lanczos_256(x: Tensor, side: int) -> Tensor:
 
 RESIZES: dict[str, Callable[[Tensor, int], Tensor]] = {
     "shortest": _shortest,  # CLIP's own: the shorter side, then the middle
+    "shortest_bilinear": _shortest_bilinear,  # MobileCLIP
     "squash": _squash,  # SigLIP and others
+    "squash_bilinear": _squash_bilinear,  # CLIPA, PE
     "longest": _longest,  # HPSv2 with torchvision 0.17 or newer
     "longest_aliased": _longest_aliased,  # HPSv2 with an older torchvision
     "lanczos_256": _lanczos_256,  # DMD2's evaluation
