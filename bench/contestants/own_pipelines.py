@@ -136,6 +136,9 @@ def check(where: str, settings: ContestantSettings) -> None:
     if settings.own.guidance is not None and "guidance_scale" not in takes:
         given = nearest("guidance_scale", (one for one in takes if one not in OURS))
         raise UsageError(f"{where}.guidance={settings.own.guidance:g}: {name} takes none; {given}")
+    if settings.sampling.eta and "eta" not in takes:
+        raise UsageError(f"{where}.eta={settings.sampling.eta:g}: {name} takes none, so its "
+                         "scheduler would not get it; valid: eta=0")  # fmt: skip
     _check_points(where, settings)
 
 

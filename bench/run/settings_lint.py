@@ -26,8 +26,25 @@ PUBLISHED = (  # the settings of every file's own card
 
 
 def unlike_cards(suite: Suite) -> list[str]:
-    """A line for each contestant whose settings differ from its card, with the differences."""
-    return list(dict.fromkeys(line for one in suite.contestants for line in _lines(one)))
+    """A line for each contestant whose settings differ from its card, with the differences, and for
+    the base drawn as few-step weights are: by a `like` whose weights were perhaps forgotten."""
+    lines = [line for one in suite.contestants for line in _lines(one)]
+    bare = [_bare(one) for one in suite.contestants if _is_bare(one, suite)]
+    return list(dict.fromkeys([*lines, *bare]))
+
+
+def _is_bare(one: ContestantSettings, suite: Suite) -> bool:
+    """Whether it has no weights, and those that it is drawn as have some."""
+    if one.source != "base" or one.stack or one.drawn_as in ("", "teacher"):
+        return False
+    others = [other for other in suite.contestants if other.key == one.drawn_as != one.key]
+    return not others or any(other.source != "base" or other.stack for other in others)
+
+
+def _bare(one: ContestantSettings) -> str:
+    drawn = f"{one.base} itself, drawn as {one.drawn_as} is"
+    return (f"contestants.{one.key}, {_steps(one.steps)}: {drawn}: it names no weights (lora, "
+            "unet, pipeline or recipe)")  # fmt: skip
 
 
 def sources(suite: Suite) -> list[str]:

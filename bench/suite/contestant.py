@@ -60,6 +60,7 @@ class ContestantSettings:
     read_at: where its settings were read, in words.  unverified: which of them were not read there,
     and how they were chosen.  Both are shown and change no picture.
     assumed: nothing says how its weights are drawn; they are not until something does.
+    drawn_as: the method, or the other contestant, whose sampling its `like` or its name took.
     """
 
     key: str
@@ -74,6 +75,7 @@ class ContestantSettings:
     size: int | None = None
     compiled: bool = False
     assumed: bool = False
+    drawn_as: str = ""
     vae: str = ""
     vae_precision: str | None = None
     stack: tuple[StackedLora, ...] = ()
@@ -224,6 +226,7 @@ def read(
         steps=given.steps or steps,
         sampling=replace(start or Sampling(), **given.of_sampling),
         assumed=start is None and given.scheduler is None and source in ("lora", "unet"),
+        drawn_as=given.like or (key if key in defaults.methods else ""),
         lora_scale=given.lora_scale,
         size=given.size,
         stack=given.stack or (),

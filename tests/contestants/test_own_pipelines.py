@@ -310,6 +310,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "of pictures": ("FluxImg2ImgPipeline", {}, "does not draw a picture of a prompt alone"),
     "of videos": ("WanPipeline", {}, "does not draw a picture of a prompt alone"),
     "argument": ("FluxPipeline", {"call": {"max_sequence": 3}}, "did you mean 'max_sequence_le"),
+    "eta": ("FluxPipeline", {"scheduler": "ddim", "eta": 0.5}, "eta=0.5: FluxPipeline takes none"),
     "vae": ("FluxPipeline", {"vae": "else"}, "keeps its VAE; valid: vae_precision="),
 }
 

@@ -44,6 +44,21 @@ def test_what_differs_from_a_card_is_said(tmp_path: Path) -> None:
     ]
 
 
+def test_a_base_that_is_drawn_as_weights_that_are_not_named_is_said() -> None:
+    """`like` alone makes no LCM: whoever forgot `lora` would read its row as one."""
+    named = "it names no weights (lora, unet, pipeline or recipe)"
+    assert lines("suite=shapes_4step", "+contestants.mine.like=lcm") == [
+        f"contestants.mine, 4 steps: shapes/base itself, drawn as lcm is: {named}"
+    ]
+    base = "hf://stabilityai/stable-diffusion-xl-base-1.0"
+    assert lines("suite=sdxl_4step", "+contestants.mine.like=hyper_sd") == [
+        f"contestants.mine, 4 steps: {base} itself, drawn as hyper_sd is: {named}"
+    ]
+    assert lines("suite=shapes_4step", "+contestants.mine.like=teacher") == []
+    plain = ("+contestants.mine.scheduler=euler", "+contestants.mine.spacing=trailing")
+    assert lines("suite=sdxl_4step", *plain) == []  # asked for by name
+
+
 def test_published_files_are_held_against_their_cards_settings() -> None:
     mine = f"+contestants.mine.lora={HYPER}"
     as_published = ("+contestants.mine.scheduler=ddim", "+contestants.mine.spacing=trailing")
