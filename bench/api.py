@@ -16,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import cli
+from bench.cli.tasks import carried_out, planned
+from bench.cli.words import WORDS, Command, command
 from bench.errors import UsageError, in_a_line
 from bench.results.run_folder import RunFolder
 from bench.results.summary import Summary
@@ -60,7 +61,7 @@ def plan(suite: Name, **changes: Any) -> PlannedRun:
     with _ours():
         command = _command(suite, changes)
         options = replace(command.options, call=_call(suite, changes))
-        return PlannedRun(cli.planned(replace(command, options=options)))
+        return PlannedRun(planned(replace(command, options=options)))
 
 
 def load(folder: Name) -> Run:
@@ -81,14 +82,14 @@ def leaderboard(runs: Iterable[Name], out: Name | None = None) -> Path:
         return write([Path(run) for run in runs], None if out is None else Path(out))
 
 
-def _command(suite: Name, changes: Mapping[str, Any]) -> cli.Command:
+def _command(suite: Name, changes: Mapping[str, Any]) -> Command:
     from bench.suite import changes as changes_of
 
     name = os.fspath(suite)
-    words = [word for word in cli.WORDS if word != "task"]
+    words = [word for word in WORDS if word != "task"]
     paths, given = changes_of.split(changes, words)
     keys = {key.split(".")[0] for key in given} | paths.keys()
-    return cli.command(name, changes_of.changed(name, given), {**paths, "suite": name}, keys)
+    return command(name, changes_of.changed(name, given), {**paths, "suite": name}, keys)
 
 
 def _call(suite: Name, changes: Mapping[str, Any]) -> str:
@@ -156,7 +157,7 @@ class PlannedRun:
 
         out = Console(quiet=True) if quiet else console()
         with _ours(), redirect_stdout(io.StringIO()) if quiet else nullcontext():
-            return Run(cli.carried_out(self.plan, out)[1])
+            return Run(carried_out(self.plan, out)[1])
 
     def __repr__(self) -> str:
         from bench.report.terminal import lines

@@ -62,7 +62,7 @@ def run(suite: str, n: int, count: int) -> Run:
 
 def words(suite: str, n: int, count: int, folder: str) -> list[str]:
     """The command line: the suite's contestants go, copies of one come."""
-    from bench.cli import read
+    from bench.cli.words import read
 
     whole = read([f"suite={suite}"]).suite
     assert whole is not None

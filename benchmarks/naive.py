@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """Values by row and metric, of a whole run with nothing cached."""
     from bench.cli import main as bench
-    from bench.cli import read
+    from bench.cli.words import read
     from bench.suite import suite
 
     whole = read([f"suite={name}"]).suite
@@ -63,7 +63,7 @@ def run(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[st
 
 def naive(folder: Path, name: str, n: int, chosen: list[str]) -> dict[str, dict[str, float]]:
     """The same values by the script."""
-    from bench.cli import read
+    from bench.cli.words import read
     from bench.results import places
     from bench.suite import prompts
 
