@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.contestants.noise import DrawnWhole
 from bench.contestants.schedulers import CLASSES
 from bench.errors import UsageError
 from bench.results.keys import Key
@@ -104,7 +105,7 @@ class Sampler:
 
     pipeline: a StableDiffusionPipeline or StableDiffusionXLPipeline, its weights ready; its own
     scheduler is left as it is.  size: height and width in pixels.  compiled: the UNet runs through
-    torch.compile.
+    torch.compile.  Raises UsageError for a size that the VAE has not, which would be cut to one.
     """
 
     def __init__(
@@ -116,6 +117,9 @@ class Sampler:
         self.compiled = compiled
         self._unet: Any = torch.compile(pipeline.unet) if compiled else pipeline.unet
         self.family = bases.of(pipeline, size)
+        if size % pipeline.vae_scale_factor:
+            raise UsageError(f"size={size}: pictures of this base are of whole latents; valid: a "
+                             f"multiple of {pipeline.vae_scale_factor}")  # fmt: skip
         self.scheduler = make_scheduler(pipeline.scheduler, sampling)
         accepted = inspect.signature(self.scheduler.step).parameters
         self._eta = {"eta": sampling.eta} if "eta" in accepted else {}
@@ -184,7 +188,8 @@ class Sampler:
             if guided:
                 plain, led = predicted.chunk(2)
                 predicted = plain + self.sampling.guidance * (led - plain)
-            latents = scheduler.step(predicted, t, latents, **extra, return_dict=False)[0]
+            with DrawnWhole():
+                latents = scheduler.step(predicted, t, latents, **extra, return_dict=False)[0]
         return latents
 
     def _given(self, text: Text) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from torch.overrides import TorchFunctionMode
 
 from bench.contestants.sampler import Sampler, generator, initial_noise, make_scheduler, to_uint8
+from bench.errors import UsageError
 from bench.results.keys import Key
 from bench.suite.sampling import Sampling
 
@@ -72,6 +74,30 @@ def test_an_image_does_not_depend_on_its_batch(pipeline: Any, sampling: Sampling
     np.testing.assert_array_equal(sampler(KEYS[::-1]).images[::-1], together)
     alone = np.concatenate([sampler([key]).images for key in KEYS])
     assert np.abs(alone.astype(int) - together.astype(int)).max() <= 1
+
+
+class OlderTorch(TorchFunctionMode):
+    """Draws half precision's noise otherwise than fp32's, as torch 2.11 does."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        found = func(*args, **given)
+        is_half = given.get("dtype") in (torch.float16, torch.bfloat16)
+        return found.clamp(-0.5, 0.5) if func is torch.randn and is_half else found
+
+
+@pytest.mark.parametrize("name", ["lcm", "tcd", "euler_ancestral"])
+def test_noise_within_the_sampler_is_that_of_every_torch(tiny_base: Path, name: str) -> None:
+    pipe = StableDiffusionPipeline.from_pretrained(tiny_base, dtype=torch.bfloat16)
+    sampler = Sampler(pipe, Sampling(name, eta=1.0), 3, 64)
+    expected = sampler(KEYS).images
+    with OlderTorch():
+        np.testing.assert_array_equal(sampler(KEYS).images, expected)
+
+
+def test_a_size_that_is_cut_to_whole_latents_is_refused(pipeline: Any) -> None:
+    with pytest.raises(UsageError, match="size=66: .*; valid: a multiple of 4"):
+        Sampler(pipeline, Sampling(), 2, 66)
 
 
 def test_a_warm_up_on_a_cpu_draws_no_whole_picture(pipeline: Any) -> None:
