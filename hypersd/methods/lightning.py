@@ -139,7 +139,7 @@ class LightningTask(Distillation):
     def student_turn(self, stage: LightningStage, step: int, rng: torch.Generator) -> Turn:
         """Squared error to the teacher's prediction, and the generator loss of the stage's
         critic."""
-        self.student.prediction[STUDENT] = stage.output
+        self._gives(STUDENT, stage.output)
         at = self.predicted(stage, step, rng)
         error = squared_error(at.prediction, at.goal).mean()
         scalars = {"distance": float(error.detach())}
@@ -152,12 +152,19 @@ class LightningTask(Distillation):
         return Turn(weighted_sum(error, adversarial, weights), scalars, outputs)
 
     def stage_prediction(self, stage: LightningStage, x: Tensor, t: Tensor, text: Text) -> Tensor:
-        """The guided base's, or that of an earlier student, whose guidance is distilled."""
-        if stage.teacher in self.kept:
-            role = f"{stage.teacher}step"
-            self.student.prediction[role] = self._output_of(stage.teacher, stage)
-            return self.student.predict(role, x, t, text)
-        return self.teacher_prediction(x, t, text)
+        """The guided base's in the first stage, then that of an earlier student, whose guidance is
+        distilled."""
+        if stage == self.stages[0]:
+            return self.teacher_prediction(x, t, text)
+        role = f"{stage.teacher}step"
+        self._gives(role, self._output_of(stage.teacher, stage))
+        return self.student.predict(role, x, t, text)
+
+    def _gives(self, role: str, output: str) -> None:
+        """Read a role's network as one that gives x0, or what the base gives, whatever that is."""
+        self.student.prediction.pop(role, None)
+        if output == "sample":
+            self.student.prediction[role] = output
 
     def _output_of(self, steps: int, before: LightningStage) -> str:
         """The output type of the kept student of so many steps: that of the last stage that trained
@@ -187,7 +194,8 @@ class LightningTask(Distillation):
 
     def facts(self) -> dict[str, Any]:
         """For the card: the prediction type."""
-        return {"prediction_type": self.student.prediction.get(STUDENT, "epsilon")}
+        own = self.schedule.prediction_type
+        return {"prediction_type": self.student.prediction.get(STUDENT, own)}
 
     def drawn_with(self) -> Drawing:
         """By jumps, with the prediction type of the last stage that was trained."""

@@ -18,9 +18,9 @@ class LightningStage:
     """`steps` updates that teach `to` moves what `teacher` moves (the recipe's `from`) do.
 
     distance, adversarial: weights of the squared error and of the generator loss; the paper's later
-    stages have the second alone. output: what the student's network gives, "epsilon" or "sample"
-    (x0): {from: 1, to: 1} turns a one-step student from one to the other by a squared error
-    (the paper's Eq. 29).
+    stages have the second alone. output: what the student's network gives, "sample" (x0), or
+    "epsilon", which stands for what the base gives (SDXL's is eps): {from: 1, to: 1} turns a
+    one-step student from one to the other by a squared error (the paper's Eq. 29).
     """
 
     teacher: Annotated[int, Field(ge=1, alias="from")]

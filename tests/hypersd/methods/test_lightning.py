@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,6 +70,16 @@ def test_the_first_stage_asks_for_the_squared_error_alone(build: Any) -> None:
     torch.testing.assert_close(total, F.mse_loss(at.prediction, at.goal))
     assert task.turns(1) == ("student",)
     assert not at.goal.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_an_untrained_student_makes_the_move_of_any_base(build: Any, kind: str) -> None:
+    """Its network gives what the base's does, also where that is v or x0."""
+    stage, options = {"from": 8, "to": 8, "steps": 1}, {**RECIPE.options, "guidance": 1.0}
+    task = build(stages=[stage], steps=1, options=options)
+    task.schedule = task.student.schedule = replace(task.schedule, prediction_type=kind)
+    assert float(task.loss(0, rng())[0].detach()) == 0.0
+    assert task.facts()["prediction_type"] == kind
 
 
 def test_a_stage_weighs_its_two_losses(build: Any) -> None:
