@@ -238,7 +238,9 @@ class _Run:
         with self.averaged():
             self.preview(log)
             main = self.accelerator.is_main_process
-            is_best = main and self.best.found(self.step, self.validation)
+            # a task that has been halted has gone back to weights that these figures are not of
+            gone_back = self.task.halted() is not None
+            is_best = main and not gone_back and self.best.found(self.step, self.validation)
             if log is not None and main:
                 log.write(self.step, {"best": self.best.value or 0.0, "best_step": self.best.step})
             if agreed("best" if is_best else None, self.accelerator):

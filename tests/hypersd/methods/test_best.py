@@ -77,6 +77,18 @@ def test_a_training_ends_where_nothing_better_came_for_so_long(
     assert "ended at step 4: figure was best at step 2" in capsys.readouterr().out
 
 
+def test_figures_of_weights_that_a_guard_has_taken_back_are_not_the_bests(
+    recipe: Any, figures: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Their preview was drawn before the guard restored what it had kept."""
+    seen = figures([5.0, 1.0, 1.0])
+    monkeypatch.setattr(TcdTask, "halted", lambda self: "it fell" if len(seen) > 1 else None)
+    final = loop.train(recipe(), tmp_path / "run")
+    card = json.loads((tmp_path / "run" / "best" / "training.json").read_text())
+    assert (card["steps"], card["best_value"], card["best_step"]) == (1, 5.0, 1)
+    assert json.loads((final / "training.json").read_text())["steps"] == 2
+
+
 def test_validating_averages_leaves_the_training_as_it_is(
     recipe: Any, figures: Any, tmp_path: Path
 ) -> None:
