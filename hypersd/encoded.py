@@ -38,6 +38,7 @@ from hypersd.whole_files import written_whole
 SHARD = 64
 NUMBERS = ("", "_2", "_3")  # after the names of a pipeline's text encoders and tokenizers
 DAMAGED = 0.01  # share of damaged pictures that stops the run
+CUT = "have captions that a text encoder cuts, being too long for it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +119,9 @@ def prepare(stored: bytes, caption: str, size: int) -> Picture:
     left, top = (wide - size) // 2, (high - size) // 2
     image = image.resize((wide, high), Image.Resampling.LANCZOS)
     pixels = np.asarray(image.crop((left, top, left + size, top + size)))
-    return Picture(pixels, caption, (height, width, top, left, size, size), decoded.notes)
+    enlarged = (f"are smaller than {size} pixels, and are enlarged",) if scale > 1 else ()
+    notes = (*decoded.notes, *enlarged)
+    return Picture(pixels, caption, (height, width, top, left, size, size), notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +196,8 @@ def _encode(
     while shard := list(islice(pictures, SHARD)):
         _write(folder / f"{count // SHARD:06d}.safetensors", shard, base)
         count += len(shard)
+        if cut := sum(base.family.truncated([p.caption for p in shard])):
+            reading.notes[CUT] += cut
     reading.check()
     if not count:
         raise UsageError(f"recipe, {source.where}: no pictures")

@@ -230,3 +230,17 @@ def test_pictures_are_turned_put_on_white_and_counted(
         "1 pictures in other formats are left out: 9.gif",
     ):
         assert f"data.folder={folder}: {line}" in said
+
+
+def test_captions_that_are_cut_and_pictures_that_are_enlarged_are_counted(
+    sdxl: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing else would tell: an encoder reads the first words, a picture is only less sharp."""
+    folder = make_pictures(tmp_path / "set", 3)
+    for i, caption in enumerate(("two large boats under a red sky", "a red bird", "a tree")):
+        (folder / f"{i}.txt").write_text(caption)
+    Image.new("RGB", (48, 200), (200, 30, 30)).save(folder / "1.png")
+    load_pictures({"folder": str(folder)}, sdxl, tmp_path / "cache")
+    said = capsys.readouterr().out
+    assert "1 of 3 pictures have captions that a text encoder cuts, being too long for it" in said
+    assert "1 of 3 pictures are smaller than 64 pixels, and are enlarged" in said
