@@ -95,6 +95,26 @@ def test_gradients_equal_those_of_separate_copies(
     assert max(float(p.grad.abs().max()) for p in mine) > 1e-3
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_under_autocast_a_pass_without_gradient_takes_none_from_a_later_one(
+    bare: UNet2DConditionModel, full: bool
+) -> None:
+    """Older versions of torch keep a weight's bf16 copy without its gradient: a target, or the
+    moves of a path, that run first would leave the student's own pass nothing to learn by."""
+    role = {"full": ["student"]} if full else {"adapters": ["student"]}
+    grads = []
+    for before in (False, True):
+        student = Student(copy.deepcopy(bare), SCHEDULE, rank=4, **{"adapters": [], **role})
+        with torch.autocast("cpu", torch.bfloat16):
+            if before:
+                with torch.no_grad():
+                    student.predict("student", *inputs())
+            loss = student.predict("student", *inputs()).square().mean()
+        grads.append(torch.autograd.grad(loss, student.parameters("student")))
+    assert all(map(torch.equal, *grads))
+    assert max(float(grad.abs().max()) for grad in grads[1]) > 0
+
+
 def test_the_teacher_is_the_base_whatever_the_adapters_hold(bare: UNet2DConditionModel) -> None:
     ours = make(bare)
     before = {key: value.clone() for key, value in bare.state_dict().items()}
