@@ -97,6 +97,7 @@ def _own(row: Row, hashes: Hashes) -> dict[str, object]:
         "base": _base(where, settings, hashes),
         "weights": _weights(where, settings, hashes),
         **({"stack": _stack(where, settings, hashes)} if settings.stack else {}),
+        **({"drawn": "one at a time"} if own_pipelines.is_drawn_alone(settings) else {}),
         "lora_scale": settings.lora_scale,
         "own call": _given(settings),
         "sampling": dataclasses.asdict(settings.sampling),

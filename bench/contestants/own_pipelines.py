@@ -34,6 +34,12 @@ OF_OTHERS = ("Img2Img", "Inpaint", "ControlNet", "Control", "Edit", "Fill", "Ups
              "Prior", "Decoder", "Video", "Redux", "Layered")  # fmt: skip
 OF_FLOWS = ("flow_euler", "flow_heun", "flow_lcm", "scm")  # schedulers that our sampler has not
 MOVES = ("num_frames", "audio_length_in_s", "audio_end_in_s", "video")  # arguments of other media
+OTHER_RANGE = ("IFPipeline", "Kandinsky3Pipeline", "KandinskyCombinedPipeline",
+               "KandinskyV22CombinedPipeline")  # fmt: skip
+"""Pipelines whose tensors are pixels in [-1, 1], where all others' are in [0, 1]."""
+ALONE = ("CogView4Pipeline", "Kandinsky5T2IPipeline")
+"""Pipelines that read the padding of shorter prompts as text: beside a longer one, another
+picture."""
 SETTABLE = {
     "generator": "the noise is its own: pictures are no function of the seed",
     "num_inference_steps": "the number of steps is its own",
@@ -59,6 +65,11 @@ def of_other_class(settings: ContestantSettings) -> bool:
         return kind not in OUR_SAMPLERS
     name = class_name(settings)
     return name is not None and name not in CLASSES
+
+
+def is_drawn_alone(settings: ContestantSettings) -> bool:
+    """Whether its pipeline draws one picture at a time, since others would change it."""
+    return is_own(settings) and class_name(settings) in ALONE
 
 
 def is_known(settings: ContestantSettings) -> bool:
@@ -179,6 +190,9 @@ def arguments(where: str, base: str, name: str) -> dict[str, Any]:
             f"{where}: {base} needs {name}, which diffusers {diffusers.__version__} here does not "
             "have; valid: a diffusers that has it, or another pipeline"
         )
+    if name in OTHER_RANGE:
+        raise UsageError(f"{where}: {base} is a {name}, whose tensors diffusers leaves in [-1, 1]; "
+                         "valid: images=FOLDER of what it drew")  # fmt: skip
     needs = [key for key, value in found.items() if value is inspect.Parameter.empty]
     if (
         "prompt" not in found
@@ -220,7 +234,13 @@ def notes(settings: ContestantSettings) -> Iterator[str]:
     if takes.get("complex_human_instruction") and not _gives(settings, "complex_human_instruction"):
         yield f"{name} puts complex_human_instruction before prompts; call can set it to null"
     if takes.get("use_pe") and not _gives(settings, "use_pe"):
-        yield f"{name} rewrites prompts by its prompt enhancer; call can set use_pe to false"
+        yield (f"{name} rewrites prompts by its prompt enhancer, as chance has it: pictures are no "
+               "function of the seed; call can set use_pe to false")  # fmt: skip
+    if settings.own.arguments.get("caption_upsample_temperature"):
+        yield (f"{name} rewrites prompts, as chance has it (caption_upsample_temperature): "
+               "pictures are no function of the seed")  # fmt: skip
+    if name in ALONE:
+        yield f"{name} reads padding as text: pictures are drawn one at a time"
 
 
 def _gives(settings: ContestantSettings, argument: str) -> bool:

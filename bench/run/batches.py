@@ -65,6 +65,10 @@ class Batches:
         """Images at once."""
         return self._own.get(stage, self.first(stage.size))
 
+    def one_at_a_time(self, stage: Stage) -> None:
+        """Go on with single images, whatever the device could hold."""
+        self._own[stage] = 1
+
     def cut(
         self, stage: Stage, count: int, make: Callable[[int, int], T]
     ) -> tuple[list[int], list[T]]:

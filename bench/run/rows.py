@@ -20,7 +20,7 @@ from filelock import Timeout
 from numpy.typing import NDArray
 
 from bench import metrics
-from bench.contestants import identity, source
+from bench.contestants import identity, own_pipelines, source
 from bench.contestants.own_sampler import OwnSampler
 from bench.contestants.pipelines import Networks, device_of
 from bench.contestants.sampler import Batch, Sampler
@@ -129,7 +129,10 @@ class RowSource:
     ) -> None:
         self.plan, self.planned, self.worker = plan, planned, worker
         self.stage = Stage("draw", planned.row.settings.key, planned.row.size(plan.suite.size))
-        self._search = search and plan.options.best_batch
+        is_alone = own_pipelines.is_drawn_alone(planned.row.settings)
+        if is_alone:
+            worker.batches.one_at_a_time(self.stage)
+        self._search = search and plan.options.best_batch and not is_alone
         self._name = planned.identity, self.stage.size
         self._hashes = Hashes(worker.cache.root / "hashes.json")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -34,6 +35,8 @@ from bench.contestants.sampler import Batch, generator, initial_noise
 from bench.errors import UsageError
 from bench.results.keys import Key
 from bench.run import memory
+from bench.run.batches import Batches
+from bench.run.rows import RowSource
 from bench.suite import contestant, per_step
 from bench.suite.contestant import ContestantSettings, Row, SuiteDefaults
 from bench.suite.prompts import PromptSet
@@ -142,6 +145,35 @@ def test_the_noise_is_the_benchmarks(folders: Callable[[str], Path], precision: 
     mine = contestant.read("mine", values, (2,), suite)
     images = by_script(plain(folder, dtype), latents=packed.to(dtype), guidance_scale=3.5)
     assert apart(drawn(mine), images) < 1
+
+
+def beside_others(settings: ContestantSettings) -> int:
+    """Levels by which the pictures that are drawn together differ from those drawn alone."""
+    networks = Networks(CPU)
+    together = drawn(settings, KEYS, networks).images.astype(int)
+    alone = np.concatenate([drawn(settings, [key], networks).images for key in KEYS])
+    return int(np.abs(together - alone).max())
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_pictures_do_not_depend_on_their_batch(folders: Callable[[str], Path], name: str) -> None:
+    settings = given(folders(name), **MADE[name][1])
+    assert beside_others(settings) <= 1 and not own_pipelines.is_drawn_alone(settings)
+
+
+def test_one_whose_pictures_would_is_drawn_one_at_a_time(tmp_path: Path) -> None:
+    """CogView4 reads the padding that a longer prompt brings."""
+    settings = given(families.make_cogview4(tmp_path / "cogview"), guidance=1.0)
+    assert beside_others(settings) > 20
+    batches = Batches(CPU, 4)
+    plan: Any = SimpleNamespace(suite=SimpleNamespace(size=SIZE),
+                                options=SimpleNamespace(best_batch=True))  # fmt: skip
+    planned: Any = SimpleNamespace(row=Row(settings, 2), identity="x")
+    worker: Any = SimpleNamespace(batches=batches, cache=SimpleNamespace(root=tmp_path))
+    assert batches.of(RowSource(plan, planned, worker).stage) == 1
+    assert list(own_pipelines.notes(settings)) == [
+        "CogView4Pipeline reads padding as text: pictures are drawn one at a time"
+    ]
 
 
 def test_a_pipelines_forwards_are_counted_as_they_happen(folders: Callable[[str], Path]) -> None:
@@ -310,6 +342,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "of pictures": ("FluxImg2ImgPipeline", {}, "does not draw a picture of a prompt alone"),
     "of videos": ("WanPipeline", {}, "does not draw a picture of a prompt alone"),
     "argument": ("FluxPipeline", {"call": {"max_sequence": 3}}, "did you mean 'max_sequence_le"),
+    "range": ("Kandinsky3Pipeline", {}, "whose tensors diffusers leaves in"),
     "eta": ("FluxPipeline", {"scheduler": "ddim", "eta": 0.5}, "eta=0.5: FluxPipeline takes none"),
     "vae": ("FluxPipeline", {"vae": "else"}, "keeps its VAE; valid: vae_precision="),
 }

@@ -197,6 +197,33 @@ def _sana_sprint() -> Any:
     )  # fmt: skip
 
 
+def make_cogview4(folder: Path, **saving: Any) -> Path:
+    """CogView4, whose text encoder and network read the padding of shorter prompts."""
+    return _saved(folder, _cogview4, **saving)
+
+
+def _cogview4() -> Any:
+    words = _qwen_words()
+    words.padding_side = "left"
+    config = transformers.GlmConfig(
+        **QWEN, num_hidden_layers=2, vocab_size=len(words), max_position_embeddings=1024,
+        pad_token_id=0,
+    )  # fmt: skip
+    return diffusers.CogView4Pipeline(
+        transformer=diffusers.CogView4Transformer2DModel(
+            in_channels=16, out_channels=16, num_layers=2, **HEAD, text_embed_dim=WIDTH,
+            time_embed_dim=16, condition_dim=4, rope_axes_dim=(16, 16), sample_size=8,
+        ),
+        vae=_vae(1.0, 0.0),
+        text_encoder=transformers.GlmModel(config).eval(),
+        tokenizer=words,
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            base_shift=0.25, max_shift=0.75, base_image_seq_len=256, use_dynamic_shifting=True,
+            time_shift_type="linear",
+        ),
+    )  # fmt: skip
+
+
 def _saved(folder: Path, make: Callable[[], Any], **saving: Any) -> Path:
     """saving: of `save_pretrained`, as max_shard_size."""
     with torch.random.fork_rng():
