@@ -33,6 +33,7 @@ from hypersd.lora.forms import UNET
 from hypersd.lora.reader import WEIGHT_NAME, Layer
 from hypersd.passes import Passes
 from hypersd.schedule import Schedule
+from hypersd.seeded import seeded
 from hypersd.solver import Network
 
 STUDENT, TEACHER = "student", "teacher"
@@ -77,9 +78,8 @@ class Student:
         unet.requires_grad_(False)
         targets = family.adaptable(unet)
         for name in self.adapters:
-            with torch.random.fork_rng(), warnings.catch_warnings():
+            with seeded(seed), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-                torch.manual_seed(seed)
                 config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
                 unet.add_adapter(config, adapter_name=name)
         self._layers: list[Any] = [m for m in unet.modules() if isinstance(m, BaseTunerLayer)]

@@ -32,6 +32,7 @@ from hypersd.losses import (
 from hypersd.methods.distillation import Weight
 from hypersd.methods.matching import FAKE, NOISE_RANGE, WHOLE, AlternatingOptions, AlternatingTask
 from hypersd.recipe import Recipe
+from hypersd.seeded import seeded
 from hypersd.student import STUDENT
 
 
@@ -70,8 +71,7 @@ class Dmd2Task(AlternatingTask):
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         super().__init__(recipe, device, recipe.read_options(Dmd2Options))
         width, side = self.base.family.feature_shapes(self.base.network)[-1]
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.head = Head(width, width, side).to(device)
         self.modules["head"] = self.head
         moves = self.options.moves

@@ -34,6 +34,7 @@ from hypersd.losses import critic_loss, generator_loss, squared_error, weighted_
 from hypersd.methods.distillation import Distillation, DistillationOptions, LearningRate
 from hypersd.methods.lightning_stages import LightningStage, read_stages
 from hypersd.recipe import Recipe
+from hypersd.seeded import seeded
 from hypersd.solver import SolverGrid
 from hypersd.student import TEACHER
 from hypersd.task import STUDENT, Turn
@@ -88,8 +89,7 @@ class LightningTask(Distillation):
 
     def prepare(self) -> dict[str, nn.Module]:
         """Every stage's critic, where it has one."""
-        with torch.random.fork_rng():
-            torch.manual_seed(self.recipe.seed)
+        with seeded(self.recipe.seed):
             self.critics: dict[str, Critic] = {
                 s.role: self._critic(s) for s in self.stages if s.critic != "none"
             }

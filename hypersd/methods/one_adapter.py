@@ -44,6 +44,7 @@ from hypersd.methods.rewarded import RewardedOptions, RewardedTask
 from hypersd.methods.tcd import Tcd
 from hypersd.recipe import Recipe
 from hypersd.rewards.panel import Panel
+from hypersd.seeded import seeded
 from hypersd.solver import without_and_with
 from hypersd.student import STUDENT, TEACHER
 from hypersd.validation import Distinct, Fraction, Positive
@@ -108,8 +109,7 @@ class OneAdapterTask(RewardedTask, OnPolicyTask):
             self.grid.check_segments(moves)
         self.consistency = Tcd(recipe, self.grid)
         width, side = self.base.family.feature_shapes(self.base.network)[-1]
-        with torch.random.fork_rng():
-            torch.manual_seed(recipe.seed)
+        with seeded(recipe.seed):
             self.head = Head(width, width, side).to(device)
         if options.gan:
             self.modules["head"] = self.head

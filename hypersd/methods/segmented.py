@@ -22,6 +22,7 @@ from hypersd.losses import critic_loss, generator_loss, weighted_sum
 from hypersd.methods.consistency import ConsistencyPair, ConsistencyTask, Method
 from hypersd.recipe import Recipe
 from hypersd.schedule import Schedule
+from hypersd.seeded import seeded
 from hypersd.solver import SolverGrid
 from hypersd.task import STUDENT, Turn
 from hypersd.validation import Count, NonNegative
@@ -106,8 +107,7 @@ class SegmentedTask(ConsistencyTask):
         """The critic, where a stage has one."""
         if not any(stage.adversarial for stage in self.method.stages):
             return {}
-        with torch.random.fork_rng():
-            torch.manual_seed(self.recipe.seed)
+        with seeded(self.recipe.seed):
             return {CRITIC: self.make_critic().to(self.device)}
 
     def groups(self) -> list[dict[str, Any]]:
