@@ -120,14 +120,16 @@ def _apart(rows: Sequence[Sequence[Round]]) -> float:
 
 
 def _equal(plan: Plan, names: Container[str]) -> list[list[str]]:
-    """Groups of two or more rows whose networks differ in their weights only."""
+    """Groups of two or more rows whose networks, and what they are called with, differ in their
+    weights only."""
     groups: dict[object, list[str]] = defaultdict(list)
     for planned in plan.rows:
         one, nfe = planned.row.settings, planned.nfe
         own = one.weights if one.source in ("unet", "pipeline") else ""
         beside = (one.storage, one.weights, one.stack) if one.storage else ()
+        call = one.own.is_asked, str(sorted(one.own.arguments.items()))  # such as tokens of a text
         network = (one.base, own, one.precision, one.vae, one.vae_precision, one.compiled, one.size,
-                   *beside)  # fmt: skip
+                   *call, *beside)  # fmt: skip
         if planned.name in names and nfe is not None:
             groups[network, planned.row.steps, nfe.count].append(planned.name)
     return [group for group in groups.values() if len(group) > 1]

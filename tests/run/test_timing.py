@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 from scipy import stats
 
 from bench.contestants.sampler import Batch, Sampler
+from bench.contestants.schedulers import Evaluations
 from bench.report import figures, speed
 from bench.results import summary
 from bench.results.summary import Contestant, MetricValue, SecondsPerImage
 from bench.run import timing, timing_plan
 from bench.statistics.intervals import median_interval
+from bench.suite import contestant
+from bench.suite.contestant import Row
 
 Bench = Callable[..., int]
 Drawn = Callable[[Callable[[int, int], float]], list[int]]
@@ -130,6 +134,19 @@ def test_seconds_are_kept_for_the_same_rows_and_made_anew_for_others(
     assert bench("suite=alike.yaml", "~contestants.tcd", "out=other") == 0
     held = json.loads((world / "other/result.json").read_bytes())
     assert "time" in held["seconds"] and len(list((world / "runs/cache/timings").iterdir())) == 2
+
+
+def test_networks_that_are_called_otherwise_need_not_be_alike() -> None:
+    """A text of 512 tokens takes longer than one of 128, and neither is a busy machine's fault."""
+
+    def planned(key: str, **values: Any) -> Any:
+        read = contestant.read(key, {"base": "hf://them/flux", "steps": [4], **values}, (4,))
+        return SimpleNamespace(row=Row(read, 4), name=key, nfe=Evaluations(4))
+
+    tokens = [("a", 512), ("b", 128), ("c", 512)]
+    rows = [planned(key, call={"max_sequence_length": n}) for key, n in tokens]
+    plan: Any = SimpleNamespace(rows=rows)
+    assert timing._equal(plan, {"a", "b", "c"}) == [["a", "c"]]
 
 
 def test_what_cannot_be_drawn_any_more_keeps_the_seconds_of_its_drawing(
