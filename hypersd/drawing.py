@@ -10,8 +10,8 @@ from typing import Any
 class Drawing:
     """Settings of a diffusers scheduler; there is no guidance.
 
-    scheduler: "ddim", "lcm" or "tcd"; on a rectified flow "flow_match_euler" or "flow_match_lcm",
-    whose trailing spacing a pipeline takes as `sigmas` = 1, 1 - 1/N, .., 1/N.
+    scheduler: "ddim", "lcm" or "tcd"; on a rectified flow "flow_euler" or "flow_lcm", diffusers'
+    FlowMatch classes, whose trailing spacing a pipeline takes as `sigmas` = 1, 1 - 1/N, .., 1/N.
     spacing: of its timesteps.  eta: TCD's noise.
     original_steps: points of the grid that LCM's and TCD's schedulers cut their steps from.
     timesteps: instead of the scheduler's own.  prediction_type: instead of the base's own.
@@ -32,7 +32,7 @@ class Drawing:
     def on_flow(self) -> Drawing:
         """The same on a rectified flow, for which diffusers has no scheduler with TCD's noise; its
         timesteps are a thousand times t."""
-        name = "flow_match_lcm" if self.scheduler == "lcm" else "flow_match_euler"
+        name = "flow_lcm" if self.scheduler == "lcm" else "flow_euler"
         timesteps = self.timesteps and tuple(t + 1 for t in self.timesteps)
         return Drawing(name, "trailing", timesteps=timesteps, prediction_type=self.prediction_type)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from bench.contestants import files
 from bench.errors import UsageError, nearest
 from bench.results import hub
 from bench.results.hub import HUB
-from bench.suite.contestant import ANCHORS, ContestantSettings
+from bench.suite.contestant import ANCHORS, FLOWS, ContestantSettings
 from bench.suite.own_call import OURS
 from hypersd.hub import INDEX
 from hypersd.hub_client import NotFetched, Unreachable
@@ -32,7 +32,7 @@ CLASSES = tuple(name for names in OUR_SAMPLERS.values() for name in names)
 """The pipelines that our sampler draws."""
 OF_OTHERS = ("Img2Img", "Inpaint", "ControlNet", "Control", "Edit", "Fill", "Upscale", "Depth2Img",
              "Prior", "Decoder", "Video", "Redux", "Layered")  # fmt: skip
-OF_FLOWS = ("flow_euler", "flow_heun", "flow_lcm", "scm")  # schedulers that our sampler has not
+OF_FLOWS = (*FLOWS, "scm")  # schedulers that our sampler has not
 MOVES = ("num_frames", "audio_length_in_s", "audio_end_in_s", "video")  # arguments of other media
 OTHER_RANGE = ("IFPipeline", "Kandinsky3Pipeline", "KandinskyCombinedPipeline",
                "KandinskyV22CombinedPipeline")  # fmt: skip
@@ -147,10 +147,25 @@ def check(where: str, settings: ContestantSettings) -> None:
     if settings.own.guidance is not None and "guidance_scale" not in takes:
         given = nearest("guidance_scale", (one for one in takes if one not in OURS))
         raise UsageError(f"{where}.guidance={settings.own.guidance:g}: {name} takes none; {given}")
-    if settings.sampling.eta and "eta" not in takes:
-        raise UsageError(f"{where}.eta={settings.sampling.eta:g}: {name} takes none, so its "
-                         "scheduler would not get it; valid: eta=0")  # fmt: skip
+    _check_sampling(where, settings, name, takes)
     _check_points(where, settings)
+
+
+def _check_sampling(
+    where: str, settings: ContestantSettings, name: str, takes: Mapping[str, Any]
+) -> None:
+    """Refuse settings of the scheduler that its pipeline would not hand on. takes: its call's
+    arguments."""
+    how = settings.sampling
+    if how.eta and "eta" not in takes:
+        raise UsageError(f"{where}.eta={how.eta:g}: {name} takes none, so its scheduler would not "
+                         "get it; valid: eta=0")  # fmt: skip
+    if how.timesteps is not None and "timesteps" not in takes:
+        given = nearest("timesteps", (one for one in takes if one not in OURS))
+        raise UsageError(f"{where}.timesteps: {name} takes none; {given}")
+    if how.spacing is not None and how.scheduler in OF_FLOWS and "sigmas" not in takes:
+        raise UsageError(f"{where}.spacing={how.spacing}: a flow's is given as sigmas, and {name} "
+                         "takes none; valid: without spacing")  # fmt: skip
 
 
 def _check_sampled(where: str, settings: ContestantSettings) -> None:

@@ -2,8 +2,9 @@
 
 The pipeline is given one generator per image, as `bench.contestants.sampler` seeds it, and draws
 its initial latents from that, in the shape that its network wants, and whatever noise its scheduler
-adds. In half precision these draws are made in fp32 and rounded, as newer versions of torch do by
-themselves; older ones draw from another stream there, with tails that end at 3.3 deviations.
+adds; what it would draw from torch's own state is drawn from the images' generators, too. In half
+precision these draws are made in fp32 and rounded, as newer versions of torch do by themselves;
+older ones draw from another stream there, with tails that end at 3.3 deviations.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bench.suite.contestant import ContestantSettings
 
 HALF = (torch.float16, torch.bfloat16)
 NETWORKS = ("transformer", "unet", "prior", "decoder")  # how the names of those that denoise begin
+TRAILING = "trailing"
 WARM_UP = Key(0, "a picture", 0)
 
 
@@ -46,8 +48,9 @@ class OwnSampler:
         self._takes = inspect.signature(type(pipeline).__call__).parameters
         pipeline.scheduler = make_scheduler(pipeline.scheduler, settings)
         sampling, own = settings.sampling, settings.own
+        sigmas = None if _spaces(type(pipeline.scheduler)) else trailing(sampling.spacing, steps)
         given = {"num_inference_steps": steps, "height": size, "width": size, "output_type": "pt",
-                 "guidance_scale": own.guidance, "eta": sampling.eta or None,
+                 "guidance_scale": own.guidance, "eta": sampling.eta or None, "sigmas": sigmas,
                  "timesteps": sampling.timesteps and list(sampling.timesteps)}  # fmt: skip
         known = {k: v for k, v in given.items() if k in self._takes and v is not None}
         self.arguments = {**known, **own.arguments}
@@ -83,12 +86,13 @@ class OwnSampler:
 
     def _call(self, keys: Sequence[Key], clock: Clock, forwards: list[int]) -> Any:
         given = {**copy.deepcopy(self.arguments), "prompt": [key.prompt for key in keys]}
+        generators = [generator(key) for key in keys]
         if "generator" in self._takes:
-            given["generator"] = [generator(key) for key in keys]
+            given["generator"] = generators
         for name in ("negative_prompt", "negative_prompt_2"):
             if isinstance(given.get(name), str):
                 given[name] = [given[name]] * len(keys)
-        with watched(self.pipeline, self._networks, clock, forwards), DrawnWhole():
+        with watched(self.pipeline, self._networks, clock, forwards), OwnNoise(generators):
             try:
                 found = self.pipeline(**given)
             except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
@@ -126,8 +130,9 @@ def make_scheduler(base: Any, settings: ContestantSettings) -> Any:
 
     sampling, where = settings.sampling, f"contestants.{settings.key}"
     kind = getattr(diffusers, NAMED[sampling.scheduler]) if sampling.scheduler else type(base)
+    is_sigmas = sampling.spacing == TRAILING and not _spaces(kind)
     named = {
-        "timestep_spacing": sampling.spacing,
+        "timestep_spacing": None if is_sigmas else sampling.spacing,
         "prediction_type": sampling.prediction_type,
         "original_inference_steps": sampling.original_steps,
     }
@@ -143,6 +148,17 @@ def make_scheduler(base: Any, settings: ContestantSettings) -> Any:
         return kind.from_config(base.config, **changes)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UsageError(f"{where}: {kind.__name__}: {str(error)[:200]}") from None
+
+
+def trailing(spacing: str | None, steps: int) -> list[float] | None:
+    """The noise levels 1, 1 - 1/N, .., 1/N of N steps, before a flow's shift, for trailing
+    spacing: FLUX's own ones, and what a student of a flow is distilled at. None without it."""
+    return [1 - i / steps for i in range(steps)] if spacing == TRAILING else None
+
+
+def _spaces(kind: type) -> bool:
+    """Whether a scheduler's class spaces its timesteps itself, as those of flows do not."""
+    return "timestep_spacing" in inspect.signature(kind.__init__).parameters
 
 
 def check_scheduler(folder: Path, settings: ContestantSettings) -> None:
@@ -161,20 +177,43 @@ def check_scheduler(folder: Path, settings: ContestantSettings) -> None:
     make_scheduler(base, settings)
 
 
-class DrawnWhole(TorchFunctionMode):
-    """Inside it, normal noise from a generator is drawn in fp32, and rounded to half precision
+class OwnNoise(TorchFunctionMode):
+    """Inside it, normal noise is a function of the images' seeds: what a pipeline or its scheduler
+    draws without a generator (FlowMatchLCM of SD3 and FLUX, which hand it none) is drawn row by row
+    from `generators`, one per image. All of it is drawn in fp32, and rounded to half precision
     where that is asked for."""
+
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        super().__init__()
+        self.generators = generators
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # fmt: skip
-        """torch's own, but for `torch.randn`."""
+        """torch's own, but for `torch.randn` and `torch.randn_like`."""
         given = dict(kwargs or {})
-        dtype = given.get("dtype")
-        if func is torch.randn and dtype in HALF and given.get("generator") is not None:
-            return func(*args, **{**given, "dtype": torch.float32}).to(dtype)
-        return func(*args, **given)
+        if func is torch.randn_like and given.get("generator") is None:
+            like = args[0] if args else given["input"]
+            return self._rows(like.shape, like.dtype, like.device)
+        if func is not torch.randn:
+            return func(*args, **given)
+        dtype = given.get("dtype") or torch.get_default_dtype()
+        if given.get("generator") is None:
+            shape = given.get("size") or (args[0] if isinstance(args[0], tuple | list) else args)
+            return self._rows(torch.Size(shape), dtype, given.get("device"))
+        drawn = func(*args, **{**given, "dtype": torch.float32 if dtype in HALF else dtype})
+        return drawn.to(dtype)
+
+    def _rows(self, shape: torch.Size, dtype: torch.dtype, device: Any) -> Tensor:
+        """Noise of the shape [B, ...], each row of it, or several in turn, of an image's own."""
+        if len(shape) == 0 or shape[0] % len(self.generators):
+            raise ValueError(f"{len(self.generators)} images share noise of shape {[*shape]}")
+        each = (shape[0] // len(self.generators), *shape[1:])
+        wide = torch.float32 if dtype in HALF else dtype
+        rows = [torch.randn(each, generator=g, device=g.device, dtype=wide)
+                for g in self.generators]  # fmt: skip
+        return torch.cat(rows).to(device=device, dtype=dtype)
 
 
 def networks(pipeline: Any) -> dict[str, nn.Module]:

@@ -23,6 +23,7 @@ Scheduler = Literal[
     "base", "ddim", "dpm", "euler", "euler_ancestral", "flow_euler", "flow_heun", "flow_lcm", "lcm",
     "scm", "tcd",
 ]  # fmt: skip
+FLOWS = ("flow_euler", "flow_heun", "flow_lcm")  # schedulers of rectified flows
 OWN_STEPS = (OF_BASE, "ddim", "euler_ancestral")  # schedulers that take no timesteps from outside
 DEFAULT_BASE = "shapes/base"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -221,6 +222,8 @@ def read(
         _only(where, present, ("images", "method"), "a folder of images")
         return replace(plain, precision="fp32", vae="", vae_precision=None)
     start = _start(where, key, given, defaults)
+    is_flows = start is not None and start.scheduler in FLOWS  # a student, which has no guidance
+    guidance = 1.0 if given.guidance is None and is_flows else given.guidance
     drawn = replace(
         plain,
         steps=given.steps or steps,
@@ -231,7 +234,7 @@ def read(
         size=given.size,
         stack=given.stack or (),
         storage=given.storage or "",
-        own=own_call.read(where, given.guidance, given.call, given.scheduler_config),
+        own=own_call.read(where, guidance, given.call, given.scheduler_config),
     )
     _fits(where, drawn)
     return drawn

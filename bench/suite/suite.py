@@ -32,6 +32,7 @@ from bench.statistics.margins import LIMITS, Margin
 from bench.statistics.metrics import METRICS, measured_on
 from bench.suite import contestant, per_step, protocols
 from bench.suite.contestant import (
+    DEFAULT_BASE,
     ContestantSettings,
     Pixels,
     Precision,
@@ -207,7 +208,8 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
     known("limits", given.limits, LIMITS)
     _fit(given.claims, given.metrics)
     _check_seeds(given)
-    if given.base is not None and "fid_teacher" in given.metrics:
+    published = is_published(given.base)
+    if given.base and published and "fid_teacher" in given.metrics:
         of_teacher = metric_settings.setdefault("fid_teacher", {})
         of_teacher.setdefault("reference", teacher_reference(given.base))
     named = _named(given.contestants, images)
@@ -228,7 +230,7 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
         limits=dict(given.limits),
         claims=given.claims,
         primary=given.primary,
-        published=given.base is not None,
+        published=published,
         absent=tuple(key for key in named if key not in {one.key for one in found}),
         metric_settings=metric_settings,
         preset=given.preset or "",
@@ -236,6 +238,11 @@ def read(name: str, values: Mapping[str, Any], images: Path | None = None) -> Su
         keep_going=given.keep_going,
         prefix=given.prompts.prefix or "",
     )
+
+
+def is_published(base: str | None) -> bool:
+    """Whether a suite's base is none of the world's, whose names begin with "shapes/"."""
+    return base is not None and not base.startswith(DEFAULT_BASE.split("/")[0] + "/")
 
 
 def known(where: str, keys: Iterable[str], valid: Iterable[str]) -> None:
@@ -248,8 +255,12 @@ def known(where: str, keys: Iterable[str], valid: Iterable[str]) -> None:
 
 def _check_metrics(where: str, given: GivenSuite) -> None:
     """Refuse metrics, and margins of metrics, that the suite's base cannot have."""
-    published = given.base is not None
+    published = is_published(given.base)
     valid = measured_on(published=published)
+    is_other = not published and given.base not in (None, DEFAULT_BASE)
+    if is_other and "fid_teacher" in given.metrics:
+        raise UsageError(f"{where}: metrics=fid_teacher: its reference is of {DEFAULT_BASE}, not "
+                         f"of {given.base}; valid: fid")  # fmt: skip
     for metric in given.metrics:
         if metric not in valid:
             base = "a published base" if published else "the shapes world"

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,6 +31,7 @@ from bench.contestants import (
     schedulers,
     source,
 )
+from bench.contestants.own_sampler import OwnNoise
 from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch, generator, initial_noise
 from bench.errors import UsageError
@@ -99,7 +101,7 @@ def by_script(pipe: Any, steps: int = 2, **call: Any) -> Any:
     """Pictures in [0, 255], as a user of diffusers draws them."""
     noise = {} if "latents" in call else {"generator": [generator(key) for key in KEYS]}
     found = pipe(prompt=[key.prompt for key in KEYS], num_inference_steps=steps, height=SIZE,
-                 width=SIZE, output_type="np", **noise, **call)  # fmt: skip
+                 width=SIZE, output_type="np", **{**noise, **call})  # fmt: skip
     return found.images * 255
 
 
@@ -174,6 +176,38 @@ def test_one_whose_pictures_would_is_drawn_one_at_a_time(tmp_path: Path) -> None
     assert list(own_pipelines.notes(settings)) == [
         "CogView4Pipeline reads padding as text: pictures are drawn one at a time"
     ]
+
+
+@pytest.mark.parametrize("name", ["flux", "sd3"])
+@pytest.mark.parametrize("says", [{"scheduler": "flow_lcm"},
+                                  {"scheduler_config": {"stochastic_sampling": True}}],
+                         ids=["lcm", "stochastic"])  # fmt: skip
+def test_noise_that_a_scheduler_adds_is_the_images_own(
+    folders: Callable[[str], Path], name: str, says: dict[str, Any]
+) -> None:
+    """These pipelines hand their scheduler no generator: plain diffusers draws other noise at every
+    call, and for every batch."""
+    settings = given(folders(name), guidance=1.0, **says)
+    batch = drawn(settings)
+    assert (drawn(settings).images == batch.images).all()
+    alone = np.concatenate([drawn(settings, [key]).images for key in KEYS])
+    assert np.abs(batch.images.astype(int) - alone).max() <= 1
+    if "scheduler" not in says:
+        return
+    pipe, own = plain(folders(name)), [generator(key) for key in KEYS]
+    pipe.scheduler = diffusers.FlowMatchLCMScheduler.from_config(pipe.scheduler.config)
+    pipe.scheduler.step = partial(pipe.scheduler.step, generator=own)
+    assert apart(batch, by_script(pipe, guidance_scale=1.0, generator=own)) < 1
+
+
+def test_noise_that_belongs_to_no_image_is_refused() -> None:
+    own = [generator(key) for key in KEYS]
+    with OwnNoise(own), pytest.raises(ValueError, match=r"2 images share noise of shape \[3, 4\]"):
+        torch.randn(3, 4)
+    with OwnNoise(own):
+        both = torch.randn((4, 5), dtype=torch.float64)
+    apart = [torch.randn(2, 5, generator=generator(key), dtype=torch.float64) for key in KEYS]
+    assert torch.equal(both, torch.cat(apart))
 
 
 def test_a_pipelines_forwards_are_counted_as_they_happen(folders: Callable[[str], Path]) -> None:
@@ -271,6 +305,8 @@ def test_noise_levels_may_be_given(folders: Callable[[str], Path]) -> None:
     folder, levels = folders("sd3"), [1.0, 0.6]
     batch = drawn(given(folder, guidance=1.0, call={"sigmas": levels}))
     assert apart(batch, by_script(plain(folder), guidance_scale=1.0, sigmas=levels)) < 1
+    usual = drawn(given(folder, 2, guidance=1.0, scheduler="flow_euler", spacing="trailing"))
+    assert apart(usual, by_script(plain(folder), guidance_scale=1.0, sigmas=[1.0, 0.5])) < 1
     with pytest.raises(UsageError, match="sigmas: are 2, but it is drawn in 4 steps"):
         own_pipelines.check("contestants.mine", given(folder, 4, call={"sigmas": levels}))
 

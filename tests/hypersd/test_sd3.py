@@ -192,8 +192,8 @@ def test_it_resumes_exactly(
     assert_resumes_exactly(made, kind, 2, "pytorch_lora_weights.safetensors", tmp_path)
 
 
-@pytest.mark.parametrize(("method", "scheduler"), [("lcm", "flow_match_lcm"),
-                                                   ("tcd", "flow_match_euler")])  # fmt: skip
+@pytest.mark.parametrize(("method", "scheduler"), [("lcm", "flow_lcm"),
+                                                   ("tcd", "flow_euler")])  # fmt: skip
 def test_its_card_says_how_it_is_drawn(
     folder: Path, method: str, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,8 +209,8 @@ def test_its_card_says_how_it_is_drawn(
     student = Student(base.network, base.schedule, Sd3, rank=4)
     student.load(STUDENT, out)
     pipe, z = pipeline(folder), noise(base)
-    kinds = {"flow_match_lcm": diffusers.FlowMatchLCMScheduler,
-             "flow_match_euler": diffusers.FlowMatchEulerDiscreteScheduler}  # fmt: skip
+    kinds = {"flow_lcm": diffusers.FlowMatchLCMScheduler,
+             "flow_euler": diffusers.FlowMatchEulerDiscreteScheduler}  # fmt: skip
     pipe.scheduler = kinds[scheduler].from_config(pipe.scheduler.config)
     pipe.load_lora_weights(out)
     torch.manual_seed(3)  # the pipeline gives its scheduler no generator
