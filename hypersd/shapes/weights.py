@@ -20,7 +20,7 @@ STUDENTS = (
     "hyper_sd_1step_unet", "hyper_sd_2step", "hyper_sd_4step", "hyper_sd_8step", "hyper_sd_unified",
     "lcm_feedback", "tcd_feedback", "tscd_feedback", "lightning_feedback",
 )  # fmt: skip
-NAMES = ("base", *STUDENTS, *EVALUATORS, *REWARDS, *VALIDATION)
+NAMES = ("base", "flow", *STUDENTS, *EVALUATORS, *REWARDS, *VALIDATION)
 TRAINED_BY = {  # names that differ from their recipe: the recipe, and the part of its training
     "base": ("shapes_teacher_overlaps", "final"),
     "clip": ("shapes_clip_reading", "final"),
