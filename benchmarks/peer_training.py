@@ -39,6 +39,8 @@ from hypersd.errors import UsageError, nearest
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = {"one_copy": "train_lcm_distill_lora_sdxl.py",
            "two_copies": "train_lcm_distill_lora_sd_wds.py"}  # fmt: skip
+ENCODED = {"one_copy": ("text",), "two_copies": ("vae", "text")}
+"""What the scripts encode in the precision that they train in; the rest is in fp32."""
 NEEDS = {"one_copy": "datasets", "two_copies": "webdataset<0.2.96"}
 LAST: dict[str, Any] = {"segments": 1, "distance": 1.0}
 METHODS: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
@@ -129,6 +131,7 @@ def ours(bench: Bench, form: str, method: str, way: str) -> dict[str, Any]:
     path = out.with_suffix(".yaml")
     path.write_text(json.dumps(recipe), encoding="utf-8")
     words = [str(path), str(out), way, f"device={given['device']}"]
+    words += [f"{part}={given['precision']}" for part in ENCODED[form]]
     return probed(bench, ROOT / "benchmarks/own_training.py", words)
 
 
