@@ -158,7 +158,7 @@ def trailing(spacing: str | None, steps: int) -> list[float] | None:
 
 def _spaces(kind: type) -> bool:
     """Whether a scheduler's class spaces its timesteps itself, as those of flows do not."""
-    return "timestep_spacing" in inspect.signature(kind.__init__).parameters
+    return "timestep_spacing" in inspect.signature(kind).parameters
 
 
 def check_scheduler(folder: Path, settings: ContestantSettings) -> None:
