@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -171,3 +172,30 @@ def test_prompt_files(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text("{oops\n")
     with pytest.raises(UsageError, match="line 1 is not"):
         prompts.load(str(tmp_path / "b.jsonl"), None, tmp_path)
+
+
+def test_a_suite_may_stand_on_another_base_of_the_world() -> None:
+    """Its metrics are the world's, but for those whose reference is of the first base; a method's
+    name says nothing of how a flow is drawn."""
+    given: dict[str, Any] = {
+        "title": "Mine", "version": 1, "base": "shapes/flow", "steps": [4],
+        "prompts": {"set": "shapes/test", "n": 4}, "seeds": [0], "metrics": ["fid", "faithful"],
+        "contestants": {"tcd": {"lora": "mine", "scheduler": "flow_euler"}, "real": {}},
+    }  # fmt: skip
+    found = suite.read("mine", given)
+    assert not found.published
+    assert {one.base for one in found.contestants} == {"shapes/flow"}
+    (tcd, _) = found.contestants
+    assert (tcd.sampling, tcd.own.guidance) == (Sampling(scheduler="flow_euler"), None)
+    with pytest.raises(UsageError, match="fid_teacher: its reference is of shapes/base, not of sh"):
+        suite.read("mine", given | {"metrics": ["fid_teacher"]})
+
+
+def test_a_flows_student_is_drawn_as_its_card_says(tmp_path: Path) -> None:
+    drawn = {"scheduler": "flow_lcm", "spacing": "trailing"}
+    (tmp_path / "training.json").write_text(json.dumps({"drawn_with": drawn}), encoding="utf-8")
+    values = {"pipeline": "a flow's", "lora": str(tmp_path)}
+    found = contestant.read("mine", values, (4,))
+    assert (found.sampling.scheduler, found.sampling.spacing) == ("flow_lcm", "trailing")
+    assert found.own.guidance == 1.0
+    assert contestant.read("mine", values | {"guidance": 2.0}, (4,)).own.guidance == 2.0
