@@ -36,7 +36,7 @@ def _sentence(name: str, rows: list[StepResponse]) -> str:
     if not open_:
         metrics = listed(metric_words(m).title for m in dict.fromkeys(r.metric for r in rows))
         return f"{name}: never worse with more steps by the margin, {of}, on {metrics}"
-    return f"{name}: not shown to be never worse, {of}: open is {_places(open_)}"
+    return f"{name}: {of} no loss is shown, but on {_places(open_)} none is ruled out"
 
 
 def _places(rows: list[StepResponse]) -> str:
