@@ -19,15 +19,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
+from bench.contestants.noise import OwnNoise
 from bench.contestants.sampler import Batch, Clock, generator, to_uint8
 from bench.contestants.schedulers import NAMED
 from bench.errors import UsageError, brief
 from bench.results.keys import Key
 from bench.suite.contestant import ContestantSettings
 
-HALF = (torch.float16, torch.bfloat16)
 NETWORKS = ("transformer", "unet", "prior", "decoder")  # how the names of those that denoise begin
 TRAILING = "trailing"
 WARM_UP = Key(0, "a picture", 0)
@@ -175,45 +174,6 @@ def check_scheduler(folder: Path, settings: ContestantSettings) -> None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{path}: is no scheduler's configuration ({brief(error)})") from None
     make_scheduler(base, settings)
-
-
-class OwnNoise(TorchFunctionMode):
-    """Inside it, normal noise is a function of the images' seeds: what a pipeline or its scheduler
-    draws without a generator (FlowMatchLCM of SD3 and FLUX, which hand it none) is drawn row by row
-    from `generators`, one per image. All of it is drawn in fp32, and rounded to half precision
-    where that is asked for."""
-
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        super().__init__()
-        self.generators = generators
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # fmt: skip
-        """torch's own, but for `torch.randn` and `torch.randn_like`."""
-        given = dict(kwargs or {})
-        if func is torch.randn_like and given.get("generator") is None:
-            like = args[0] if args else given["input"]
-            return self._rows(like.shape, like.dtype, like.device)
-        if func is not torch.randn:
-            return func(*args, **given)
-        dtype = given.get("dtype") or torch.get_default_dtype()
-        if given.get("generator") is None:
-            shape = given.get("size") or (args[0] if isinstance(args[0], tuple | list) else args)
-            return self._rows(torch.Size(shape), dtype, given.get("device"))
-        drawn = func(*args, **{**given, "dtype": torch.float32 if dtype in HALF else dtype})
-        return drawn.to(dtype)
-
-    def _rows(self, shape: torch.Size, dtype: torch.dtype, device: Any) -> Tensor:
-        """Noise of the shape [B, ...], each row of it, or several in turn, of an image's own."""
-        if len(shape) == 0 or shape[0] % len(self.generators):
-            raise ValueError(f"{len(self.generators)} images share noise of shape {[*shape]}")
-        each = (shape[0] // len(self.generators), *shape[1:])
-        wide = torch.float32 if dtype in HALF else dtype
-        rows = [torch.randn(each, generator=g, device=g.device, dtype=wide)
-                for g in self.generators]  # fmt: skip
-        return torch.cat(rows).to(device=device, dtype=dtype)
 
 
 def networks(pipeline: Any) -> dict[str, nn.Module]:

@@ -175,6 +175,7 @@ class FlowTask(Task):
         """Write the pipeline, fp16; returns facts for the model card."""
         parts = self.family.pipe.components
         whole = StableDiffusion3Pipeline(**parts | {"transformer": copy.deepcopy(self.network)})
+        whole.vae.register_to_config(_name_or_path="")  # where the base lay is no part of it
         whole.to(torch.float16).save_pretrained(out)
         whole.to(torch.float32)  # the parts that both have
         for encoder in ("text_encoder", "text_encoder_2"):

@@ -31,7 +31,7 @@ from bench.contestants import (
     schedulers,
     source,
 )
-from bench.contestants.own_sampler import OwnNoise
+from bench.contestants.noise import OwnNoise
 from bench.contestants.pipelines import Networks
 from bench.contestants.sampler import Batch, generator, initial_noise
 from bench.errors import UsageError
